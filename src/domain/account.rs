@@ -1,0 +1,53 @@
+//! Accounts and the wallets behind them.
+
+use time::OffsetDateTime;
+
+use super::{AccountId, Address, Namespace, Network};
+
+/// The person behind one or more wallets, within one realm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The id.
+    pub id: AccountId,
+    /// When it was made.
+    pub create_time: OffsetDateTime,
+    /// Whether this very sign-in made it.
+    pub created: bool,
+}
+
+/// How a wallet proves itself; it is part of what the wallet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WalletKind {
+    /// An externally owned account: a secp256k1 key, the same wallet on every EVM chain.
+    Eoa,
+}
+
+impl WalletKind {
+    /// The claim `wallet_kind`, and what the store keeps.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Eoa => "eoa",
+        }
+    }
+}
+
+/// A wallet whose signature was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wallet {
+    /// The address that signed.
+    pub address: Address,
+    /// The network it signed for.
+    pub network: Network,
+    /// How it proved itself.
+    pub kind: WalletKind,
+}
+
+impl Wallet {
+    /// Where the address names one wallet: the whole namespace for a plain key.
+    pub fn identity_scope(&self) -> &str {
+        match (self.kind, self.network.namespace()) {
+            (WalletKind::Eoa, Namespace::Eip155) => "eip155",
+            (WalletKind::Eoa, Namespace::Solana) => "solana",
+        }
+    }
+}

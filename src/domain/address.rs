@@ -1,0 +1,26 @@
+//! An address in its one canonical text.
+
+use std::fmt;
+
+/// An address in canonical form: EIP-55 for EVM, base58 for Solana. Two addresses are the same
+/// exactly when their texts are. `wallet::address` reads addresses that callers wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Address(String);
+
+impl Address {
+    /// Takes over a text that is canonical already: out of `wallet::address`, or out of the store.
+    pub const fn from_canonical(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The canonical text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

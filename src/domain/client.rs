@@ -1,0 +1,60 @@
+//! An application that lets its users sign in.
+
+use time::OffsetDateTime;
+
+use super::{ClientId, Policy};
+
+/// What a client may call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Create sessions, start and verify challenges.
+    SignIn,
+    /// Introspect access tokens of the listed audiences.
+    Introspect,
+    /// Manage clients.
+    Admin,
+}
+
+impl Role {
+    /// The name on the command line and in the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SignIn => "SIGN_IN",
+            Self::Introspect => "INTROSPECT",
+            Self::Admin => "ADMIN",
+        }
+    }
+
+    /// Reads what [`Self::as_str`] wrote.
+    pub fn from_stored(text: &str) -> Option<Self> {
+        [Self::SignIn, Self::Introspect, Self::Admin]
+            .into_iter()
+            .find(|role| role.as_str() == text)
+    }
+}
+
+/// A client and its policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The id.
+    pub id: ClientId,
+    /// The set of clients that share their accounts.
+    pub realm: String,
+    /// What it may do, and how its sign-ins go.
+    pub policy: Policy,
+    /// When it was made.
+    pub create_time: OffsetDateTime,
+    /// When it last changed.
+    pub update_time: OffsetDateTime,
+}
+
+impl Client {
+    /// The `aud` of its access tokens: its id unless the policy names audiences.
+    pub fn audience(&self) -> Vec<String> {
+        if self.policy.audience.is_empty() {
+            vec![self.id.to_string()]
+        } else {
+            self.policy.audience.clone()
+        }
+    }
+}

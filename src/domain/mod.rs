@@ -1,0 +1,29 @@
+//! What is legal: parsed values, states, transitions and policies.
+//!
+//! Everything here is made once, at the door, and cannot be wrong afterwards.
+
+pub mod account;
+pub mod address;
+pub mod challenge;
+pub mod client;
+pub mod ids;
+pub mod network;
+pub mod nonce;
+pub mod policy;
+pub mod secret;
+pub mod session;
+pub mod template;
+pub mod violation;
+
+pub use account::{Account, Wallet, WalletKind};
+pub use address::Address;
+pub use challenge::{Challenge, ChallengeFormat, ChallengePurpose};
+pub use client::{Client, Role};
+pub use ids::{AccountId, ChallengeId, ClientId, SessionId};
+pub use network::{Namespace, Network, NetworkRule};
+pub use nonce::Nonce;
+pub use policy::Policy;
+pub use secret::Secret;
+pub use session::{Party, RevokeReason, Session, SessionState};
+pub use template::TextTemplate;
+pub use violation::{Problem, Violation};

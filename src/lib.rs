@@ -1,0 +1,4 @@
+//! domain wallet token
+pub mod domain;
+pub mod token;
+pub mod wallet;

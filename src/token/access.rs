@@ -1,0 +1,227 @@
+//! Access tokens: JWTs after RFC 9068.
+
+use jsonwebtoken::{Header, Validation};
+use serde::{Deserialize, Serialize};
+
+use super::{KeyError, KeyRing};
+use crate::domain::Secret;
+
+/// RFC 9068, section 2.1.
+const TYP: &str = "at+jwt";
+
+/// What an access token says. Times are seconds since 1970 (UTC).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessClaims {
+    /// The issuer.
+    pub iss: String,
+    /// Who the token is for.
+    pub aud: Audience,
+    /// The account.
+    pub sub: String,
+    /// The client.
+    pub client_id: String,
+    /// When it was issued.
+    pub iat: i64,
+    /// When it expires; never past the session's hard end.
+    pub exp: i64,
+    /// The token's own id.
+    pub jti: String,
+    /// The session.
+    pub sid: String,
+    /// When the wallet signed in.
+    pub auth_time: i64,
+    /// Always `access`.
+    pub token_type: TokenType,
+    /// The verified address.
+    pub address: String,
+    /// The network it was verified on.
+    pub network: String,
+    /// `eoa`.
+    pub wallet_kind: String,
+    /// Who is paid.
+    pub deposit_address: String,
+    /// The network of the deposit address.
+    pub deposit_network: String,
+    /// The scope; left out where it is empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub scope: String,
+}
+
+/// `aud`: one text, or several (RFC 7519, section 4.1.3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Audience {
+    /// One audience.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+impl Audience {
+    /// The audiences, however they are written.
+    pub fn to_vec(&self) -> Vec<String> {
+        match self {
+            Self::One(audience) => vec![audience.clone()],
+            Self::Many(audiences) => audiences.clone(),
+        }
+    }
+}
+
+impl From<Vec<String>> for Audience {
+    fn from(mut audiences: Vec<String>) -> Self {
+        if audiences.len() == 1 {
+            Self::One(audiences.remove(0))
+        } else {
+            Self::Many(audiences)
+        }
+    }
+}
+
+/// The claim `token_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenType {
+    /// An access token.
+    Access,
+}
+
+/// Why an access token was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessRefusal {
+    /// Not a token of this issuer, or not one any more.
+    Invalid,
+    /// Good but for its time.
+    Expired,
+    /// Signed by a key that is not in the ring.
+    UnknownKey,
+}
+
+impl AccessClaims {
+    /// The signed token.
+    ///
+    /// # Errors
+    /// If the cryptographic library refuses.
+    pub fn sign(&self, ring: &KeyRing) -> Result<Secret<String>, KeyError> {
+        let key = ring.active();
+        let mut header = Header::new(jsonwebtoken::Algorithm::ES256);
+        header.typ = Some(TYP.to_owned());
+        header.kid = Some(key.kid().to_owned());
+        jsonwebtoken::encode(&header, self, key.encoding())
+            .map(Secret::new)
+            .map_err(|error| KeyError::Library(error.to_string()))
+    }
+
+    /// Reads a token: form, type, key, signature, issuer, then its time. The algorithm is the key's,
+    /// whatever the header says. Which audience is right, the caller decides.
+    ///
+    /// # Errors
+    /// Why the token was refused.
+    pub fn verify(token: &str, ring: &KeyRing, issuer: &str, now: i64) -> Result<Self, AccessRefusal> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| AccessRefusal::Invalid)?;
+        if header.typ.as_deref() != Some(TYP) {
+            return Err(AccessRefusal::Invalid);
+        }
+        let kid = header.kid.ok_or(AccessRefusal::Invalid)?;
+        let (key, algorithm) = ring.verifying(&kid).ok_or(AccessRefusal::UnknownKey)?;
+        let mut validation = Validation::new(algorithm);
+        validation.set_issuer(&[issuer]);
+        // The library would compare with this machine's clock; audiences differ per client.
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        let claims: Self = jsonwebtoken::decode(token, key, &validation)
+            .map_err(|_| AccessRefusal::Invalid)?
+            .claims;
+        if claims.exp <= now { Err(AccessRefusal::Expired) } else { Ok(claims) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{Algorithm, EncodingKey};
+
+    use super::*;
+    use crate::token::{RootKeys, SigningKey};
+
+    fn ring() -> KeyRing {
+        let roots = RootKeys::parse(RootKeys::new_key().expose()).unwrap();
+        let (kid, sealed) = SigningKey::generate(&roots).unwrap();
+        KeyRing::new(vec![SigningKey::open(&kid, &sealed, &roots).unwrap()], &kid).unwrap()
+    }
+
+    fn claims() -> AccessClaims {
+        AccessClaims {
+            iss: "https://issuer.example".to_owned(),
+            aud: vec!["shop".to_owned()].into(),
+            sub: "account".to_owned(),
+            client_id: "client".to_owned(),
+            iat: 1_000,
+            exp: 2_000,
+            jti: "jti".to_owned(),
+            sid: "session".to_owned(),
+            auth_time: 900,
+            token_type: TokenType::Access,
+            address: "0x".to_owned(),
+            network: "eip155:1".to_owned(),
+            wallet_kind: "eoa".to_owned(),
+            deposit_address: "0x".to_owned(),
+            deposit_network: "eip155:1".to_owned(),
+            scope: String::new(),
+        }
+    }
+
+    fn verify(token: &str, ring: &KeyRing) -> Result<AccessClaims, AccessRefusal> {
+        AccessClaims::verify(token, ring, "https://issuer.example", 1_500)
+    }
+
+    /// A token with a header of the attacker's making.
+    fn forge(ring: &KeyRing, key: &EncodingKey, change: impl Fn(&mut Header)) -> String {
+        let mut header = Header::new(Algorithm::ES256);
+        header.typ = Some(TYP.to_owned());
+        header.kid = Some(ring.active().kid().to_owned());
+        change(&mut header);
+        jsonwebtoken::encode(&header, &claims(), key).unwrap()
+    }
+
+    #[test]
+    fn a_signed_token_reads_back_until_it_expires() {
+        let ring = ring();
+        let token = claims().sign(&ring).unwrap().into_exposed();
+        assert_eq!(verify(&token, &ring), Ok(claims()));
+        let at = |now| AccessClaims::verify(&token, &ring, "https://issuer.example", now);
+        assert!(at(1_999).is_ok());
+        assert_eq!(at(2_000), Err(AccessRefusal::Expired));
+    }
+
+    #[test]
+    fn another_algorithm_type_key_or_issuer_is_refused() {
+        let ring = ring();
+        let public = ring.public_keys().remove(0);
+        let hmac_over_public = EncodingKey::from_secret(format!("{}{}", public.x, public.y).as_bytes());
+        let hs256 = forge(&ring, &hmac_over_public, |header| header.alg = Algorithm::HS256);
+        assert_eq!(verify(&hs256, &ring), Err(AccessRefusal::Invalid));
+
+        let good = claims().sign(&ring).unwrap().into_exposed();
+        let none = {
+            let header = super::super::to_base64(
+                format!(r#"{{"alg":"none","typ":"at+jwt","kid":"{}"}}"#, public.kid).as_bytes(),
+            );
+            format!("{header}.{}.", good.split('.').nth(1).unwrap())
+        };
+        assert_eq!(verify(&none, &ring), Err(AccessRefusal::Invalid));
+
+        let own = ring.active().encoding();
+        let typ = forge(&ring, own, |header| header.typ = Some("JWT".to_owned()));
+        assert_eq!(verify(&typ, &ring), Err(AccessRefusal::Invalid));
+        let kid = forge(&ring, own, |header| header.kid = Some("other".to_owned()));
+        assert_eq!(verify(&kid, &ring), Err(AccessRefusal::UnknownKey));
+        let unsigned_by_ring = forge(&ring, self::ring().active().encoding(), |_| {});
+        assert_eq!(verify(&unsigned_by_ring, &ring), Err(AccessRefusal::Invalid));
+        assert_eq!(
+            AccessClaims::verify(&good, &ring, "https://other.example", 1_500),
+            Err(AccessRefusal::Invalid)
+        );
+        for garbage in ["", "a.b.c", "crt_x", &good[..good.len() - 3]] {
+            assert_eq!(verify(garbage, &ring), Err(AccessRefusal::Invalid), "{garbage}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The credentials that Countersign makes: tokens, client secrets, and the keys behind them.
+//!
+//! The only room that names jsonwebtoken, MAC and AEAD.
+
+pub mod access;
+pub mod client_secret;
+pub mod key_ring;
+pub mod random;
+pub mod refresh;
+pub mod root_keys;
+pub mod session_token;
+
+pub use access::{AccessClaims, AccessRefusal};
+pub use client_secret::ClientSecret;
+pub use key_ring::{KeyRing, SigningKey};
+pub use refresh::RefreshToken;
+pub use root_keys::{Fingerprint, RootKeys, Sealed};
+pub use session_token::SessionToken;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+fn to_base64(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn from_base64<const N: usize>(text: &str) -> Option<[u8; N]> {
+    URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
+    hash
+}
+
+/// Keys and hashes could not be worked with; the cause is for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// No listed root key opens what the store holds.
+    #[error("no listed root key has the fingerprint {0}")]
+    UnknownRootKey(Fingerprint),
+    /// The sealed bytes were changed, or sealed for something else.
+    #[error("a sealed value does not open with the root key {0}")]
+    NotOpened(Fingerprint),
+    /// A signing key in the store is not one.
+    #[error("the signing key {0} cannot be read")]
+    Malformed(String),
+    /// The cryptographic library refused.
+    #[error("the cryptographic library refused: {0}")]
+    Library(String),
+}

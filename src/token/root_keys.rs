@@ -1,0 +1,218 @@
+//! Root keys: what everything else in the store is protected by.
+//!
+//! The first of the list protects, all of them open. From each, HKDF-SHA-256 (RFC 5869) derives a
+//! public fingerprint, a key that seals (AES-256-GCM) and a key that makes refresh tokens (HMAC).
+
+use std::fmt;
+
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, RandomizedNonceKey, Nonce},
+    hkdf::{HKDF_SHA256, Salt},
+    hmac,
+};
+
+use super::{KeyError, from_base64, random, to_base64};
+use crate::domain::Secret;
+
+/// The prefix of a root key's text.
+const PREFIX: &str = "crk_";
+
+/// Names a root key without telling it: 8 bytes, shown in hex.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub [u8; 8]);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A value that only a root key opens: AES-256-GCM over the value, its purpose authenticated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// The root key that sealed it.
+    pub fingerprint: Fingerprint,
+    /// 12 bytes of nonce, the ciphertext, 16 bytes of tag.
+    pub bytes: Vec<u8>,
+}
+
+struct RootKey {
+    fingerprint: Fingerprint,
+    sealing: RandomizedNonceKey,
+    refresh: hmac::Key,
+}
+
+/// The root keys, newest first; never empty.
+pub struct RootKeys {
+    keys: Vec<RootKey>,
+}
+
+impl fmt::Debug for RootKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fingerprints = self.keys.iter().map(|key| key.fingerprint);
+        f.debug_list().entries(fingerprints).finish()
+    }
+}
+
+impl RootKeys {
+    /// Reads keys as [`Self::new_key`] prints them, with white space or commas between.
+    ///
+    /// # Errors
+    /// What is wrong, without the key itself.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut keys: Vec<RootKey> = Vec::new();
+        let entries = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|entry| !entry.is_empty());
+        for (at, entry) in entries.enumerate() {
+            let number = at + 1;
+            let bytes = entry.strip_prefix(PREFIX).and_then(from_base64).ok_or_else(|| {
+                format!("root key {number} is none: expected {PREFIX} and 43 characters, as `countersign keys new-root` prints")
+            })?;
+            let key = RootKey::derive(&bytes).map_err(|error| error.to_string())?;
+            if keys.iter().any(|other| other.fingerprint == key.fingerprint) {
+                return Err(format!("root key {number} stands in the list twice"));
+            }
+            keys.push(key);
+        }
+        if keys.is_empty() {
+            return Err("the list of root keys is empty".to_owned());
+        }
+        Ok(Self { keys })
+    }
+
+    /// The text of a fresh root key.
+    pub fn new_key() -> Secret<String> {
+        Secret::new(format!("{PREFIX}{}", to_base64(&random::bytes::<32>())))
+    }
+
+    /// The fingerprint of the key that protects.
+    pub fn primary(&self) -> Fingerprint {
+        self.keys[0].fingerprint
+    }
+
+    /// Seals a value for one purpose under the first key.
+    ///
+    /// # Errors
+    /// If the cryptographic library refuses.
+    pub fn seal(&self, purpose: &str, value: &[u8]) -> Result<Sealed, KeyError> {
+        let key = &self.keys[0];
+        let mut ciphertext = value.to_vec();
+        let nonce = key
+            .sealing
+            .seal_in_place_append_tag(Aad::from(purpose.as_bytes()), &mut ciphertext)
+            .map_err(|error| KeyError::Library(error.to_string()))?;
+        let bytes = [&nonce.as_ref()[..], &ciphertext].concat();
+        Ok(Sealed { fingerprint: key.fingerprint, bytes })
+    }
+
+    /// Opens what was sealed for this purpose.
+    ///
+    /// # Errors
+    /// If the key is not listed, or the bytes are not what was sealed for this purpose.
+    pub fn open(&self, purpose: &str, sealed: &Sealed) -> Result<Secret<Vec<u8>>, KeyError> {
+        let key = self.key(sealed.fingerprint).ok_or(KeyError::UnknownRootKey(sealed.fingerprint))?;
+        let not_opened = || KeyError::NotOpened(sealed.fingerprint);
+        let (nonce, ciphertext) = sealed.bytes.split_at_checked(12).ok_or_else(not_opened)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| not_opened())?;
+        let mut value = ciphertext.to_vec();
+        let length = key
+            .sealing
+            .open_in_place(nonce, Aad::from(purpose.as_bytes()), &mut value)
+            .map_err(|_| not_opened())?
+            .len();
+        value.truncate(length);
+        Ok(Secret::new(value))
+    }
+
+    /// The key that makes and checks refresh tokens, if the root key is listed.
+    pub(super) fn refresh_key(&self, fingerprint: Fingerprint) -> Option<&hmac::Key> {
+        self.key(fingerprint).map(|key| &key.refresh)
+    }
+
+    fn key(&self, fingerprint: Fingerprint) -> Option<&RootKey> {
+        self.keys.iter().find(|key| key.fingerprint == fingerprint)
+    }
+}
+
+impl RootKey {
+    fn derive(secret: &[u8; 32]) -> Result<Self, KeyError> {
+        let sealing = expand::<32>(secret, "countersign v1 seal")?;
+        Ok(Self {
+            fingerprint: Fingerprint(expand(secret, "countersign v1 fingerprint")?),
+            sealing: RandomizedNonceKey::new(&AES_256_GCM, &sealing)
+                .map_err(|error| KeyError::Library(error.to_string()))?,
+            refresh: hmac::Key::new(hmac::HMAC_SHA256, &expand::<32>(secret, "countersign v1 refresh token")?),
+        })
+    }
+}
+
+fn expand<const N: usize>(secret: &[u8; 32], purpose: &str) -> Result<[u8; N], KeyError> {
+    struct Length(usize);
+    impl aws_lc_rs::hkdf::KeyType for Length {
+        fn len(&self) -> usize {
+            self.0
+        }
+    }
+    let mut out = [0; N];
+    Salt::new(HKDF_SHA256, b"")
+        .extract(secret)
+        .expand(&[purpose.as_bytes()], Length(N))
+        .and_then(|okm| okm.fill(&mut out))
+        .map_err(|error| KeyError::Library(error.to_string()))?;
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys() -> RootKeys {
+        RootKeys::parse(RootKeys::new_key().expose()).unwrap()
+    }
+
+    #[test]
+    fn every_listed_key_opens_and_the_first_one_seals() {
+        let (old, new) = (RootKeys::new_key(), RootKeys::new_key());
+        let before = RootKeys::parse(old.expose()).unwrap();
+        let after = RootKeys::parse(&format!("{}\n{},", new.expose(), old.expose())).unwrap();
+        let sealed = before.seal("key", b"value").unwrap();
+        assert_eq!(after.open("key", &sealed).unwrap().expose(), b"value");
+        assert_ne!(after.primary(), before.primary());
+        assert_eq!(after.seal("key", b"value").unwrap().fingerprint, after.primary());
+    }
+
+    #[test]
+    fn another_key_another_purpose_or_changed_bytes_do_not_open() {
+        let keys = keys();
+        let sealed = keys.seal("key", b"value").unwrap();
+        assert!(matches!(self::keys().open("key", &sealed), Err(KeyError::UnknownRootKey(_))));
+        assert!(matches!(keys.open("other", &sealed), Err(KeyError::NotOpened(_))));
+        for at in 0..sealed.bytes.len() {
+            let mut changed = sealed.clone();
+            changed.bytes[at] ^= 1;
+            assert!(keys.open("key", &changed).is_err(), "byte {at}");
+        }
+        let short = Sealed { bytes: vec![1; 5], ..sealed };
+        assert!(keys.open("key", &short).is_err());
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_right_is_refused_without_showing_a_key() {
+        let key = RootKeys::new_key().into_exposed();
+        for (text, why) in [
+            (String::new(), "empty"),
+            (format!("{key},{key}"), "twice"),
+            (format!("{key} crk_short"), "root key 2"),
+            (key.replace("crk_", ""), "root key 1"),
+        ] {
+            let error = RootKeys::parse(&text).unwrap_err();
+            assert!(error.contains(why) && !error.contains(&key[4..]), "{error}");
+        }
+        assert!(!format!("{:?}", RootKeys::parse(&key)).contains(&key[4..]));
+    }
+}

@@ -1,0 +1,24 @@
+//! EIP-191, version 0x45: what `personal_sign` hashes.
+
+use super::keccak::keccak256;
+
+/// The digest of a text: its length counts UTF-8 bytes, in decimal.
+pub fn digest(message: &str) -> [u8; 32] {
+    let length = message.len().to_string();
+    keccak256(&[b"\x19Ethereum Signed Message:\n", length.as_bytes(), message.as_bytes()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::digest;
+
+    #[test]
+    fn the_digest_counts_bytes_not_characters() {
+        // From eth-account: `encode_defunct(text=...)`, hashed.
+        assert_eq!(
+            hex::encode(digest("hello")),
+            "50b2c43fd39106bafbba0da34fc430e1f91e3c96ea2acee2bc34119f92b37750"
+        );
+        assert_ne!(digest("You’re"), digest("You're"));
+    }
+}

@@ -1,0 +1,10 @@
+//! Bytes and a signature in, who signed out.
+//!
+//! The only room that names secp256k1 and tiny_keccak.
+
+pub mod address;
+pub mod eip191;
+pub mod signature;
+pub mod signer;
+
+mod keccak;

@@ -1,0 +1,62 @@
+//! A throw-away wallet: for the demo, the load loop, and people with grpcurl, which cannot sign.
+
+use secp256k1::{Message, PublicKey, SecretKey, ecdsa::RecoverableSignature};
+
+use crate::domain::{Address, Secret};
+
+use super::{eip191, signature::address_of};
+
+/// A secp256k1 key that signs as a wallet does.
+#[derive(Debug)]
+pub struct Signer(Secret<SecretKey>);
+
+impl Signer {
+    /// A wallet out of `random`, which fills 32 bytes from the operating system's generator.
+    pub fn generate(mut random: impl FnMut() -> [u8; 32]) -> Self {
+        loop {
+            // Fewer than one in 2^127 strings is no key; then the next one is.
+            if let Ok(key) = SecretKey::from_secret_bytes(random()) {
+                return Self(Secret::new(key));
+            }
+        }
+    }
+
+    /// Reads a private key of 32 bytes in hex, with or without `0x`; `None` if it is none.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text.strip_prefix("0x").unwrap_or(text), &mut bytes).ok()?;
+        SecretKey::from_secret_bytes(bytes).ok().map(|key| Self(Secret::new(key)))
+    }
+
+    /// The private key in hex with `0x`.
+    pub fn private_key(&self) -> Secret<String> {
+        Secret::new(format!("0x{}", hex::encode(self.0.expose().to_secret_bytes())))
+    }
+
+    /// The wallet's address.
+    pub fn address(&self) -> Address {
+        address_of(&PublicKey::from_secret_key(self.0.expose()))
+    }
+
+    /// EIP-191 personal_sign: 65 bytes r, s, v in hex with `0x`, v in {27, 28}.
+    pub fn sign_text(&self, message: &str) -> String {
+        let digest = Message::from_digest(eip191::digest(message));
+        let signature = RecoverableSignature::sign_ecdsa_recoverable(digest, self.0.expose());
+        let (parity, compact) = signature.serialize_compact();
+        format!("0x{}{:02x}", hex::encode(compact), 27 + parity.to_u8())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_the_address_and_signature_that_ethereum_tools_give_it() {
+        // The first account of `anvil` and `hardhat node`; the signature is eth-account's.
+        let signer =
+            Signer::from_hex("0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80").unwrap();
+        assert_eq!(signer.address().as_str(), "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266");
+        assert_eq!(format!("{signer:?}"), "Signer([hidden])");
+    }
+}
