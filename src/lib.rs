@@ -1,4 +1,28 @@
-//! domain wallet token
+//! Countersign turns a wallet signature into a session, exactly once.
+//!
+//! A request travels from `grpc` through one of the `flows` into the rooms below, and back:
+//!
+//! | room | its job | may use |
+//! |---|---|---|
+//! | [`domain`] | what is legal: parsed values, states, policies | plain value types |
+//! | [`wallet`] | bytes and a signature in, who signed out | `domain` |
+//! | [`token`] | tokens, secrets and the keys behind them | `domain` |
+//! | [`store`] | what outlives a call, on PostgreSQL or SQLite | `domain` |
+//! | [`flows`] | one user story per file | `domain`, `wallet`, `token`, the store's trait |
+//! | [`grpc`] | one file per service, and the table of errors | `flows`, `domain` |
+//! | [`http`] | the JSON Web Key Set | `flows`, `domain` |
+//! | [`config`] | flags and environment into typed settings | nothing |
+//! | [`app`], [`cli`] | put the rooms together; one file per command | all |
+//!
+//! `tests/architecture.rs` holds these arrows.
+
+pub mod app;
+pub mod cli;
+pub mod config;
 pub mod domain;
+pub mod flows;
+pub mod grpc;
+pub mod http;
+pub mod store;
 pub mod token;
 pub mod wallet;

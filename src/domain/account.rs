@@ -29,6 +29,11 @@ impl WalletKind {
             Self::Eoa => "eoa",
         }
     }
+
+    /// Reads what [`Self::as_str`] wrote.
+    pub fn from_stored(text: &str) -> Option<Self> {
+        [Self::Eoa].into_iter().find(|kind| kind.as_str() == text)
+    }
 }
 
 /// A wallet whose signature was verified.

@@ -27,9 +27,7 @@ impl Role {
 
     /// Reads what [`Self::as_str`] wrote.
     pub fn from_stored(text: &str) -> Option<Self> {
-        [Self::SignIn, Self::Introspect, Self::Admin]
-            .into_iter()
-            .find(|role| role.as_str() == text)
+        [Self::SignIn, Self::Introspect, Self::Admin].into_iter().find(|role| role.as_str() == text)
     }
 }
 
@@ -51,10 +49,6 @@ pub struct Client {
 impl Client {
     /// The `aud` of its access tokens: its id unless the policy names audiences.
     pub fn audience(&self) -> Vec<String> {
-        if self.policy.audience.is_empty() {
-            vec![self.id.to_string()]
-        } else {
-            self.policy.audience.clone()
-        }
+        if self.policy.audience.is_empty() { vec![self.id.to_string()] } else { self.policy.audience.clone() }
     }
 }

@@ -78,3 +78,11 @@ id!(
     /// The id of an account: the `sub` of its tokens, stable for ever.
     AccountId
 );
+id!(
+    /// The id of one access token: its `jti`.
+    TokenId
+);
+id!(
+    /// The id of a client secret.
+    SecretId
+);

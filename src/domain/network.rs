@@ -58,11 +58,7 @@ impl Network {
 
     /// The namespace.
     pub fn namespace(&self) -> Namespace {
-        if self.0.starts_with("solana:") {
-            Namespace::Solana
-        } else {
-            Namespace::Eip155
-        }
+        if self.0.starts_with("solana:") { Namespace::Solana } else { Namespace::Eip155 }
     }
 
     /// The canonical text.
@@ -117,9 +113,7 @@ fn is_eip155(text: &str) -> bool {
 fn is_solana(text: &str) -> bool {
     text.strip_prefix("solana:").is_some_and(|reference| {
         reference.len() == 32
-            && reference
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() && !b"0OIl".contains(&byte))
+            && reference.bytes().all(|byte| byte.is_ascii_alphanumeric() && !b"0OIl".contains(&byte))
     })
 }
 
@@ -140,8 +134,17 @@ mod tests {
     #[test]
     fn anything_else_is_refused_by_field() {
         for text in [
-            "", "ethereum", "eip155:", "eip155:01", "eip155:+1", "eip155:0", "eip155:1 ",
-            "eip155:*", "eip155:99999999999999999999", "solana:main", "bip122:000000000019d668",
+            "",
+            "ethereum",
+            "eip155:",
+            "eip155:01",
+            "eip155:+1",
+            "eip155:0",
+            "eip155:1 ",
+            "eip155:*",
+            "eip155:99999999999999999999",
+            "solana:main",
+            "bip122:000000000019d668",
         ] {
             let violation = Network::parse("signing_network", text).unwrap_err();
             assert_eq!(violation.field, "signing_network", "{text}");

@@ -35,10 +35,7 @@ impl Nonce {
         if (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             return Ok(Self(text.to_owned()));
         }
-        Err(Violation::request(
-            "nonce",
-            "must be the challenge's nonce: 1 to 64 alphanumeric characters",
-        ))
+        Err(Violation::request("nonce", "must be the challenge's nonce: 1 to 64 alphanumeric characters"))
     }
 
     /// Takes over a nonce out of the store.

@@ -90,14 +90,20 @@ impl Policy {
         }
         for (field, text) in [("app", &self.app), ("origin", &self.origin)] {
             if !is_line(text, 0..=200) {
-                wrong.push(Violation::request(field, "must be at most 200 characters without control characters"));
+                wrong.push(Violation::request(
+                    field,
+                    "must be at most 200 characters without control characters",
+                ));
             }
         }
         if self.text_template.shows_origin() && self.origin.is_empty() {
             wrong.push(Violation::request("origin", "is required: `text_template` shows {origin}"));
         }
         if !is_scope(&self.scope) {
-            wrong.push(Violation::request("scope", "must be words of RFC 6749, section 3.3, with one space between"));
+            wrong.push(Violation::request(
+                "scope",
+                "must be words of RFC 6749, section 3.3, with one space between",
+            ));
         }
         wrong
     }
@@ -110,7 +116,9 @@ impl Policy {
         if self.formats.is_empty() {
             wrong.push(Violation::request("formats", "must have at least one format"));
         }
-        for (field, list) in [("audience", &self.audience), ("introspect_audiences", &self.introspect_audiences)] {
+        for (field, list) in
+            [("audience", &self.audience), ("introspect_audiences", &self.introspect_audiences)]
+        {
             if list.len() > 20 || !list.iter().all(|entry| is_line(entry, 1..=255)) {
                 wrong.push(Violation::request(field, "must be at most 20 texts of 1 to 255 characters"));
             }
@@ -143,9 +151,8 @@ fn is_line(text: &str, length: RangeInclusive<usize>) -> bool {
 
 /// RFC 6749, section 3.3: `scope-token *( SP scope-token )`, here at most 1,000 bytes.
 fn is_scope(text: &str) -> bool {
-    let is_word = |word: &str| {
-        !word.is_empty() && word.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5B | 0x5D..=0x7E))
-    };
+    let is_word =
+        |word: &str| !word.is_empty() && word.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5B | 0x5D..=0x7E));
     text.len() <= 1_000 && (text.is_empty() || text.split(' ').all(is_word))
 }
 
@@ -173,7 +180,8 @@ mod tests {
         };
         let fields: Vec<String> =
             policy.validated().unwrap_err().into_iter().map(|violation| violation.field).collect();
-        let expected = ["name", "origin", "scope", "roles", "formats", "audience", "challenge_ttl", "refresh_grace"];
+        let expected =
+            ["name", "origin", "scope", "roles", "formats", "audience", "challenge_ttl", "refresh_grace"];
         assert_eq!(fields, expected);
     }
 }

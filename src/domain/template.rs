@@ -3,9 +3,7 @@
 use super::Violation;
 
 /// The placeholders and what they stand for.
-const PLACEHOLDERS: [&str; 6] = [
-    "{app}", "{origin}", "{address}", "{nonce}", "{issued_at}", "{expires_at}",
-];
+const PLACEHOLDERS: [&str; 6] = ["{app}", "{origin}", "{address}", "{nonce}", "{issued_at}", "{expires_at}"];
 
 /// The phrase by which wallets take a text for EIP-4361.
 const SIGN_IN_PHRASE: &str = "wants you to sign in with your";
@@ -55,7 +53,9 @@ impl TextTemplate {
             return refuse(&format!("has the unknown placeholder {unknown}"));
         }
         if is_hex_but_for_placeholders(text) {
-            return refuse("must have words besides its placeholders: wallets sign a bare hex string as bytes");
+            return refuse(
+                "must have words besides its placeholders: wallets sign a bare hex string as bytes",
+            );
         }
         Ok(Self(text.to_owned()))
     }

@@ -29,11 +29,7 @@ pub struct Violation {
 impl Violation {
     /// A violation of `field`.
     pub fn new(field: &str, problem: Problem, description: impl Into<String>) -> Self {
-        Self {
-            field: field.to_owned(),
-            problem,
-            description: description.into(),
-        }
+        Self { field: field.to_owned(), problem, description: description.into() }
     }
 
     /// A violation of a field that has no kind of its own.

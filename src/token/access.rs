@@ -69,11 +69,7 @@ impl Audience {
 
 impl From<Vec<String>> for Audience {
     fn from(mut audiences: Vec<String>) -> Self {
-        if audiences.len() == 1 {
-            Self::One(audiences.remove(0))
-        } else {
-            Self::Many(audiences)
-        }
+        if audiences.len() == 1 { Self::One(audiences.remove(0)) } else { Self::Many(audiences) }
     }
 }
 
@@ -128,9 +124,8 @@ impl AccessClaims {
         // The library would compare with this machine's clock; audiences differ per client.
         validation.validate_exp = false;
         validation.validate_aud = false;
-        let claims: Self = jsonwebtoken::decode(token, key, &validation)
-            .map_err(|_| AccessRefusal::Invalid)?
-            .claims;
+        let claims: Self =
+            jsonwebtoken::decode(token, key, &validation).map_err(|_| AccessRefusal::Invalid)?.claims;
         if claims.exp <= now { Err(AccessRefusal::Expired) } else { Ok(claims) }
     }
 }

@@ -8,7 +8,8 @@ use aws_lc_rs::{
 };
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 
-use super::{KeyError, RootKeys, Sealed, sha256, to_base64};
+use super::{KeyError, RootKeys, sha256, to_base64};
+use crate::domain::Sealed;
 
 /// A public key as RFC 7517 shows it; every member is public.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,9 +14,10 @@ pub use access::{AccessClaims, AccessRefusal};
 pub use client_secret::ClientSecret;
 pub use key_ring::{KeyRing, SigningKey};
 pub use refresh::RefreshToken;
-pub use root_keys::{Fingerprint, RootKeys, Sealed};
+pub use root_keys::RootKeys;
 pub use session_token::SessionToken;
 
+use crate::domain::Fingerprint;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 

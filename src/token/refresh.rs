@@ -7,8 +7,8 @@
 use aws_lc_rs::hmac;
 use uuid::Uuid;
 
-use super::{Fingerprint, RootKeys, from_base64, to_base64};
-use crate::domain::{Secret, SessionId};
+use super::{RootKeys, from_base64, to_base64};
+use crate::domain::{Fingerprint, Secret, SessionId};
 
 const PREFIX: &str = "crt_";
 const BODY: usize = 28;

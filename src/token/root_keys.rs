@@ -6,41 +6,16 @@
 use std::fmt;
 
 use aws_lc_rs::{
-    aead::{AES_256_GCM, Aad, RandomizedNonceKey, Nonce},
+    aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey},
     hkdf::{HKDF_SHA256, Salt},
     hmac,
 };
 
 use super::{KeyError, from_base64, random, to_base64};
-use crate::domain::Secret;
+use crate::domain::{Fingerprint, Sealed, Secret};
 
 /// The prefix of a root key's text.
 const PREFIX: &str = "crk_";
-
-/// Names a root key without telling it: 8 bytes, shown in hex.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fingerprint(pub [u8; 8]);
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// A value that only a root key opens: AES-256-GCM over the value, its purpose authenticated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sealed {
-    /// The root key that sealed it.
-    pub fingerprint: Fingerprint,
-    /// 12 bytes of nonce, the ciphertext, 16 bytes of tag.
-    pub bytes: Vec<u8>,
-}
 
 struct RootKey {
     fingerprint: Fingerprint,
@@ -146,7 +121,10 @@ impl RootKey {
             fingerprint: Fingerprint(expand(secret, "countersign v1 fingerprint")?),
             sealing: RandomizedNonceKey::new(&AES_256_GCM, &sealing)
                 .map_err(|error| KeyError::Library(error.to_string()))?,
-            refresh: hmac::Key::new(hmac::HMAC_SHA256, &expand::<32>(secret, "countersign v1 refresh token")?),
+            refresh: hmac::Key::new(
+                hmac::HMAC_SHA256,
+                &expand::<32>(secret, "countersign v1 refresh token")?,
+            ),
         })
     }
 }

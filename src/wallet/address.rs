@@ -27,14 +27,13 @@ pub(super) fn from_evm_bytes(bytes: &[u8; 20]) -> Address {
 fn parse_evm(text: &str) -> Result<Address, &'static str> {
     let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
     let mut bytes = [0; 20];
-    hex::decode_to_slice(digits, &mut bytes)
-        .map_err(|_| "must be 40 hex digits, with or without 0x")?;
+    hex::decode_to_slice(digits, &mut bytes).map_err(|_| "must be 40 hex digits, with or without 0x")?;
     if bytes == [0; 20] {
         return Err("must not be the zero address");
     }
     let canonical = checksummed(&bytes);
-    let mixed_case = digits.bytes().any(|b| b.is_ascii_lowercase())
-        && digits.bytes().any(|b| b.is_ascii_uppercase());
+    let mixed_case =
+        digits.bytes().any(|b| b.is_ascii_lowercase()) && digits.bytes().any(|b| b.is_ascii_uppercase());
     if mixed_case && canonical[2..] != *digits {
         return Err("has a wrong EIP-55 checksum: a digit is mistyped");
     }
@@ -85,7 +84,12 @@ mod tests {
     fn any_case_and_prefix_reads_as_the_checksummed_form() {
         for expected in EIP55 {
             let digits = &expected[2..];
-            for text in [expected.to_owned(), digits.to_lowercase(), digits.to_uppercase(), format!("0X{}", digits.to_uppercase())] {
+            for text in [
+                expected.to_owned(),
+                digits.to_lowercase(),
+                digits.to_uppercase(),
+                format!("0X{}", digits.to_uppercase()),
+            ] {
                 assert_eq!(evm(&text).unwrap().as_str(), expected);
             }
         }
@@ -100,9 +104,20 @@ mod tests {
     #[test]
     fn what_is_no_address_is_refused_by_field() {
         let zero = "0x0000000000000000000000000000000000000000";
-        for text in ["", "0x", "0x12", zero, "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed00", "0xxxxx6053F3E94C9b9A09f33669435E7Ef1BeAed"] {
+        for text in [
+            "",
+            "0x",
+            "0x12",
+            zero,
+            "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed00",
+            "0xxxxx6053F3E94C9b9A09f33669435E7Ef1BeAed",
+        ] {
             let violation = evm(text).unwrap_err();
-            assert_eq!((violation.field.as_str(), violation.problem), ("address", Problem::Address), "{text}");
+            assert_eq!(
+                (violation.field.as_str(), violation.problem),
+                ("address", Problem::Address),
+                "{text}"
+            );
         }
     }
 
@@ -111,7 +126,9 @@ mod tests {
         let solana = Network::parse("", "SOLANA").unwrap();
         let system_token = "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA";
         assert_eq!(parse("address", system_token, &solana).unwrap().as_str(), system_token);
-        for text in ["11111111111111111111111111111111", "0OIl", "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5", ""] {
+        for text in
+            ["11111111111111111111111111111111", "0OIl", "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5", ""]
+        {
             assert!(parse("address", text, &solana).is_err(), "{text}");
         }
     }

@@ -1,0 +1,102 @@
+//! Where the root keys come from: a file, the environment, or (embedded stores) made on the spot.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    config::{ROOT_KEYS_VARIABLE, ServeSettings, StoreKind, embedded_root_keys_file},
+    store::{Store, StoreError},
+    token::RootKeys,
+};
+
+/// Why there are no root keys to work with.
+#[derive(Debug, thiserror::Error)]
+pub enum RootKeysError {
+    /// None were given, and the store is not one that makes its own.
+    #[error(
+        "root-keys-file is required with PostgreSQL. Make a key with `countersign keys new-root > root-keys`, keep \
+         it safe (without it the store's keys and every refresh token are lost), and pass \
+         --root-keys-file root-keys to every instance"
+    )]
+    Missing,
+    /// The embedded store was used before, and its keys are gone.
+    #[error(
+        "the root keys of this store are missing: {0} is gone; put it back, or name it by --root-keys-file"
+    )]
+    Lost(PathBuf),
+    /// The file cannot be read or made.
+    #[error("root-keys-file: {path}: {cause}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// What was given is no list of root keys.
+    #[error("{origin}: {problem}")]
+    Malformed {
+        /// Where it came from.
+        origin: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The root keys of the settings; an embedded store without any gets its own.
+pub(super) async fn load(settings: &ServeSettings, store: &dyn Store) -> Result<RootKeys, RootKeysError> {
+    if let Some(path) = &settings.root_keys_file {
+        return read(path);
+    }
+    if let Ok(text) = std::env::var(ROOT_KEYS_VARIABLE) {
+        return parse(ROOT_KEYS_VARIABLE, &text);
+    }
+    match settings.store.kind() {
+        StoreKind::Server => Err(RootKeysError::Missing),
+        StoreKind::Memory => parse("the key just made", RootKeys::new_key().expose()),
+        StoreKind::File(database) => beside(&database, store).await,
+    }
+}
+
+/// The key beside an embedded database; made if the database has not been protected by one yet.
+async fn beside(database: &Path, store: &dyn Store) -> Result<RootKeys, RootKeysError> {
+    let path = embedded_root_keys_file(database);
+    if !path.exists() {
+        if !store.canaries().await?.is_empty() {
+            return Err(RootKeysError::Lost(path));
+        }
+        write_new(&path).map_err(|cause| RootKeysError::File { path: path.clone(), cause })?;
+    }
+    read(&path)
+}
+
+fn read(path: &Path) -> Result<RootKeys, RootKeysError> {
+    let text =
+        fs::read_to_string(path).map_err(|cause| RootKeysError::File { path: path.to_owned(), cause })?;
+    parse(&path.display().to_string(), &text)
+}
+
+fn parse(origin: &str, text: &str) -> Result<RootKeys, RootKeysError> {
+    RootKeys::parse(text).map_err(|problem| RootKeysError::Malformed { origin: origin.to_owned(), problem })
+}
+
+/// A new file that only its owner reads. One that another process has just made is left as it is.
+fn write_new(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(mut file) => {
+            writeln!(file, "{}", RootKeys::new_key().expose())?;
+            file.sync_all()
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,25 @@
+//! `countersign migrate`: bring the store's schema up to date.
+
+use clap::Args;
+
+use super::Outcome;
+use crate::{config::StoreSettings, store};
+
+#[derive(Args)]
+pub(super) struct Migrate {
+    #[command(flatten)]
+    store: StoreSettings,
+}
+
+impl Migrate {
+    pub(super) async fn run(self) -> Outcome {
+        let store = store::open(&self.store.url()).await.map_err(|error| format!("database-url: {error}"))?;
+        let outcome = store.migrate().await;
+        store.close().await;
+        match outcome? {
+            0 => println!("the schema is up to date"),
+            count => println!("{count} migration(s) have run; the schema is up to date"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,52 @@
+//! `countersign serve`: run the service until told to stop.
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Outcome, client::credentials_text};
+use crate::{
+    app::App,
+    config::{ServeSettings, StoreKind},
+    domain::Policy,
+    flows::create_client::create_client,
+};
+
+#[derive(Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    settings: ServeSettings,
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> Outcome {
+        let end = end_of_service()?;
+        let app = App::start(&self.settings).await?;
+        if self.settings.store.kind() == StoreKind::Memory {
+            print_a_client(&app).await?;
+        }
+        app.run_until(end).await?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// No second process reaches a store in memory, so it comes with a client.
+async fn print_a_client(app: &App) -> Outcome {
+    let policy = Policy { name: "In memory".to_owned(), ..Policy::default() };
+    let (client, secret) = create_client(app.store.as_ref(), policy, "").await?;
+    println!("{}", credentials_text(client.id, &secret));
+    Ok(())
+}
+
+/// SIGTERM or SIGINT; listened for from now on.
+fn end_of_service() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: no new calls, those that run are finished");
+    })
+}

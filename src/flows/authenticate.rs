@@ -1,0 +1,151 @@
+//! Who calls: a client, the device of a session, or a signed-in user.
+
+use std::sync::Arc;
+
+use super::{Error, Flows, Result, clients::enabled};
+use crate::{
+    domain::{Client, ClientId, Role, Secret, Session, SessionState},
+    store::ClientRecord,
+    token::{AccessClaims, AccessRefusal, ClientSecret, SessionToken},
+};
+
+/// The `authorization` of a call, taken apart.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// None was sent.
+    None,
+    /// `Basic`: a client id and a secret, in the clear.
+    Basic {
+        /// What stands before the colon.
+        client_id: String,
+        /// What stands after it.
+        client_secret: Secret<String>,
+    },
+    /// `Bearer` or `JWT`: a session token or an access token.
+    Token(Secret<String>),
+    /// A scheme that is not known here, or a value that cannot be read.
+    Unreadable,
+}
+
+/// A caller who is who they say.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// A client.
+    Client(Arc<ClientRecord>),
+    /// The device that holds a session token; the session in whatever state it is.
+    Device {
+        /// The session.
+        session: Box<Session>,
+        /// Its client.
+        client: Arc<ClientRecord>,
+    },
+    /// A user whose session is ACTIVE on the store.
+    User {
+        /// The session.
+        session: Box<Session>,
+    },
+}
+
+const ANY: &str = "Basic client credentials, or Bearer with a session token or an access token";
+
+impl Flows {
+    /// Finds out who calls.
+    ///
+    /// # Errors
+    /// If the credentials are missing, wrong or no longer good.
+    pub async fn authenticate(&self, credentials: &Credentials) -> Result<Caller> {
+        match credentials {
+            Credentials::None | Credentials::Unreadable => Err(Error::CredentialsMissing(ANY)),
+            Credentials::Basic { client_id, client_secret } => {
+                self.authenticate_client(client_id, client_secret).await.map(Caller::Client)
+            }
+            Credentials::Token(token) if SessionToken::is_meant(token.expose()) => {
+                self.authenticate_device(token.expose()).await
+            }
+            Credentials::Token(token) => self.authenticate_user(token.expose()).await,
+        }
+    }
+
+    /// The client whose credentials were sent, where nobody needs to send any; anything but `Basic` is
+    /// ignored.
+    ///
+    /// # Errors
+    /// If client credentials were sent and are wrong.
+    pub async fn authenticate_if_client(
+        &self,
+        credentials: &Credentials,
+    ) -> Result<Option<Arc<ClientRecord>>> {
+        match credentials {
+            Credentials::Basic { client_id, client_secret } => {
+                self.authenticate_client(client_id, client_secret).await.map(Some)
+            }
+            Credentials::None | Credentials::Token(_) | Credentials::Unreadable => Ok(None),
+        }
+    }
+
+    async fn authenticate_client(&self, id: &str, secret: &Secret<String>) -> Result<Arc<ClientRecord>> {
+        let id = id.parse::<ClientId>().map_err(|_| Error::ClientCredentialsInvalid)?;
+        let secret = ClientSecret::parse(secret.expose()).ok_or(Error::ClientCredentialsInvalid)?;
+        self.clients.authenticate(self.store.as_ref(), id, &secret).await
+    }
+
+    async fn authenticate_device(&self, token: &str) -> Result<Caller> {
+        let token = SessionToken::parse(token).ok_or(Error::SessionTokenInvalid)?;
+        let session = self.store.session_by_token(token.hash()).await?.ok_or(Error::SessionTokenInvalid)?;
+        let client = self
+            .clients
+            .find(self.store.as_ref(), session.client_id)
+            .await?
+            .ok_or(Error::SessionTokenInvalid)?;
+        Ok(Caller::Device { session: Box::new(session), client: enabled(client)? })
+    }
+
+    async fn authenticate_user(&self, token: &str) -> Result<Caller> {
+        let claims = self.verify_access_token(token)?;
+        let session = self.session_of(&claims).await?.ok_or(Error::AccessTokenInvalid)?;
+        let client = self.clients.find(self.store.as_ref(), session.client_id).await?;
+        enabled(client.ok_or(Error::AccessTokenInvalid)?)?;
+        match session.state {
+            SessionState::Active => Ok(Caller::User { session: Box::new(session) }),
+            SessionState::Revoked => Err(Error::SessionRevoked),
+            SessionState::Expired => Err(Error::AccessTokenExpired),
+            SessionState::Pending => Err(Error::AccessTokenInvalid),
+        }
+    }
+
+    /// The claims of an access token of this service, good by what can be seen without the store.
+    pub(super) fn verify_access_token(&self, token: &str) -> Result<AccessClaims> {
+        let now = self.clock.now()?.unix_timestamp();
+        AccessClaims::verify(token, &self.keys.ring(), &self.issuer, now).map_err(|refusal| match refusal {
+            AccessRefusal::Expired => Error::AccessTokenExpired,
+            AccessRefusal::Invalid | AccessRefusal::UnknownKey => Error::AccessTokenInvalid,
+        })
+    }
+
+    /// The session that claims speak of, if it is of that client and account.
+    pub(super) async fn session_of(&self, claims: &AccessClaims) -> Result<Option<Session>> {
+        let Ok(id) = claims.sid.parse() else { return Ok(None) };
+        let session = self.store.session(id).await?;
+        Ok(session.filter(|session| {
+            let account = session.sign_in.as_ref().map(|sign_in| sign_in.account_id.to_string());
+            session.client_id.to_string() == claims.client_id && account.as_ref() == Some(&claims.sub)
+        }))
+    }
+}
+
+impl Caller {
+    /// The client, where only a client may call.
+    pub(super) fn client(&self) -> Result<&Client> {
+        match self {
+            Self::Client(record) => Ok(&record.client),
+            Self::Device { .. } | Self::User { .. } => {
+                Err(Error::CredentialsMissing("this call takes Basic client credentials only"))
+            }
+        }
+    }
+}
+
+/// The client itself, if it has a role.
+pub(super) fn with_role(client: &Client, role: Role) -> Result<&Client> {
+    if client.policy.has(role) { Ok(client) } else { Err(Error::RoleRequired(role)) }
+}

@@ -1,0 +1,93 @@
+//! The clients that are being served, remembered for a moment.
+//!
+//! A policy change or a disabled client is seen by every instance after at most [`MAX_AGE`].
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use super::{Error, Result};
+use crate::{
+    domain::ClientId,
+    store::{ClientRecord, Store},
+    token::ClientSecret,
+};
+
+/// How long a client is remembered.
+const MAX_AGE: Duration = Duration::from_millis(500);
+/// How many clients are remembered at most.
+const MAX_CLIENTS: usize = 10_000;
+
+/// Remembers the clients of the last half second.
+#[derive(Default)]
+pub struct ClientDirectory(RwLock<HashMap<ClientId, (Instant, Arc<ClientRecord>)>>);
+
+impl ClientDirectory {
+    /// A client that is not deleted.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn find(&self, store: &dyn Store, id: ClientId) -> Result<Option<Arc<ClientRecord>>> {
+        match self.remembered(id) {
+            Some(record) => Ok(Some(record)),
+            None => self.read(store, id).await,
+        }
+    }
+
+    /// The client that these credentials are of. Whatever does not match from memory is looked up and
+    /// compared, be it an unknown id or a wrong secret: both are the same work and the same answer.
+    ///
+    /// # Errors
+    /// If they are nobody's, or the client is disabled.
+    pub async fn authenticate(
+        &self,
+        store: &dyn Store,
+        id: ClientId,
+        secret: &ClientSecret,
+    ) -> Result<Arc<ClientRecord>> {
+        let matching = |record: &Arc<ClientRecord>| secret.matches(&record.secret_hashes);
+        if let Some(record) = self.remembered(id).filter(matching) {
+            return enabled(record);
+        }
+        match self.read(store, id).await? {
+            Some(record) if matching(&record) => enabled(record),
+            Some(_) => Err(Error::ClientCredentialsInvalid),
+            None => {
+                secret.matches(&[[0; 32]]);
+                Err(Error::ClientCredentialsInvalid)
+            }
+        }
+    }
+
+    async fn read(&self, store: &dyn Store, id: ClientId) -> Result<Option<Arc<ClientRecord>>> {
+        let asked = Instant::now();
+        let record = store.client(id).await?.map(Arc::new);
+        if let Some(record) = &record {
+            self.remember(id, asked, Arc::clone(record));
+        }
+        Ok(record)
+    }
+
+    fn remembered(&self, id: ClientId) -> Option<Arc<ClientRecord>> {
+        let clients = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        clients.get(&id).filter(|(asked, _)| asked.elapsed() <= MAX_AGE).map(|(_, record)| Arc::clone(record))
+    }
+
+    fn remember(&self, id: ClientId, asked: Instant, record: Arc<ClientRecord>) {
+        let mut clients = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if clients.len() >= MAX_CLIENTS {
+            clients.clear();
+        }
+        clients.insert(id, (asked, record));
+    }
+}
+
+/// A client that may be served.
+///
+/// # Errors
+/// If it is disabled.
+pub fn enabled(record: Arc<ClientRecord>) -> Result<Arc<ClientRecord>> {
+    if record.client.policy.disabled { Err(Error::ClientDisabled) } else { Ok(record) }
+}

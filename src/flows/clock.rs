@@ -1,0 +1,53 @@
+//! The database's clock, as this instance last measured it.
+//!
+//! For times that are written into texts and for the expiry of tokens that are checked in memory. What
+//! the store decides, it decides on its own clock.
+
+use std::{
+    sync::RwLock,
+    time::{Duration, Instant},
+};
+
+use time::OffsetDateTime;
+
+use super::{Error, Result, error::Trouble};
+use crate::store::{Store, StoreError};
+
+/// A measurement older than this is no longer trusted.
+const MAX_AGE: Duration = Duration::from_mins(1);
+/// A measurement that took longer than this says too little about when the clock was read.
+const MAX_ROUND_TRIP: Duration = Duration::from_secs(1);
+
+/// The last measurement: what the database's clock said, and when on this machine's monotonic clock.
+#[derive(Default)]
+pub struct DatabaseClock(RwLock<Option<(Instant, OffsetDateTime)>>);
+
+impl DatabaseClock {
+    /// Reads the database's clock; taken to have been read half-way through the call.
+    ///
+    /// # Errors
+    /// If the store does not answer within a second.
+    pub async fn measure(&self, store: &dyn Store) -> std::result::Result<(), StoreError> {
+        let asked = Instant::now();
+        let answer = store.now().await?;
+        let round_trip = asked.elapsed();
+        if round_trip > MAX_ROUND_TRIP {
+            return Err(StoreError::Unavailable("the clock was answered after more than 1 s".to_owned()));
+        }
+        let mut measured = self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *measured = Some((asked + round_trip / 2, answer));
+        Ok(())
+    }
+
+    /// The database's clock now.
+    ///
+    /// # Errors
+    /// If it was last measured too long ago.
+    pub fn now(&self) -> Result<OffsetDateTime> {
+        let measured = *self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match measured {
+            Some((at, time)) if at.elapsed() <= MAX_AGE => Ok(time + at.elapsed()),
+            _ => Err(Error::StoreUnavailable(Trouble("the database's clock is not known".to_owned()))),
+        }
+    }
+}

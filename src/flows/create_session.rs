@@ -1,0 +1,76 @@
+//! A client announces that a wallet is about to sign in.
+
+use super::{Caller, Error, Flows, Result, authenticate::with_role};
+use crate::{
+    domain::{Client, Namespace, Network, Party, Problem, Role, Session, SessionId, Violation},
+    store::NewSession,
+    token::SessionToken,
+    wallet::address,
+};
+
+/// What CreateSession takes, as it came in.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "proto/countersign/v1/session.proto documents each field")]
+pub struct CreateSession {
+    pub signing_address: String,
+    pub signing_network: String,
+    pub deposit_address: String,
+    pub deposit_network: String,
+}
+
+impl Flows {
+    /// Makes a PENDING session and the token of the device that will sign in.
+    ///
+    /// # Errors
+    /// If the caller may not, or a field is wrong; nothing is written then.
+    pub async fn create_session(
+        &self,
+        caller: &Caller,
+        request: &CreateSession,
+    ) -> Result<(Session, SessionToken)> {
+        let client = with_role(caller.client()?, Role::SignIn)?;
+        let signing = signing_party(client, request)?;
+        let deposit = deposit_party(&signing, request)?;
+        let token = SessionToken::generate();
+        let session = self
+            .store
+            .create_session(NewSession {
+                id: SessionId::generate(),
+                client_id: client.id,
+                token_hash: token.hash(),
+                signing,
+                deposit,
+                pending_ttl: client.policy.pending_session_ttl,
+            })
+            .await?;
+        Ok((session, token))
+    }
+}
+
+fn signing_party(client: &Client, request: &CreateSession) -> Result<Party> {
+    let network = Network::parse("signing_network", &request.signing_network)?;
+    let address = address::parse("signing_address", &request.signing_address, &network)?;
+    sign_in_network("signing_network", client, &network)?;
+    Ok(Party { address, network })
+}
+
+fn deposit_party(signing: &Party, request: &CreateSession) -> Result<Party> {
+    let network = match request.deposit_network.as_str() {
+        "" => signing.network.clone(),
+        text => Network::parse("deposit_network", text)?,
+    };
+    let address = match request.deposit_address.as_str() {
+        "" if network.namespace() == signing.network.namespace() => signing.address.clone(),
+        text => address::parse("deposit_address", text, &network)?,
+    };
+    Ok(Party { address, network })
+}
+
+/// Whether wallets of a network sign in here, and may under the client's policy.
+pub(super) fn sign_in_network(field: &str, client: &Client, network: &Network) -> Result<()> {
+    if network.namespace() != Namespace::Eip155 {
+        let why = "names a network whose wallets cannot sign in here yet: only eip155 can";
+        return Err(Violation::new(field, Problem::Network, why).into());
+    }
+    if client.policy.allows_network(network) { Ok(()) } else { Err(Error::PolicyDenied("networks")) }
+}

@@ -1,0 +1,111 @@
+//! Why a flow could not do what was asked: one variant per reason that callers can tell apart.
+
+use crate::{
+    domain::{Role, Violation},
+    store::StoreError,
+    token::KeyError,
+};
+
+/// The reasons; `grpc::status` gives each its code.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the texts are the documentation: they are what callers read")]
+pub enum Error {
+    #[error("{}", list(.0))]
+    Invalid(Vec<Violation>),
+
+    #[error("this call needs an `authorization`: {0}")]
+    CredentialsMissing(&'static str),
+    #[error("the client id or the client secret is wrong")]
+    ClientCredentialsInvalid,
+    #[error("the session token is not one of this service")]
+    SessionTokenInvalid,
+    #[error("the session token has expired: create a new session")]
+    SessionTokenExpired,
+    #[error("the access token is not one of this service, or not a valid one")]
+    AccessTokenInvalid,
+    #[error("the access token has expired: refresh it")]
+    AccessTokenExpired,
+    #[error("the refresh token is not a valid one of this service")]
+    RefreshTokenInvalid,
+    #[error("the refresh token has expired: sign in again")]
+    RefreshTokenExpired,
+    #[error("the refresh token was spent before: its session is now revoked, sign in again")]
+    RefreshTokenReused,
+    #[error("the session was revoked: sign in again")]
+    SessionRevoked,
+    #[error("the signature was not made by the claimed address over this challenge")]
+    SignatureMismatch,
+
+    #[error("the client lacks the role {}", .0.as_str())]
+    RoleRequired(Role),
+    #[error("the client's policy does not allow this: {0}")]
+    PolicyDenied(&'static str),
+    #[error("the client is disabled")]
+    ClientDisabled,
+
+    #[error("there is no such session")]
+    SessionNotFound,
+    #[error("there is no such challenge in the caller's scope")]
+    ChallengeNotFound,
+    #[error("there is no such account")]
+    AccountNotFound,
+
+    #[error("the challenge has expired: start a new one")]
+    ChallengeExpired,
+    #[error("the challenge was redeemed before: start a new one")]
+    ChallengeAlreadyUsed,
+    #[error("the session is signed in already")]
+    SessionAlreadyActive,
+    #[error("the session has expired: create a new one")]
+    SessionExpired,
+
+    #[error("other calls were in the way each time; nothing was changed, try again")]
+    Contention,
+    #[error("the store does not answer; try again")]
+    StoreUnavailable(#[source] Trouble),
+    #[error("an internal error; it has been logged")]
+    Internal(#[source] Trouble),
+}
+
+/// A cause that is for the log alone.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Trouble(pub String);
+
+impl Error {
+    /// An error of one field.
+    pub fn invalid(field: &str, description: impl Into<String>) -> Self {
+        Violation::request(field, description).into()
+    }
+
+    /// An error that nobody but an engineer can do anything about.
+    pub fn internal(cause: impl ToString) -> Self {
+        Self::Internal(Trouble(cause.to_string()))
+    }
+}
+
+impl From<Violation> for Error {
+    fn from(violation: Violation) -> Self {
+        Self::Invalid(vec![violation])
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => Self::StoreUnavailable(Trouble(error.to_string())),
+            StoreError::Contention => Self::Contention,
+            StoreError::Broken(_) => Self::internal(error),
+        }
+    }
+}
+
+impl From<KeyError> for Error {
+    fn from(error: KeyError) -> Self {
+        Self::internal(error)
+    }
+}
+
+fn list(violations: &[Violation]) -> String {
+    violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,26 @@
+//! Somebody who may see a session asks for it.
+
+use super::{Caller, Error, Flows, Result};
+use crate::domain::{Session, SessionId};
+
+impl Flows {
+    /// The session, in whatever state it is.
+    ///
+    /// # Errors
+    /// If there is none, or it is somebody else's: both look the same.
+    pub async fn get_session(&self, caller: &Caller, session_id: &str) -> Result<Session> {
+        let id = SessionId::parse("session_id", session_id)?;
+        match caller {
+            Caller::Client(record) => {
+                let session = self.store.session(id).await?;
+                session.filter(|session| session.client_id == record.client.id).ok_or(Error::SessionNotFound)
+            }
+            Caller::Device { session, .. } | Caller::User { session } => own(session, id),
+        }
+    }
+}
+
+/// The caller's session, if that is the one that was asked for.
+pub(super) fn own(session: &Session, id: SessionId) -> Result<Session> {
+    if session.id == id { Ok(session.clone()) } else { Err(Error::SessionNotFound) }
+}

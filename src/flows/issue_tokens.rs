@@ -1,0 +1,78 @@
+//! A session that was just signed in or refreshed gets its tokens.
+
+use time::{Duration, OffsetDateTime};
+
+use super::{Error, Flows, Result};
+use crate::{
+    domain::{Client, Fingerprint, Secret, Session, TokenId, session::SignIn},
+    token::{AccessClaims, RefreshToken, access::TokenType},
+};
+
+/// An access token and the refresh token that is now current.
+#[derive(Clone, Debug)]
+pub struct TokenPair {
+    /// The JWT.
+    pub access_token: Secret<String>,
+    /// When it expires.
+    pub access_token_expire_time: OffsetDateTime,
+    /// The refresh token.
+    pub refresh_token: Secret<String>,
+    /// When that expires, unused.
+    pub refresh_token_expire_time: OffsetDateTime,
+}
+
+impl Flows {
+    /// The pair for one generation of a session, as of `now`.
+    pub(super) fn issue_tokens(
+        &self,
+        client: &Client,
+        session: &Session,
+        generation: u32,
+        fingerprint: Fingerprint,
+        now: OffsetDateTime,
+    ) -> Result<TokenPair> {
+        let sign_in = session
+            .sign_in
+            .as_ref()
+            .ok_or_else(|| Error::internal("tokens for a session that nobody signed in"))?;
+        let claims = self.claims(client, session, sign_in, now);
+        let refresh_token = RefreshToken { session_id: session.id, generation, fingerprint }
+            .derive(&self.roots)
+            .ok_or_else(|| Error::internal(format!("the root key {fingerprint} is not listed here")))?;
+        Ok(TokenPair {
+            access_token_expire_time: OffsetDateTime::from_unix_timestamp(claims.exp)
+                .map_err(Error::internal)?,
+            access_token: claims.sign(&self.keys.ring())?,
+            refresh_token,
+            refresh_token_expire_time: session.expire_time,
+        })
+    }
+
+    fn claims(
+        &self,
+        client: &Client,
+        session: &Session,
+        sign_in: &SignIn,
+        now: OffsetDateTime,
+    ) -> AccessClaims {
+        let ttl = Duration::try_from(client.policy.access_token_ttl).unwrap_or(Duration::DAY);
+        AccessClaims {
+            iss: self.issuer.clone(),
+            aud: client.audience().into(),
+            sub: sign_in.account_id.to_string(),
+            client_id: client.id.to_string(),
+            iat: now.unix_timestamp(),
+            exp: (now + ttl).min(sign_in.hard_expire_time).unix_timestamp(),
+            jti: TokenId::generate().to_string(),
+            sid: session.id.to_string(),
+            auth_time: sign_in.authenticate_time.unix_timestamp(),
+            token_type: TokenType::Access,
+            address: sign_in.wallet.address.to_string(),
+            network: sign_in.wallet.network.to_string(),
+            wallet_kind: sign_in.wallet.kind.as_str().to_owned(),
+            deposit_address: session.deposit.address.to_string(),
+            deposit_network: session.deposit.network.to_string(),
+            scope: client.policy.scope.clone(),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! One user story per file: each line of a flow is one call into one room.
+
+pub mod authenticate;
+pub mod clients;
+pub mod clock;
+pub mod create_client;
+pub mod create_session;
+pub mod error;
+pub mod get_session;
+pub mod introspect_token;
+pub mod issue_tokens;
+pub mod keys;
+pub mod list_sessions;
+pub mod refresh_token;
+pub mod revoke_sessions;
+pub mod revoke_token;
+pub mod start_challenge;
+pub mod verify_challenge;
+
+use std::sync::Arc;
+
+pub use authenticate::{Caller, Credentials};
+pub use error::Error;
+
+pub use crate::token::{AccessClaims, key_ring::PublicJwk};
+
+use crate::{store::Store, token::RootKeys};
+
+/// What every flow answers.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What the flows work with; one per process.
+pub struct Flows {
+    store: Arc<dyn Store>,
+    roots: RootKeys,
+    keys: keys::SigningKeys,
+    clients: clients::ClientDirectory,
+    clock: clock::DatabaseClock,
+    issuer: String,
+}
+
+impl Flows {
+    /// Ready to serve: the root keys fit the store, there are signing keys, and the clock is read.
+    ///
+    /// # Errors
+    /// What is wrong with the keys or the store.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        roots: RootKeys,
+        issuer: String,
+    ) -> std::result::Result<Self, keys::StartError> {
+        keys::check_root_keys(store.as_ref(), &roots).await?;
+        let keys = keys::SigningKeys::open(store.as_ref(), &roots).await?;
+        let clock = clock::DatabaseClock::default();
+        clock.measure(store.as_ref()).await?;
+        Ok(Self { store, roots, keys, clients: clients::ClientDirectory::default(), clock, issuer })
+    }
+
+    /// The public keys that verify access tokens.
+    pub fn public_keys(&self) -> Vec<PublicJwk> {
+        self.keys.ring().public_keys()
+    }
+
+    /// Reads the database's clock and the signing keys anew; to be called every few seconds.
+    ///
+    /// # Errors
+    /// If the store does not answer, or holds a key that does not open; what was known stays in force.
+    pub async fn keep_current(&self) -> std::result::Result<(), keys::StartError> {
+        self.clock.measure(self.store.as_ref()).await?;
+        self.keys.reload(self.store.as_ref(), &self.roots).await
+    }
+}

@@ -1,0 +1,66 @@
+//! A refresh token is spent for the next one.
+
+use super::{Credentials, Error, Flows, Result, clients::enabled, issue_tokens::TokenPair};
+use crate::{
+    store::{RotateOutcome, Rotated, Rotation},
+    token::RefreshToken,
+};
+
+impl Flows {
+    /// The next refresh token and a new access token.
+    ///
+    /// # Errors
+    /// If the token is not, or no longer, good. A spent one that comes back after the grace revokes its
+    /// session, and that stays.
+    pub async fn refresh_token(&self, credentials: &Credentials, token: &str) -> Result<TokenPair> {
+        if token.is_empty() {
+            return Err(Error::invalid("refresh_token", "is required"));
+        }
+        let client = self.authenticate_if_client(credentials).await?;
+        let token = RefreshToken::verify(token, &self.roots).ok_or(Error::RefreshTokenInvalid)?;
+        let outcome = self
+            .store
+            .rotate_refresh_token(Rotation {
+                session_id: token.session_id,
+                generation: token.generation,
+                client_id: client.map(|record| record.client.id),
+                fingerprint: self.roots.primary(),
+            })
+            .await?;
+        self.next_tokens(rotated(outcome)?).await
+    }
+
+    async fn next_tokens(&self, rotated: Rotated) -> Result<TokenPair> {
+        let record = self.clients.find(self.store.as_ref(), rotated.session.client_id).await?;
+        let record = enabled(record.ok_or(Error::ClientDisabled)?)?;
+        self.issue_tokens(
+            &record.client,
+            &rotated.session,
+            rotated.generation,
+            rotated.fingerprint,
+            rotated.now,
+        )
+    }
+}
+
+fn rotated(outcome: RotateOutcome) -> Result<Rotated> {
+    match outcome {
+        RotateOutcome::Rotated(rotated) | RotateOutcome::Repeated(rotated) => Ok(rotated),
+        RotateOutcome::Reused(session_id, client_id) => {
+            tracing::warn!(%session_id, %client_id, "a spent refresh token came back: session revoked");
+            Err(Error::RefreshTokenReused)
+        }
+        RotateOutcome::Revoked => Err(Error::SessionRevoked),
+        RotateOutcome::Expired => Err(Error::RefreshTokenExpired),
+        RotateOutcome::ClientDisabled => Err(Error::ClientDisabled),
+        RotateOutcome::ClientRequired => Err(client_required()),
+        RotateOutcome::Unknown => Err(Error::RefreshTokenInvalid),
+    }
+}
+
+/// The policy `refresh_requires_client` demands what did not come.
+pub(super) const fn client_required() -> Error {
+    Error::CredentialsMissing(
+        "the client's policy `refresh_requires_client` demands Basic client credentials",
+    )
+}

@@ -1,0 +1,206 @@
+//! Between the messages of the API and the values of the domain.
+
+use prost_types::Timestamp;
+use time::OffsetDateTime;
+
+use super::v1;
+use crate::{
+    domain::{
+        Account, Challenge, ChallengeFormat, ChallengePurpose, RevokeReason, Session, SessionState,
+        Violation, Wallet, WalletKind,
+    },
+    flows::{AccessClaims, PublicJwk, introspect_token::Introspection, issue_tokens::TokenPair},
+};
+
+/// A point in time, to the microsecond.
+fn timestamp(time: OffsetDateTime) -> Timestamp {
+    Timestamp { seconds: time.unix_timestamp(), nanos: i32::try_from(time.nanosecond()).unwrap_or(0) }
+}
+
+impl From<Session> for v1::Session {
+    fn from(session: Session) -> Self {
+        let sign_in = session.sign_in.as_ref();
+        let revocation = session.revocation;
+        Self {
+            id: session.id.to_string(),
+            client_id: session.client_id.to_string(),
+            state: v1::SessionState::from(session.state).into(),
+            account_id: sign_in.map(|sign_in| sign_in.account_id.to_string()).unwrap_or_default(),
+            authenticate_time: sign_in.map(|sign_in| timestamp(sign_in.authenticate_time)),
+            signing_address: session.signing.address.to_string(),
+            signing_network: session.signing.network.to_string(),
+            deposit_address: session.deposit.address.to_string(),
+            deposit_network: session.deposit.network.to_string(),
+            create_time: Some(timestamp(session.create_time)),
+            update_time: Some(timestamp(session.update_time)),
+            expire_time: Some(timestamp(session.expire_time)),
+            revoke_time: revocation.map(|revocation| timestamp(revocation.time)),
+            revoke_reason: revocation.map_or(v1::RevokeReason::Unspecified, |r| r.reason.into()).into(),
+        }
+    }
+}
+
+impl From<SessionState> for v1::SessionState {
+    fn from(state: SessionState) -> Self {
+        match state {
+            SessionState::Pending => Self::Pending,
+            SessionState::Active => Self::Active,
+            SessionState::Revoked => Self::Revoked,
+            SessionState::Expired => Self::Expired,
+        }
+    }
+}
+
+impl From<RevokeReason> for v1::RevokeReason {
+    fn from(reason: RevokeReason) -> Self {
+        match reason {
+            RevokeReason::RevokedByClient => Self::RevokedByClient,
+            RevokeReason::RevokedByUser => Self::RevokedByUser,
+            RevokeReason::AccountSessionsRevoked => Self::AccountSessionsRevoked,
+            RevokeReason::TokenRevoked => Self::TokenRevoked,
+            RevokeReason::RefreshTokenReused => Self::RefreshTokenReused,
+        }
+    }
+}
+
+impl From<Challenge> for v1::Challenge {
+    fn from(challenge: Challenge) -> Self {
+        let purpose = match challenge.purpose {
+            ChallengePurpose::SignIn => v1::ChallengePurpose::SignIn,
+        };
+        Self {
+            id: challenge.id.to_string(),
+            purpose: purpose.into(),
+            format: v1::ChallengeFormat::from(challenge.format).into(),
+            nonce: challenge.nonce.as_str().to_owned(),
+            message: challenge.message,
+            address: challenge.address.to_string(),
+            network: challenge.network.to_string(),
+            create_time: Some(timestamp(challenge.create_time)),
+            expire_time: Some(timestamp(challenge.expire_time)),
+        }
+    }
+}
+
+impl From<ChallengeFormat> for v1::ChallengeFormat {
+    fn from(format: ChallengeFormat) -> Self {
+        match format {
+            ChallengeFormat::Text => Self::Text,
+        }
+    }
+}
+
+/// The format that a request or a policy names; `None` where it leaves it open.
+///
+/// # Errors
+/// A violation of `field` for a number that names no format.
+pub fn format(field: &str, number: i32) -> Result<Option<ChallengeFormat>, Violation> {
+    match v1::ChallengeFormat::try_from(number) {
+        Ok(v1::ChallengeFormat::Unspecified) => Ok(None),
+        Ok(v1::ChallengeFormat::Text) => Ok(Some(ChallengeFormat::Text)),
+        Err(_) => Err(Violation::request(field, "must be a ChallengeFormat that this version knows")),
+    }
+}
+
+impl From<Account> for v1::Account {
+    fn from(account: Account) -> Self {
+        Self {
+            id: account.id.to_string(),
+            create_time: Some(timestamp(account.create_time)),
+            created: account.created,
+        }
+    }
+}
+
+impl From<TokenPair> for v1::TokenPair {
+    fn from(tokens: TokenPair) -> Self {
+        Self {
+            access_token: tokens.access_token.into_exposed(),
+            access_token_expire_time: Some(timestamp(tokens.access_token_expire_time)),
+            refresh_token: tokens.refresh_token.into_exposed(),
+            refresh_token_expire_time: Some(timestamp(tokens.refresh_token_expire_time)),
+            token_type: "Bearer".to_owned(),
+        }
+    }
+}
+
+impl From<Wallet> for v1::Verification {
+    fn from(wallet: Wallet) -> Self {
+        let method = match wallet.kind {
+            WalletKind::Eoa => v1::VerificationMethod::Eoa,
+        };
+        Self {
+            method: method.into(),
+            address: wallet.address.to_string(),
+            network: wallet.network.to_string(),
+        }
+    }
+}
+
+impl From<PublicJwk> for v1::Jwk {
+    fn from(key: PublicJwk) -> Self {
+        Self {
+            kty: key.kty.to_owned(),
+            r#use: "sig".to_owned(),
+            alg: key.alg.to_owned(),
+            kid: key.kid,
+            crv: key.crv.to_owned(),
+            x: key.x,
+            y: key.y,
+        }
+    }
+}
+
+impl From<Introspection> for v1::IntrospectTokenResponse {
+    fn from(introspection: Introspection) -> Self {
+        match introspection {
+            Introspection::Inactive => Self::default(),
+            Introspection::Access(claims) => access_token(*claims),
+            Introspection::Refresh { session, scope, issuer } => refresh_token(&session, scope, issuer),
+        }
+    }
+}
+
+fn access_token(claims: AccessClaims) -> v1::IntrospectTokenResponse {
+    v1::IntrospectTokenResponse {
+        active: true,
+        aud: claims.aud.to_vec(),
+        scope: claims.scope,
+        client_id: claims.client_id,
+        token_type: "access_token".to_owned(),
+        exp: seconds(claims.exp),
+        iat: seconds(claims.iat),
+        sub: claims.sub,
+        iss: claims.iss,
+        jti: claims.jti,
+        sid: claims.sid,
+        auth_time: seconds(claims.auth_time),
+        address: claims.address,
+        network: claims.network,
+    }
+}
+
+fn refresh_token(session: &Session, scope: String, iss: String) -> v1::IntrospectTokenResponse {
+    let Some(sign_in) = &session.sign_in else {
+        return v1::IntrospectTokenResponse::default();
+    };
+    v1::IntrospectTokenResponse {
+        active: true,
+        scope,
+        client_id: session.client_id.to_string(),
+        token_type: "refresh_token".to_owned(),
+        exp: seconds(session.expire_time.unix_timestamp()),
+        sub: sign_in.account_id.to_string(),
+        iss,
+        sid: session.id.to_string(),
+        auth_time: seconds(sign_in.authenticate_time.unix_timestamp()),
+        address: sign_in.wallet.address.to_string(),
+        network: sign_in.wallet.network.to_string(),
+        ..v1::IntrospectTokenResponse::default()
+    }
+}
+
+/// RFC 7662's numbers are 32 bits here, which end in 2106.
+fn seconds(time: i64) -> u32 {
+    u32::try_from(time).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,77 @@
+//! The `authorization` metadata of a call, taken apart.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use tonic::metadata::MetadataMap;
+
+use crate::{domain::Secret, flows::Credentials};
+
+/// What a call was sent with. Two values cannot both be meant, and count as unreadable.
+pub fn credentials(metadata: &MetadataMap) -> Credentials {
+    let mut values = metadata.get_all("authorization").iter();
+    match (values.next(), values.next()) {
+        (None, _) => Credentials::None,
+        (Some(value), None) => value.to_str().ok().and_then(read).unwrap_or(Credentials::Unreadable),
+        (Some(_), Some(_)) => Credentials::Unreadable,
+    }
+}
+
+/// RFC 9110, section 11.4: the scheme in any case, a space, and the credentials.
+fn read(value: &str) -> Option<Credentials> {
+    let (scheme, rest) = value.trim().split_once(' ')?;
+    let rest = rest.trim_start();
+    if scheme.eq_ignore_ascii_case("basic") {
+        return basic(rest);
+    }
+    let is_token = scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("jwt");
+    (is_token && !rest.is_empty()).then(|| Credentials::Token(Secret::new(rest.to_owned())))
+}
+
+/// RFC 7617: base64 of id, colon, secret.
+fn basic(encoded: &str) -> Option<Credentials> {
+    let decoded = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+    let (client_id, client_secret) = decoded.split_once(':')?;
+    Some(Credentials::Basic {
+        client_id: client_id.to_owned(),
+        client_secret: Secret::new(client_secret.to_owned()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(values: &[&str]) -> Credentials {
+        let mut metadata = MetadataMap::new();
+        for value in values {
+            metadata.append("authorization", value.parse().unwrap());
+        }
+        credentials(&metadata)
+    }
+
+    #[test]
+    fn schemes_are_read_in_any_case() {
+        for value in ["Basic aWQ6c2VjOnJldA==", "basic  aWQ6c2VjOnJldA=="] {
+            let Credentials::Basic { client_id, client_secret } = of(&[value]) else { panic!("{value}") };
+            assert_eq!((client_id.as_str(), client_secret.expose().as_str()), ("id", "sec:ret"));
+        }
+        for value in ["Bearer cst_x", "bearer cst_x", "JWT cst_x", "jwt cst_x"] {
+            let Credentials::Token(token) = of(&[value]) else { panic!("{value}") };
+            assert_eq!(token.expose(), "cst_x");
+        }
+        assert!(matches!(of(&[]), Credentials::None));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_guessed_at() {
+        for values in [
+            &["Bearer"][..],
+            &["Bearer "],
+            &["Digest x"],
+            &["Basic !!"],
+            &["Basic aWQ="],
+            &["Bearer a", "Bearer a"],
+        ] {
+            assert!(matches!(of(values), Credentials::Unreadable), "{values:?}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! gRPC in, gRPC out: one file per service.
+//!
+//! The only room that names tonic and prost.
+
+pub mod challenge;
+pub mod convert;
+pub mod credentials;
+pub mod policy;
+pub mod policy_file;
+pub mod server;
+pub mod session;
+pub mod status;
+pub mod token;
+
+/// What `proto/countersign/v1` says, as Rust: messages, clients and servers.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used)]
+pub mod v1 {
+    tonic::include_proto!("countersign.v1");
+
+    /// Every message and service of the API, with comments and annotations.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/countersign.binpb"));
+}

@@ -1,0 +1,131 @@
+//! Between the `ClientPolicy` of the API and the domain's policy.
+
+use super::{convert::format, v1};
+use crate::domain::{ChallengeFormat, Client, NetworkRule, Policy, Role, TextTemplate, Violation};
+
+/// The policy of a message; what it leaves out has its default. The realm is apart: it never changes.
+///
+/// # Errors
+/// Every violation that can be seen before the values are put together.
+pub fn policy(message: v1::ClientPolicy) -> Result<(Policy, String), Vec<Violation>> {
+    let default = Policy::default();
+    let mut wrong = Vec::new();
+    let mut or_default = |field: &str, value: Option<prost_types::Duration>, default| {
+        duration(field, value, default).unwrap_or_else(|violation| {
+            wrong.push(violation);
+            default
+        })
+    };
+    let mut policy = Policy {
+        challenge_ttl: or_default("challenge_ttl", message.challenge_ttl, default.challenge_ttl),
+        pending_session_ttl: or_default(
+            "pending_session_ttl",
+            message.pending_session_ttl,
+            default.pending_session_ttl,
+        ),
+        access_token_ttl: or_default("access_token_ttl", message.access_token_ttl, default.access_token_ttl),
+        refresh_token_ttl: or_default(
+            "refresh_token_ttl",
+            message.refresh_token_ttl,
+            default.refresh_token_ttl,
+        ),
+        session_max_ttl: or_default("session_max_ttl", message.session_max_ttl, default.session_max_ttl),
+        refresh_grace: or_default("refresh_grace", message.refresh_grace, default.refresh_grace),
+        name: message.name,
+        introspect_audiences: message.introspect_audiences,
+        app: message.app,
+        origin: message.origin,
+        audience: message.audience,
+        scope: message.scope,
+        refresh_requires_client: message.refresh_requires_client,
+        disabled: message.disabled,
+        ..default
+    };
+    let mut note = |outcome: Result<(), Violation>| wrong.extend(outcome.err());
+    note(replace(&mut policy.roles, &message.roles, |number| role(*number)));
+    note(replace(&mut policy.formats, &message.formats, |number| listed_format(*number)));
+    note(replace(&mut policy.networks, &message.networks, |text| NetworkRule::parse("networks", text)));
+    if !message.text_template.is_empty() {
+        note(TextTemplate::parse(&message.text_template).map(|template| policy.text_template = template));
+    }
+    if wrong.is_empty() { Ok((policy, message.realm)) } else { Err(wrong) }
+}
+
+/// Replaces a default list by the one given, if one is.
+fn replace<S, T>(
+    list: &mut Vec<T>,
+    given: &[S],
+    read: impl Fn(&S) -> Result<T, Violation>,
+) -> Result<(), Violation> {
+    if !given.is_empty() {
+        *list = given.iter().map(read).collect::<Result<_, _>>()?;
+    }
+    Ok(())
+}
+
+fn listed_format(number: i32) -> Result<ChallengeFormat, Violation> {
+    format("formats", number)?.ok_or_else(|| Violation::request("formats", "must not be unspecified"))
+}
+
+fn role(number: i32) -> Result<Role, Violation> {
+    match v1::ClientRole::try_from(number) {
+        Ok(v1::ClientRole::SignIn) => Ok(Role::SignIn),
+        Ok(v1::ClientRole::Introspect) => Ok(Role::Introspect),
+        Ok(v1::ClientRole::Admin) => Ok(Role::Admin),
+        Ok(v1::ClientRole::Unspecified) | Err(_) => {
+            Err(Violation::request("roles", "must be SIGN_IN, INTROSPECT or ADMIN"))
+        }
+    }
+}
+
+fn duration(
+    field: &str,
+    value: Option<prost_types::Duration>,
+    default: std::time::Duration,
+) -> Result<std::time::Duration, Violation> {
+    value.map_or(Ok(default), |value| {
+        value.try_into().map_err(|_| Violation::request(field, "must not be negative"))
+    })
+}
+
+impl From<Client> for v1::ClientPolicy {
+    fn from(client: Client) -> Self {
+        let policy = client.policy;
+        let lasting = |duration: std::time::Duration| duration.try_into().ok();
+        Self {
+            name: policy.name,
+            realm: client.realm,
+            roles: policy.roles.into_iter().map(|role| v1::ClientRole::from(role).into()).collect(),
+            introspect_audiences: policy.introspect_audiences,
+            formats: policy
+                .formats
+                .into_iter()
+                .map(|format| v1::ChallengeFormat::from(format).into())
+                .collect(),
+            networks: policy.networks.iter().map(|rule| rule.as_str().to_owned()).collect(),
+            text_template: policy.text_template.as_str().to_owned(),
+            app: policy.app,
+            origin: policy.origin,
+            audience: policy.audience,
+            scope: policy.scope,
+            challenge_ttl: lasting(policy.challenge_ttl),
+            pending_session_ttl: lasting(policy.pending_session_ttl),
+            access_token_ttl: lasting(policy.access_token_ttl),
+            refresh_token_ttl: lasting(policy.refresh_token_ttl),
+            session_max_ttl: lasting(policy.session_max_ttl),
+            refresh_grace: lasting(policy.refresh_grace),
+            refresh_requires_client: policy.refresh_requires_client,
+            disabled: policy.disabled,
+        }
+    }
+}
+
+impl From<Role> for v1::ClientRole {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::SignIn => Self::SignIn,
+            Role::Introspect => Self::Introspect,
+            Role::Admin => Self::Admin,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The one table from errors to gRPC codes and reasons.
+
+use std::{collections::HashMap, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::{
+    domain::{Problem, Violation},
+    flows::Error,
+};
+
+/// The `domain` of every ErrorInfo.
+pub const ERROR_DOMAIN: &str = "countersign.v1";
+
+/// When to come back after the store did not answer.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+/// When to come back after a contended call.
+const CONTENTION_RETRY: Duration = Duration::from_millis(100);
+
+/// The answer to a call that failed. What only an engineer can mend is logged here, once.
+pub fn status(error: &Error) -> Status {
+    if let Error::Internal(cause) | Error::StoreUnavailable(cause) = error {
+        tracing::error!(%cause, "{error}");
+    }
+    let (code, reason) = code_and_reason(error);
+    let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, HashMap::new());
+    if let Error::Invalid(violations) = error {
+        for Violation { field, description, .. } in violations {
+            details.add_bad_request_violation(field, description);
+        }
+    }
+    if let Some(delay) = retry_after(error) {
+        details.set_retry_info(Some(delay));
+    }
+    Status::with_error_details(code, error.to_string(), details)
+}
+
+const fn retry_after(error: &Error) -> Option<Duration> {
+    match error {
+        Error::StoreUnavailable(_) => Some(STORE_RETRY),
+        Error::Contention => Some(CONTENTION_RETRY),
+        _ => None,
+    }
+}
+
+/// Every error has its line; a new one does not compile without.
+#[deny(clippy::wildcard_enum_match_arm)]
+fn code_and_reason(error: &Error) -> (Code, &'static str) {
+    use Code::{
+        Aborted, FailedPrecondition, Internal, InvalidArgument, NotFound, PermissionDenied, Unauthenticated,
+        Unavailable,
+    };
+    match error {
+        Error::Invalid(violations) => (InvalidArgument, input_reason(violations)),
+        Error::CredentialsMissing(_) => (Unauthenticated, "CREDENTIALS_MISSING"),
+        Error::ClientCredentialsInvalid => (Unauthenticated, "CLIENT_CREDENTIALS_INVALID"),
+        Error::SessionTokenInvalid => (Unauthenticated, "SESSION_TOKEN_INVALID"),
+        Error::SessionTokenExpired => (Unauthenticated, "SESSION_TOKEN_EXPIRED"),
+        Error::AccessTokenInvalid => (Unauthenticated, "ACCESS_TOKEN_INVALID"),
+        Error::AccessTokenExpired => (Unauthenticated, "ACCESS_TOKEN_EXPIRED"),
+        Error::RefreshTokenInvalid => (Unauthenticated, "REFRESH_TOKEN_INVALID"),
+        Error::RefreshTokenExpired => (Unauthenticated, "REFRESH_TOKEN_EXPIRED"),
+        Error::RefreshTokenReused => (Unauthenticated, "REFRESH_TOKEN_REUSED"),
+        Error::SessionRevoked => (Unauthenticated, "SESSION_REVOKED"),
+        Error::SignatureMismatch => (Unauthenticated, "SIGNATURE_MISMATCH"),
+        Error::RoleRequired(_) => (PermissionDenied, "ROLE_REQUIRED"),
+        Error::PolicyDenied(_) => (PermissionDenied, "POLICY_DENIED"),
+        Error::ClientDisabled => (PermissionDenied, "CLIENT_DISABLED"),
+        Error::SessionNotFound => (NotFound, "SESSION_NOT_FOUND"),
+        Error::ChallengeNotFound => (NotFound, "CHALLENGE_NOT_FOUND"),
+        Error::AccountNotFound => (NotFound, "ACCOUNT_NOT_FOUND"),
+        Error::ChallengeExpired => (FailedPrecondition, "CHALLENGE_EXPIRED"),
+        Error::ChallengeAlreadyUsed => (FailedPrecondition, "CHALLENGE_ALREADY_USED"),
+        Error::SessionAlreadyActive => (FailedPrecondition, "SESSION_ALREADY_ACTIVE"),
+        Error::SessionExpired => (FailedPrecondition, "SESSION_EXPIRED"),
+        Error::Contention => (Aborted, "CONTENTION"),
+        Error::StoreUnavailable(_) => (Unavailable, "STORE_UNAVAILABLE"),
+        Error::Internal(_) => (Internal, "INTERNAL"),
+    }
+}
+
+/// The kind of the first wrong field.
+fn input_reason(violations: &[Violation]) -> &'static str {
+    match violations.first().map(|violation| violation.problem) {
+        Some(Problem::Address) => "INVALID_ADDRESS",
+        Some(Problem::Network) => "INVALID_NETWORK",
+        Some(Problem::SignatureEncoding) => "INVALID_SIGNATURE_ENCODING",
+        Some(Problem::Message) => "INVALID_MESSAGE",
+        Some(Problem::Request) | None => "INVALID_REQUEST",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{domain::Role, flows::error::Trouble};
+
+    /// Design, section 9: every reason that exists so far, with its code.
+    fn table() -> Vec<(Error, Code, &'static str)> {
+        let trouble = || Trouble("password=hunter2".to_owned());
+        let wrong = |problem| Error::from(Violation::new("some_field", problem, "is wrong"));
+        vec![
+            (wrong(Problem::Address), Code::InvalidArgument, "INVALID_ADDRESS"),
+            (wrong(Problem::Network), Code::InvalidArgument, "INVALID_NETWORK"),
+            (wrong(Problem::SignatureEncoding), Code::InvalidArgument, "INVALID_SIGNATURE_ENCODING"),
+            (wrong(Problem::Message), Code::InvalidArgument, "INVALID_MESSAGE"),
+            (wrong(Problem::Request), Code::InvalidArgument, "INVALID_REQUEST"),
+            (Error::CredentialsMissing("x"), Code::Unauthenticated, "CREDENTIALS_MISSING"),
+            (Error::ClientCredentialsInvalid, Code::Unauthenticated, "CLIENT_CREDENTIALS_INVALID"),
+            (Error::SessionTokenInvalid, Code::Unauthenticated, "SESSION_TOKEN_INVALID"),
+            (Error::SessionTokenExpired, Code::Unauthenticated, "SESSION_TOKEN_EXPIRED"),
+            (Error::AccessTokenInvalid, Code::Unauthenticated, "ACCESS_TOKEN_INVALID"),
+            (Error::AccessTokenExpired, Code::Unauthenticated, "ACCESS_TOKEN_EXPIRED"),
+            (Error::RefreshTokenInvalid, Code::Unauthenticated, "REFRESH_TOKEN_INVALID"),
+            (Error::RefreshTokenExpired, Code::Unauthenticated, "REFRESH_TOKEN_EXPIRED"),
+            (Error::RefreshTokenReused, Code::Unauthenticated, "REFRESH_TOKEN_REUSED"),
+            (Error::SessionRevoked, Code::Unauthenticated, "SESSION_REVOKED"),
+            (Error::SignatureMismatch, Code::Unauthenticated, "SIGNATURE_MISMATCH"),
+            (Error::RoleRequired(Role::SignIn), Code::PermissionDenied, "ROLE_REQUIRED"),
+            (Error::PolicyDenied("networks"), Code::PermissionDenied, "POLICY_DENIED"),
+            (Error::ClientDisabled, Code::PermissionDenied, "CLIENT_DISABLED"),
+            (Error::SessionNotFound, Code::NotFound, "SESSION_NOT_FOUND"),
+            (Error::ChallengeNotFound, Code::NotFound, "CHALLENGE_NOT_FOUND"),
+            (Error::AccountNotFound, Code::NotFound, "ACCOUNT_NOT_FOUND"),
+            (Error::ChallengeExpired, Code::FailedPrecondition, "CHALLENGE_EXPIRED"),
+            (Error::ChallengeAlreadyUsed, Code::FailedPrecondition, "CHALLENGE_ALREADY_USED"),
+            (Error::SessionAlreadyActive, Code::FailedPrecondition, "SESSION_ALREADY_ACTIVE"),
+            (Error::SessionExpired, Code::FailedPrecondition, "SESSION_EXPIRED"),
+            (Error::Contention, Code::Aborted, "CONTENTION"),
+            (Error::StoreUnavailable(trouble()), Code::Unavailable, "STORE_UNAVAILABLE"),
+            (Error::Internal(trouble()), Code::Internal, "INTERNAL"),
+        ]
+    }
+
+    #[test]
+    fn every_error_has_its_code_reason_and_a_text_for_humans() {
+        for (error, code, reason) in table() {
+            let status = status(&error);
+            let info = status.get_details_error_info().unwrap();
+            assert_eq!((status.code(), info.reason.as_str()), (code, reason));
+            assert_eq!(info.domain, ERROR_DOMAIN);
+            assert!(!status.message().is_empty() && !status.message().contains("hunter2"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn bad_input_names_its_field_and_waiting_comes_with_a_time() {
+        for (error, ..) in table() {
+            let details = status(&error).get_error_details();
+            let names_field =
+                details.bad_request().is_some_and(|bad| bad.field_violations[0].field == "some_field");
+            assert_eq!(names_field, matches!(error, Error::Invalid(_)), "{error}");
+            let waits = matches!(error, Error::Contention | Error::StoreUnavailable(_));
+            assert_eq!(details.retry_info().is_some(), waits, "{error}");
+        }
+    }
+}

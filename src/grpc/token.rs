@@ -1,0 +1,59 @@
+//! TokenService.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::{credentials::credentials, status::status, v1};
+use crate::flows::{Error, Flows};
+
+/// The service, over the flows.
+pub struct TokenApi(pub Arc<Flows>);
+
+#[tonic::async_trait]
+impl v1::token_service_server::TokenService for TokenApi {
+    async fn refresh_token(
+        &self,
+        request: Request<v1::RefreshTokenRequest>,
+    ) -> Result<Response<v1::RefreshTokenResponse>, Status> {
+        let credentials = credentials(request.metadata());
+        let tokens = self.0.refresh_token(&credentials, &request.get_ref().refresh_token).await;
+        let tokens = tokens.map_err(|error| status(&error))?;
+        Ok(Response::new(v1::RefreshTokenResponse { tokens: Some(tokens.into()) }))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<v1::RevokeTokenRequest>,
+    ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
+        let credentials = credentials(request.metadata());
+        let revoked = self.0.revoke_token(&credentials, &request.get_ref().token).await;
+        revoked.map_err(|error| status(&error))?;
+        Ok(Response::new(v1::RevokeTokenResponse {}))
+    }
+
+    async fn introspect_token(
+        &self,
+        request: Request<v1::IntrospectTokenRequest>,
+    ) -> Result<Response<v1::IntrospectTokenResponse>, Status> {
+        self.introspect(request).await.map(Response::new).map_err(|error| status(&error))
+    }
+
+    async fn get_jwks(
+        &self,
+        _: Request<v1::GetJwksRequest>,
+    ) -> Result<Response<v1::GetJwksResponse>, Status> {
+        let keys = self.0.public_keys().into_iter().map(Into::into).collect();
+        Ok(Response::new(v1::GetJwksResponse { keys }))
+    }
+}
+
+impl TokenApi {
+    async fn introspect(
+        &self,
+        request: Request<v1::IntrospectTokenRequest>,
+    ) -> Result<v1::IntrospectTokenResponse, Error> {
+        let caller = self.0.authenticate(&credentials(request.metadata())).await?;
+        Ok(self.0.introspect_token(&caller, &request.get_ref().token).await?.into())
+    }
+}

@@ -1,0 +1,25 @@
+//! HTTP: the public keys, for everybody who verifies access tokens without asking.
+//!
+//! The only room that names the HTTP library.
+
+mod jwks;
+
+use std::{future::Future, sync::Arc};
+
+use axum::{Router, routing::get};
+use tokio::net::TcpListener;
+
+use crate::flows::Flows;
+
+/// Serves until `end` comes.
+///
+/// # Errors
+/// If the transport fails.
+pub async fn serve(
+    flows: Arc<Flows>,
+    listener: TcpListener,
+    end: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let router = Router::new().route("/.well-known/jwks.json", get(jwks::answer)).with_state(flows);
+    axum::serve(listener, router).with_graceful_shutdown(end).await
+}

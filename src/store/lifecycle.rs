@@ -1,0 +1,34 @@
+//! The store itself: its schema, its clock, its end.
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use super::Result;
+
+/// How the schema compares with what this program needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchemaState {
+    /// Every migration has run; later ones of a newer program may have, too.
+    Current,
+    /// This many migrations are still to run.
+    Behind(usize),
+}
+
+/// The intents that concern the store as a whole.
+#[async_trait]
+pub trait Lifecycle: Send + Sync {
+    /// The backend's name, for logs.
+    fn backend(&self) -> &'static str;
+
+    /// Whether the schema is as this program needs it.
+    async fn schema(&self) -> Result<SchemaState>;
+
+    /// Brings the schema up to date; safe when two start at once. Answers how many migrations ran.
+    async fn migrate(&self) -> Result<usize>;
+
+    /// The database's clock.
+    async fn now(&self) -> Result<OffsetDateTime>;
+
+    /// Lets go of every connection.
+    async fn close(&self);
+}

@@ -1,0 +1,51 @@
+//! What outlives a call: clients, sessions, challenges, accounts and keys.
+//!
+//! Every method is one atomic intent. Deadlines are compared on the database's clock, in the statement
+//! that acts, after the row is locked. Absence and lost races are values; errors are trouble with the
+//! store itself. The only room that names sqlx.
+
+mod challenges;
+mod clients;
+mod error;
+mod keys;
+mod lifecycle;
+mod policy_json;
+mod postgres;
+mod retry;
+mod sessions;
+mod sqlite;
+
+use std::sync::Arc;
+
+pub use challenges::{
+    ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore, FoundChallenge, NewChallenge,
+    RedeemOutcome, Redemption, SignedIn,
+};
+pub use clients::{ClientRecord, ClientStore, NewClient};
+pub use error::{OpenError, StoreError};
+pub use keys::{Canary, KeyStore, NewSigningKey, SigningKeyState, StoredSigningKey};
+pub use lifecycle::{Lifecycle, SchemaState};
+pub use sessions::{NewSession, RevokeScope, RotateOutcome, Rotated, Rotation, SessionQuery, SessionStore};
+
+/// A store: one of the two backends, seen through its intents.
+pub trait Store: ChallengeStore + ClientStore + KeyStore + Lifecycle + SessionStore {}
+
+impl<T: ChallengeStore + ClientStore + KeyStore + Lifecycle + SessionStore> Store for T {}
+
+/// What every method answers.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// The live challenges that one client, session, address, network and format may have side by side.
+pub const LIVE_CHALLENGE_LIMIT: usize = 8;
+
+/// Opens the store that a URL names: `sqlite:FILE`, `sqlite::memory:` or `postgres://...`.
+///
+/// # Errors
+/// If the URL is none, or the store cannot be reached; the password is never part of the message.
+pub async fn open(url: &str) -> std::result::Result<Arc<dyn Store>, OpenError> {
+    match url.split_once(':').map(|(scheme, _)| scheme) {
+        Some("sqlite") => Ok(Arc::new(sqlite::Sqlite::open(url).await?)),
+        Some("postgres" | "postgresql") => Ok(Arc::new(postgres::Postgres::open(url).await?)),
+        _ => Err(OpenError::UnknownScheme),
+    }
+}

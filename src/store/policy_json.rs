@@ -1,0 +1,130 @@
+//! A policy as both backends keep it: JSON, durations in milliseconds.
+//!
+//! Fields that an earlier version did not write have their default.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use crate::domain::{ChallengeFormat, NetworkRule, Policy, Role, TextTemplate};
+
+#[derive(Serialize, Deserialize)]
+#[serde(default)]
+struct PolicyJson {
+    name: String,
+    roles: Vec<String>,
+    introspect_audiences: Vec<String>,
+    formats: Vec<String>,
+    networks: Vec<String>,
+    text_template: String,
+    app: String,
+    origin: String,
+    audience: Vec<String>,
+    scope: String,
+    challenge_ttl_ms: u64,
+    pending_session_ttl_ms: u64,
+    access_token_ttl_ms: u64,
+    refresh_token_ttl_ms: u64,
+    session_max_ttl_ms: u64,
+    refresh_grace_ms: u64,
+    refresh_requires_client: bool,
+    disabled: bool,
+}
+
+impl Default for PolicyJson {
+    fn default() -> Self {
+        Self::from(&Policy::default())
+    }
+}
+
+impl From<&Policy> for PolicyJson {
+    fn from(policy: &Policy) -> Self {
+        Self {
+            name: policy.name.clone(),
+            roles: policy.roles.iter().map(|role| role.as_str().to_owned()).collect(),
+            introspect_audiences: policy.introspect_audiences.clone(),
+            formats: policy.formats.iter().map(|format| format.as_str().to_owned()).collect(),
+            networks: policy.networks.iter().map(|rule| rule.as_str().to_owned()).collect(),
+            text_template: policy.text_template.as_str().to_owned(),
+            app: policy.app.clone(),
+            origin: policy.origin.clone(),
+            audience: policy.audience.clone(),
+            scope: policy.scope.clone(),
+            challenge_ttl_ms: millis(policy.challenge_ttl),
+            pending_session_ttl_ms: millis(policy.pending_session_ttl),
+            access_token_ttl_ms: millis(policy.access_token_ttl),
+            refresh_token_ttl_ms: millis(policy.refresh_token_ttl),
+            session_max_ttl_ms: millis(policy.session_max_ttl),
+            refresh_grace_ms: millis(policy.refresh_grace),
+            refresh_requires_client: policy.refresh_requires_client,
+            disabled: policy.disabled,
+        }
+    }
+}
+
+impl TryFrom<PolicyJson> for Policy {
+    type Error = StoreError;
+
+    fn try_from(json: PolicyJson) -> Result<Self, StoreError> {
+        let broken = |error: crate::domain::Violation| StoreError::Broken(format!("policy: {error}"));
+        Ok(Self {
+            roles: each(&json.roles, "roles", Role::from_stored)?,
+            formats: each(&json.formats, "formats", ChallengeFormat::from_stored)?,
+            networks: each(&json.networks, "networks", |text| NetworkRule::parse("networks", text).ok())?,
+            text_template: TextTemplate::parse(&json.text_template).map_err(broken)?,
+            name: json.name,
+            introspect_audiences: json.introspect_audiences,
+            app: json.app,
+            origin: json.origin,
+            audience: json.audience,
+            scope: json.scope,
+            challenge_ttl: Duration::from_millis(json.challenge_ttl_ms),
+            pending_session_ttl: Duration::from_millis(json.pending_session_ttl_ms),
+            access_token_ttl: Duration::from_millis(json.access_token_ttl_ms),
+            refresh_token_ttl: Duration::from_millis(json.refresh_token_ttl_ms),
+            session_max_ttl: Duration::from_millis(json.session_max_ttl_ms),
+            refresh_grace: Duration::from_millis(json.refresh_grace_ms),
+            refresh_requires_client: json.refresh_requires_client,
+            disabled: json.disabled,
+        })
+    }
+}
+
+/// The JSON of a policy.
+pub(super) fn write(policy: &Policy) -> Result<String, StoreError> {
+    serde_json::to_string(&PolicyJson::from(policy)).map_err(|error| StoreError::Broken(error.to_string()))
+}
+
+/// The policy of a JSON.
+pub(super) fn read(json: &str) -> Result<Policy, StoreError> {
+    serde_json::from_str::<PolicyJson>(json)
+        .map_err(|error| StoreError::Broken(format!("policy: {error}")))?
+        .try_into()
+}
+
+fn each<T>(texts: &[String], column: &str, read: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, StoreError> {
+    texts.iter().map(|text| read(text).ok_or_else(|| StoreError::unreadable(column, text))).collect()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_reads_back_and_missing_fields_have_their_default() {
+        let policy = Policy {
+            name: "Shop".to_owned(),
+            networks: vec![NetworkRule::parse("", "EVM").unwrap()],
+            refresh_grace: Duration::from_millis(1_500),
+            ..Policy::default()
+        };
+        assert_eq!(read(&write(&policy).unwrap()).unwrap(), policy);
+        let early = read(r#"{"name": "Shop", "field_of_a_later_version": 1}"#).unwrap();
+        assert_eq!(early, Policy { name: "Shop".to_owned(), ..Policy::default() });
+    }
+}

@@ -1,0 +1,281 @@
+//! Challenges and their redemption, on PostgreSQL.
+
+use async_trait::async_trait;
+use sqlx::{Row as _, postgres::PgRow};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Postgres, once_more, retrying, rows};
+use crate::{
+    domain::{Account, AccountId, Challenge, ChallengePurpose, Network, SessionId},
+    store::{
+        ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore, FoundChallenge, LIVE_CHALLENGE_LIMIT,
+        NewChallenge, RedeemOutcome, Redemption, Result, SignedIn, StoreError,
+    },
+};
+
+#[async_trait]
+impl ChallengeStore for Postgres {
+    async fn issue_challenge(&self, challenge: NewChallenge) -> Result<Challenge> {
+        retrying(async || {
+            let row = sqlx::query(ISSUE)
+                .bind(challenge.id.uuid())
+                .bind(challenge.client_id.uuid())
+                .bind(challenge.session_id.map(SessionId::uuid))
+                .bind(ChallengePurpose::SignIn.as_str())
+                .bind(challenge.format.as_str())
+                .bind(challenge.nonce.as_str())
+                .bind(&challenge.message)
+                .bind(challenge.address.as_str())
+                .bind(challenge.network.as_str())
+                .bind(challenge.create_time)
+                .bind(challenge.expire_time)
+                .bind(i32::try_from(LIVE_CHALLENGE_LIMIT).unwrap_or(i32::MAX))
+                .fetch_optional(&self.pool)
+                .await?;
+            rows::challenge(&once_more(row)?)
+        })
+        .await
+    }
+
+    async fn find_challenges(
+        &self,
+        scope: ChallengeScope,
+        key: ChallengeKey,
+        network: Option<Network>,
+    ) -> Result<Vec<FoundChallenge>> {
+        let (statement, wanted) = match &key {
+            ChallengeKey::Id(id) => (FIND_BY_ID, id.to_string()),
+            ChallengeKey::Nonce(nonce) => (FIND_BY_NONCE, nonce.as_str().to_owned()),
+            ChallengeKey::Address(address) => (FIND_BY_ADDRESS, address.as_str().to_owned()),
+        };
+        retrying(async || {
+            sqlx::query(statement)
+                .bind(&wanted)
+                .bind(scope.client_id.uuid())
+                .bind(scope.session_id.map(SessionId::uuid))
+                .bind(network.as_ref().map(Network::as_str))
+                .fetch_all(&self.pool)
+                .await?
+                .iter()
+                .map(found)
+                .collect::<Result<Vec<FoundChallenge>>>()
+        })
+        .await
+    }
+
+    async fn redeem_challenge(&self, redemption: Redemption) -> Result<RedeemOutcome> {
+        retrying(async || {
+            let row = sqlx::query(REDEEM)
+                .bind(redemption.challenge_id.uuid())
+                .bind(redemption.scope.client_id.uuid())
+                .bind(redemption.scope.session_id.map(SessionId::uuid))
+                .bind(&redemption.realm)
+                .bind(redemption.wallet.identity_scope())
+                .bind(redemption.wallet.address.as_str())
+                .bind(redemption.wallet.network.as_str())
+                .bind(redemption.wallet.kind.as_str())
+                .bind(redemption.new_account_id.uuid())
+                .bind(redemption.new_session_id.uuid())
+                .bind(&redemption.fingerprint.0[..])
+                .bind(rows::millis(redemption.access_token_ttl))
+                .bind(rows::millis(redemption.refresh_token_ttl))
+                .bind(rows::millis(redemption.session_max_ttl))
+                .fetch_optional(&self.pool)
+                .await?;
+            match row {
+                Some(row) => self.outcome(&row, &redemption).await,
+                None => Ok(RedeemOutcome::NotFound),
+            }
+        })
+        .await
+    }
+}
+
+impl Postgres {
+    async fn outcome(&self, row: &PgRow, redemption: &Redemption) -> Result<RedeemOutcome> {
+        let verdict: String = row.try_get("verdict")?;
+        Ok(match verdict.as_str() {
+            "SIGNED_IN" => RedeemOutcome::SignedIn(Box::new(SignedIn {
+                session: rows::session(row)?,
+                account: self.account(row, redemption).await?,
+                now: row.try_get("now")?,
+            })),
+            "ALREADY_USED" => RedeemOutcome::AlreadyUsed,
+            "EXPIRED" => RedeemOutcome::Expired,
+            "SESSION_ALREADY_ACTIVE" => RedeemOutcome::SessionAlreadyActive,
+            "SESSION_REVOKED" => RedeemOutcome::SessionRevoked,
+            "SESSION_EXPIRED" => RedeemOutcome::SessionExpired,
+            "SESSION_MISMATCH" => RedeemOutcome::SessionMismatch,
+            "CLIENT_DISABLED" => RedeemOutcome::ClientDisabled,
+            other => return Err(StoreError::unreadable("verdict", other)),
+        })
+    }
+
+    /// The account of a sign-in. Where another first sign-in of the same wallet made it a moment ago,
+    /// the statement's snapshot did not show it yet, and it is read by itself.
+    async fn account(&self, row: &PgRow, redemption: &Redemption) -> Result<Account> {
+        let id = AccountId::from(row.try_get::<Uuid, _>("account_id")?);
+        let created = id == redemption.new_account_id;
+        let seen: Option<OffsetDateTime> = row.try_get("account_create_time")?;
+        let create_time = match seen {
+            Some(time) => time,
+            None if created => row.try_get("now")?,
+            None => {
+                sqlx::query_scalar("SELECT create_time FROM accounts WHERE id = $1")
+                    .bind(id.uuid())
+                    .fetch_one(&self.pool)
+                    .await?
+            }
+        };
+        Ok(Account { id, create_time, created })
+    }
+}
+
+/// $1 id, $2 client, $3 session, $4 purpose, $5 format, $6 nonce, $7 message, $8 address, $9 network,
+/// $10 create, $11 expire, $12 limit. Each live one holds a slot, and the unique index on slots is what
+/// keeps two callers from both taking the last: the slower one gets no row, and tries again.
+const ISSUE: &str = "
+    WITH held AS MATERIALIZED (
+        SELECT * FROM challenges
+        WHERE client_id = $2 AND address = $8 AND network = $9 AND format = $5 AND purpose = $4
+          AND COALESCE(session_id, '00000000-0000-0000-0000-000000000000')
+            = COALESCE($3, '00000000-0000-0000-0000-000000000000')
+          AND slot IS NOT NULL
+    ), live AS MATERIALIZED (
+        SELECT * FROM held WHERE redeem_time IS NULL AND expire_time > clock_timestamp()
+    ), freed AS (
+        UPDATE challenges SET slot = NULL FROM held
+        WHERE challenges.id = held.id AND held.id NOT IN (SELECT id FROM live)
+        RETURNING challenges.id
+    ), issued AS (
+        INSERT INTO challenges (id, client_id, session_id, purpose, format, nonce, message, address, network,
+                                slot, create_time, expire_time)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, free.slot, $10, $11
+        FROM (SELECT slot FROM generate_series(0, $12 - 1) AS slot
+              WHERE slot NOT IN (SELECT slot FROM live) ORDER BY random() LIMIT 1) AS free,
+             (SELECT count(*) FROM freed) AS freed_first
+        ON CONFLICT DO NOTHING
+        RETURNING *
+    )
+    SELECT * FROM issued
+    UNION ALL (
+        SELECT * FROM live WHERE (SELECT count(*) FROM live) >= $12 ORDER BY id DESC LIMIT 1
+    )";
+
+/// $1 id, $2 client, $3 session if it must be bound to one, $4 network if one is given.
+const FIND_BY_ID: &str = "
+    SELECT *, clock_timestamp() AS now FROM challenges
+    WHERE id = $1::uuid AND client_id = $2 AND ($3::uuid IS NULL OR session_id = $3)
+      AND purpose = 'SIGN_IN' AND ($4::text IS NULL OR TRUE)";
+
+/// $1 nonce, further as above.
+const FIND_BY_NONCE: &str = "
+    SELECT *, clock_timestamp() AS now FROM challenges
+    WHERE nonce = $1 AND client_id = $2 AND ($3::uuid IS NULL OR session_id = $3)
+      AND purpose = 'SIGN_IN' AND ($4::text IS NULL OR TRUE)";
+
+/// $1 address, further as above: the live ones, or else the newest.
+const FIND_BY_ADDRESS: &str = "
+    WITH live AS MATERIALIZED (
+        SELECT *, clock_timestamp() AS now FROM challenges
+        WHERE address = $1 AND client_id = $2 AND ($3::uuid IS NULL OR session_id = $3)
+          AND purpose = 'SIGN_IN' AND ($4::text IS NULL OR network = $4)
+          AND slot IS NOT NULL AND redeem_time IS NULL AND expire_time > clock_timestamp()
+    )
+    SELECT * FROM live
+    UNION ALL (
+        SELECT *, clock_timestamp() AS now FROM challenges
+        WHERE address = $1 AND client_id = $2 AND ($3::uuid IS NULL OR session_id = $3)
+          AND purpose = 'SIGN_IN' AND ($4::text IS NULL OR network = $4)
+          AND NOT EXISTS (SELECT FROM live)
+        ORDER BY id DESC LIMIT 1
+    )
+    ORDER BY id DESC";
+
+/// $1 challenge, $2 client, $3 session if it must be bound to one, $4 realm, $5 scope of the address,
+/// $6 address, $7 network, $8 kind, $9 account if new, $10 session if new, $11 fingerprint, $12 access,
+/// $13 refresh and $14 session life in milliseconds.
+///
+/// Both rows are locked before the clock is read; what follows acts only on the verdict.
+const REDEEM: &str = "
+    WITH challenge AS MATERIALIZED (
+        SELECT * FROM challenges
+        WHERE id = $1 AND client_id = $2 AND ($3::uuid IS NULL OR session_id = $3) AND purpose = 'SIGN_IN'
+        FOR UPDATE
+    ), held AS MATERIALIZED (
+        SELECT * FROM sessions WHERE id = (SELECT session_id FROM challenge) FOR UPDATE
+    ), clock AS MATERIALIZED (
+        SELECT clock_timestamp() AS now FROM challenge LEFT JOIN held ON TRUE
+    ), verdict AS MATERIALIZED (
+        SELECT clock.now,
+               clock.now + $14 * interval '1 millisecond' AS hard_deadline,
+               clock.now + LEAST($13, $14) * interval '1 millisecond' AS deadline,
+               clock.now + LEAST($12, $14) * interval '1 millisecond' AS access_deadline,
+               challenge.session_id,
+               CASE
+                   WHEN challenge.redeem_time IS NOT NULL THEN 'ALREADY_USED'
+                   WHEN challenge.expire_time <= clock.now THEN 'EXPIRED'
+                   WHEN client.id IS NULL OR client.disabled OR client.delete_time IS NOT NULL
+                       THEN 'CLIENT_DISABLED'
+                   WHEN challenge.session_id IS NULL THEN 'SIGNED_IN'
+                   WHEN held.id IS NULL THEN 'SESSION_EXPIRED'
+                   WHEN held.revoke_time IS NOT NULL THEN 'SESSION_REVOKED'
+                   WHEN held.account_id IS NOT NULL THEN 'SESSION_ALREADY_ACTIVE'
+                   WHEN held.expire_time <= clock.now THEN 'SESSION_EXPIRED'
+                   WHEN held.signing_address <> $6 THEN 'SESSION_MISMATCH'
+                   ELSE 'SIGNED_IN'
+               END AS verdict
+        FROM challenge CROSS JOIN clock LEFT JOIN held ON TRUE
+             LEFT JOIN clients AS client ON client.id = challenge.client_id
+    ), signing AS MATERIALIZED (
+        SELECT * FROM verdict WHERE verdict = 'SIGNED_IN'
+    ), wallet AS (
+        INSERT INTO wallets (realm, scope, address, account_id, kind, create_time, last_sign_in_time)
+        SELECT $4, $5, $6, $9, $8, now, now FROM signing
+        ON CONFLICT (realm, scope, address) DO UPDATE SET last_sign_in_time = EXCLUDED.last_sign_in_time
+        RETURNING account_id
+    ), account AS (
+        INSERT INTO accounts (id, realm, create_time)
+        SELECT wallet.account_id, $4, signing.now FROM wallet, signing WHERE wallet.account_id = $9
+    ), redeemed AS (
+        UPDATE challenges
+        SET redeem_time = signing.now, redeem_session_id = COALESCE(signing.session_id, $10)
+        FROM signing WHERE challenges.id = $1
+    ), activated AS (
+        UPDATE sessions SET
+            account_id = wallet.account_id, wallet_address = $6, wallet_network = $7, wallet_kind = $8,
+            authenticate_time = signing.now, update_time = signing.now, expire_time = signing.deadline,
+            latest_expire_time = LEAST(signing.hard_deadline, signing.deadline + interval '1 day'),
+            hard_expire_time = signing.hard_deadline, refresh_generation = 1, refresh_fingerprint = $11,
+            refresh_step_time = signing.now, access_expire_time = signing.access_deadline
+        FROM signing, wallet WHERE sessions.id = signing.session_id
+        RETURNING sessions.*
+    ), created AS (
+        INSERT INTO sessions (id, client_id, signing_address, signing_network, deposit_address, deposit_network,
+                              create_time, update_time, expire_time, latest_expire_time, account_id,
+                              wallet_address, wallet_network, wallet_kind, authenticate_time,
+                              hard_expire_time, refresh_generation, refresh_fingerprint, refresh_step_time,
+                              access_expire_time)
+        SELECT $10, $2, $6, $7, $6, $7, now, now, deadline,
+               LEAST(hard_deadline, deadline + interval '1 day'), wallet.account_id,
+               $6, $7, $8, now, hard_deadline, 1, $11, now, access_deadline
+        FROM signing, wallet WHERE signing.session_id IS NULL
+        RETURNING *
+    )
+    SELECT verdict.verdict, verdict.now, session.*, accounts.create_time AS account_create_time
+    FROM verdict
+    LEFT JOIN (SELECT * FROM activated UNION ALL SELECT * FROM created) AS session ON TRUE
+    LEFT JOIN accounts ON accounts.id = session.account_id";
+
+fn found(row: &PgRow) -> Result<FoundChallenge> {
+    let challenge = rows::challenge(row)?;
+    let redeem_time: Option<OffsetDateTime> = row.try_get("redeem_time")?;
+    let now: OffsetDateTime = row.try_get("now")?;
+    let state = match redeem_time {
+        Some(_) => ChallengeState::Redeemed,
+        None if challenge.expire_time <= now => ChallengeState::Expired,
+        None => ChallengeState::Live,
+    };
+    Ok(FoundChallenge { challenge, state })
+}

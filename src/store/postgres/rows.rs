@@ -1,0 +1,124 @@
+//! Rows into domain values.
+
+use sqlx::{Row as _, postgres::PgRow};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        Address, Challenge, ChallengeFormat, ChallengePurpose, Client, Network, Nonce, Party, RevokeReason,
+        Session, SessionState, Wallet, WalletKind,
+        session::{Revocation, SignIn},
+    },
+    store::{Result, StoreError, policy_json},
+};
+
+/// A session, its state as of the column `now`.
+pub(super) fn session(row: &PgRow) -> Result<Session> {
+    let mut session = Session {
+        id: row.try_get::<Uuid, _>("id")?.into(),
+        client_id: row.try_get::<Uuid, _>("client_id")?.into(),
+        state: SessionState::Pending,
+        signing: party(row, "signing_address", "signing_network")?,
+        deposit: party(row, "deposit_address", "deposit_network")?,
+        create_time: row.try_get("create_time")?,
+        update_time: row.try_get("update_time")?,
+        expire_time: row.try_get("expire_time")?,
+        sign_in: sign_in(row)?,
+        revocation: revocation(row)?,
+    };
+    session.state = session.state_at(row.try_get("now")?);
+    Ok(session)
+}
+
+fn sign_in(row: &PgRow) -> Result<Option<SignIn>> {
+    let Some(account_id) = row.try_get::<Option<Uuid>, _>("account_id")? else {
+        return Ok(None);
+    };
+    let wallet = party(row, "wallet_address", "wallet_network")?;
+    let kind: String = row.try_get("wallet_kind")?;
+    Ok(Some(SignIn {
+        account_id: account_id.into(),
+        wallet: Wallet {
+            address: wallet.address,
+            network: wallet.network,
+            kind: WalletKind::from_stored(&kind)
+                .ok_or_else(|| StoreError::unreadable("wallet_kind", &kind))?,
+        },
+        authenticate_time: row.try_get("authenticate_time")?,
+        hard_expire_time: row.try_get("hard_expire_time")?,
+        generation: generation(row)?,
+    }))
+}
+
+/// The current generation of a signed-in session.
+pub(super) fn generation(row: &PgRow) -> Result<u32> {
+    let stored: i32 = row.try_get("refresh_generation")?;
+    u32::try_from(stored).map_err(|_| StoreError::unreadable("refresh_generation", &stored.to_string()))
+}
+
+fn revocation(row: &PgRow) -> Result<Option<Revocation>> {
+    let Some(time) = row.try_get::<Option<OffsetDateTime>, _>("revoke_time")? else {
+        return Ok(None);
+    };
+    let reason: String = row.try_get("revoke_reason")?;
+    let reason =
+        RevokeReason::from_stored(&reason).ok_or_else(|| StoreError::unreadable("revoke_reason", &reason))?;
+    Ok(Some(Revocation { time, reason }))
+}
+
+fn party(row: &PgRow, address: &str, network: &str) -> Result<Party> {
+    Ok(Party {
+        address: Address::from_canonical(row.try_get(address)?),
+        network: Network::from_canonical(row.try_get(network)?),
+    })
+}
+
+/// A sign-in challenge.
+pub(super) fn challenge(row: &PgRow) -> Result<Challenge> {
+    let purpose: String = row.try_get("purpose")?;
+    let format: String = row.try_get("format")?;
+    let party = party(row, "address", "network")?;
+    Ok(Challenge {
+        id: row.try_get::<Uuid, _>("id")?.into(),
+        client_id: row.try_get::<Uuid, _>("client_id")?.into(),
+        session_id: row.try_get::<Option<Uuid>, _>("session_id")?.map(Into::into),
+        purpose: ChallengePurpose::from_stored(&purpose)
+            .ok_or_else(|| StoreError::unreadable("purpose", &purpose))?,
+        format: ChallengeFormat::from_stored(&format)
+            .ok_or_else(|| StoreError::unreadable("format", &format))?,
+        nonce: Nonce::from_stored(row.try_get("nonce")?),
+        message: row.try_get("message")?,
+        address: party.address,
+        network: party.network,
+        create_time: row.try_get("create_time")?,
+        expire_time: row.try_get("expire_time")?,
+    })
+}
+
+/// A client; its policy comes as text.
+pub(super) fn client(row: &PgRow) -> Result<Client> {
+    Ok(Client {
+        id: row.try_get::<Uuid, _>("id")?.into(),
+        realm: row.try_get("realm")?,
+        policy: policy_json::read(row.try_get("policy")?)?,
+        create_time: row.try_get("create_time")?,
+        update_time: row.try_get("update_time")?,
+    })
+}
+
+/// Bytes of a fixed length.
+pub(super) fn bytes<const N: usize>(row: &PgRow, column: &str) -> Result<[u8; N]> {
+    let stored: Vec<u8> = row.try_get(column)?;
+    exactly(column, &stored)
+}
+
+/// A slice as an array.
+pub(super) fn exactly<const N: usize>(column: &str, stored: &[u8]) -> Result<[u8; N]> {
+    stored.try_into().map_err(|_| StoreError::unreadable(column, &format!("{} bytes", stored.len())))
+}
+
+/// A length of time as statements take it.
+pub(super) fn millis(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,267 @@
+//! Sessions and the generations of their refresh tokens, on PostgreSQL.
+
+use async_trait::async_trait;
+use sqlx::{Row as _, postgres::PgRow};
+
+use super::{Postgres, retrying, rows};
+use crate::{
+    domain::{AccountId, ClientId, Fingerprint, RevokeReason, Session, SessionId},
+    store::{
+        NewSession, Result, RevokeScope, RotateOutcome, Rotated, Rotation, SessionQuery, SessionStore,
+        StoreError,
+    },
+};
+
+#[async_trait]
+impl SessionStore for Postgres {
+    async fn create_session(&self, session: NewSession) -> Result<Session> {
+        retrying(async || {
+            let row = sqlx::query(
+                "INSERT INTO sessions (id, client_id, token_hash, signing_address, signing_network,
+                                       deposit_address, deposit_network, create_time, update_time,
+                                       expire_time, latest_expire_time)
+                 SELECT $1, $2, $3, $4, $5, $6, $7, now, now, deadline, deadline
+                 FROM (SELECT now, now + $8 * interval '1 millisecond' AS deadline
+                       FROM (SELECT clock_timestamp() AS now OFFSET 0) AS clock OFFSET 0) AS times
+                 RETURNING *, create_time AS now",
+            )
+            .bind(session.id.uuid())
+            .bind(session.client_id.uuid())
+            .bind(&session.token_hash[..])
+            .bind(session.signing.address.as_str())
+            .bind(session.signing.network.as_str())
+            .bind(session.deposit.address.as_str())
+            .bind(session.deposit.network.as_str())
+            .bind(rows::millis(session.pending_ttl))
+            .fetch_one(&self.pool)
+            .await?;
+            rows::session(&row)
+        })
+        .await
+    }
+
+    async fn session(&self, id: SessionId) -> Result<Option<Session>> {
+        retrying(async || {
+            let row = sqlx::query("SELECT *, clock_timestamp() AS now FROM sessions WHERE id = $1")
+                .bind(id.uuid())
+                .fetch_optional(&self.pool)
+                .await?;
+            row.as_ref().map(rows::session).transpose()
+        })
+        .await
+    }
+
+    async fn session_by_token(&self, token_hash: [u8; 32]) -> Result<Option<Session>> {
+        retrying(async || {
+            let row = sqlx::query("SELECT *, clock_timestamp() AS now FROM sessions WHERE token_hash = $1")
+                .bind(&token_hash[..])
+                .fetch_optional(&self.pool)
+                .await?;
+            row.as_ref().map(rows::session).transpose()
+        })
+        .await
+    }
+
+    async fn list_sessions(
+        &self,
+        client_id: ClientId,
+        query: SessionQuery,
+        before: Option<SessionId>,
+        limit: u32,
+    ) -> Result<Vec<Session>> {
+        let (statement, wanted) = match &query {
+            SessionQuery::Account(account_id) => (
+                "SELECT *, clock_timestamp() AS now FROM sessions
+                 WHERE client_id = $1 AND account_id = $2::uuid AND ($3::uuid IS NULL OR id < $3)
+                 ORDER BY id DESC LIMIT $4",
+                account_id.to_string(),
+            ),
+            SessionQuery::Address(address) => (
+                "SELECT *, clock_timestamp() AS now FROM sessions
+                 WHERE client_id = $1 AND signing_address = $2 AND ($3::uuid IS NULL OR id < $3)
+                 ORDER BY id DESC LIMIT $4",
+                address.as_str().to_owned(),
+            ),
+        };
+        retrying(async || {
+            sqlx::query(statement)
+                .bind(client_id.uuid())
+                .bind(&wanted)
+                .bind(before.map(SessionId::uuid))
+                .bind(i64::from(limit))
+                .fetch_all(&self.pool)
+                .await?
+                .iter()
+                .map(rows::session)
+                .collect::<Result<Vec<Session>>>()
+        })
+        .await
+    }
+
+    async fn revoke_session(&self, id: SessionId, reason: RevokeReason) -> Result<Option<Session>> {
+        retrying(async || {
+            let row = sqlx::query(
+                "WITH held AS MATERIALIZED (
+                     SELECT * FROM sessions WHERE id = $1 FOR UPDATE
+                 ), clock AS MATERIALIZED (
+                     SELECT clock_timestamp() AS now FROM held
+                 ), revoked AS (
+                     UPDATE sessions SET revoke_time = clock.now, revoke_reason = $2, update_time = clock.now
+                     FROM held, clock WHERE sessions.id = held.id AND held.revoke_time IS NULL
+                     RETURNING sessions.*
+                 )
+                 SELECT session.*, clock.now FROM clock, (
+                     SELECT * FROM revoked
+                     UNION ALL SELECT * FROM held WHERE held.revoke_time IS NOT NULL
+                 ) AS session",
+            )
+            .bind(id.uuid())
+            .bind(reason.as_str())
+            .fetch_optional(&self.pool)
+            .await?;
+            row.as_ref().map(rows::session).transpose()
+        })
+        .await
+    }
+
+    async fn revoke_account_sessions(
+        &self,
+        account_id: AccountId,
+        scope: RevokeScope,
+    ) -> Result<Option<u32>> {
+        let (client_id, realm) = match scope {
+            RevokeScope::Client { client_id, realm } => (Some(client_id.uuid()), Some(realm)),
+            RevokeScope::Account => (None, None),
+        };
+        retrying(async || {
+            let row = sqlx::query(
+                "WITH account AS MATERIALIZED (
+                     SELECT id FROM accounts WHERE id = $1 AND ($3::text IS NULL OR realm = $3)
+                 ), held AS MATERIALIZED (
+                     SELECT sessions.id FROM sessions, account
+                     WHERE sessions.account_id = account.id AND revoke_time IS NULL
+                       AND ($2::uuid IS NULL OR client_id = $2)
+                     ORDER BY sessions.id FOR UPDATE OF sessions
+                 ), clock AS MATERIALIZED (
+                     SELECT clock_timestamp() AS now FROM (SELECT count(*) FROM held) AS locked
+                 ), revoked AS (
+                     UPDATE sessions SET revoke_time = clock.now, revoke_reason = $4, update_time = clock.now
+                     FROM held, clock WHERE sessions.id = held.id AND sessions.hard_expire_time > clock.now
+                     RETURNING sessions.id
+                 )
+                 SELECT (SELECT count(*) FROM revoked) AS revoked FROM account",
+            )
+            .bind(account_id.uuid())
+            .bind(client_id)
+            .bind(realm.as_deref())
+            .bind(RevokeReason::AccountSessionsRevoked.as_str())
+            .fetch_optional(&self.pool)
+            .await?;
+            row.map(|row| Ok(u32::try_from(row.try_get::<i64, _>("revoked")?).unwrap_or(u32::MAX)))
+                .transpose()
+        })
+        .await
+    }
+
+    async fn rotate_refresh_token(&self, rotation: Rotation) -> Result<RotateOutcome> {
+        let Ok(presented) = i32::try_from(rotation.generation) else {
+            return Ok(RotateOutcome::Unknown);
+        };
+        retrying(async || {
+            let row = sqlx::query(ROTATE)
+                .bind(rotation.session_id.uuid())
+                .bind(presented)
+                .bind(rotation.client_id.map(ClientId::uuid))
+                .bind(&rotation.fingerprint.0[..])
+                .bind(RevokeReason::RefreshTokenReused.as_str())
+                .fetch_optional(&self.pool)
+                .await?;
+            row.as_ref().map_or(Ok(RotateOutcome::Unknown), outcome)
+        })
+        .await
+    }
+}
+
+/// $1 session, $2 generation presented, $3 client, $4 fingerprint of the next, $5 reason of reuse.
+const ROTATE: &str = "
+    WITH held AS MATERIALIZED (
+        SELECT * FROM sessions WHERE id = $1 FOR UPDATE
+    ), clock AS MATERIALIZED (
+        SELECT clock_timestamp() AS now FROM held
+    ), verdict AS MATERIALIZED (
+        SELECT clock.now,
+               LEAST(held.hard_expire_time,
+                     clock.now + client.refresh_token_ttl_ms * interval '1 millisecond') AS deadline,
+               LEAST(held.hard_expire_time,
+                     clock.now + client.access_token_ttl_ms * interval '1 millisecond') AS access_deadline,
+               CASE
+                   WHEN held.refresh_generation IS NULL THEN 'UNKNOWN'
+                   WHEN $3::uuid IS NOT NULL AND $3 <> held.client_id THEN 'UNKNOWN'
+                   WHEN held.revoke_time IS NOT NULL THEN 'REVOKED'
+                   WHEN client.id IS NULL OR client.disabled OR client.delete_time IS NOT NULL
+                       THEN 'CLIENT_DISABLED'
+                   WHEN client.refresh_requires_client AND $3 IS NULL THEN 'CLIENT_REQUIRED'
+                   WHEN held.expire_time <= clock.now OR held.hard_expire_time <= clock.now THEN 'EXPIRED'
+                   WHEN held.refresh_generation = $2 THEN 'ROTATED'
+                   WHEN held.refresh_generation < $2 THEN 'UNKNOWN'
+                   WHEN held.refresh_generation = $2 + 1 AND clock.now <= held.refresh_step_time
+                        + client.refresh_grace_ms * interval '1 millisecond' THEN 'REPEATED'
+                   ELSE 'REUSED'
+               END AS outcome
+        FROM held CROSS JOIN clock LEFT JOIN clients AS client ON client.id = held.client_id
+    ), rotated AS (
+        UPDATE sessions SET
+            refresh_generation = sessions.refresh_generation + 1,
+            refresh_fingerprint = $4,
+            refresh_step_time = verdict.now,
+            update_time = verdict.now,
+            expire_time = verdict.deadline,
+            latest_expire_time = CASE
+                WHEN verdict.deadline <= sessions.latest_expire_time THEN sessions.latest_expire_time
+                ELSE LEAST(sessions.hard_expire_time, verdict.deadline + interval '1 day') END,
+            access_expire_time = GREATEST(sessions.access_expire_time, verdict.access_deadline)
+        FROM verdict WHERE sessions.id = $1 AND verdict.outcome = 'ROTATED'
+        RETURNING sessions.*
+    ), repeated AS (
+        UPDATE sessions SET access_expire_time = GREATEST(sessions.access_expire_time, verdict.access_deadline)
+        FROM verdict WHERE sessions.id = $1 AND verdict.outcome = 'REPEATED'
+        RETURNING sessions.*
+    ), revoked AS (
+        UPDATE sessions SET revoke_time = verdict.now, revoke_reason = $5, update_time = verdict.now
+        FROM verdict WHERE sessions.id = $1 AND verdict.outcome = 'REUSED'
+        RETURNING sessions.*
+    )
+    SELECT session.*, verdict.now, verdict.outcome FROM verdict, (
+        SELECT * FROM rotated
+        UNION ALL SELECT * FROM repeated
+        UNION ALL SELECT * FROM revoked
+        UNION ALL SELECT held.* FROM held, verdict
+                  WHERE verdict.outcome NOT IN ('ROTATED', 'REPEATED', 'REUSED')
+    ) AS session";
+
+fn outcome(row: &PgRow) -> Result<RotateOutcome> {
+    let outcome: String = row.try_get("outcome")?;
+    Ok(match outcome.as_str() {
+        "ROTATED" => RotateOutcome::Rotated(rotated(row)?),
+        "REPEATED" => RotateOutcome::Repeated(rotated(row)?),
+        "REUSED" => {
+            let session = rows::session(row)?;
+            RotateOutcome::Reused(session.id, session.client_id)
+        }
+        "REVOKED" => RotateOutcome::Revoked,
+        "EXPIRED" => RotateOutcome::Expired,
+        "CLIENT_DISABLED" => RotateOutcome::ClientDisabled,
+        "CLIENT_REQUIRED" => RotateOutcome::ClientRequired,
+        "UNKNOWN" => RotateOutcome::Unknown,
+        other => return Err(StoreError::unreadable("outcome", other)),
+    })
+}
+
+fn rotated(row: &PgRow) -> Result<Rotated> {
+    Ok(Rotated {
+        session: rows::session(row)?,
+        generation: rows::generation(row)?,
+        fingerprint: Fingerprint(rows::bytes(row, "refresh_fingerprint")?),
+        now: row.try_get("now")?,
+    })
+}

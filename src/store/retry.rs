@@ -1,0 +1,81 @@
+//! Trying an intent again when others got in its way.
+
+use std::{
+    future::Future,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{Result, StoreError};
+
+/// How often an intent is tried.
+const MAX_ATTEMPTS: u32 = 12;
+
+/// Runs an intent, again where [`StoreError::Contention`] says that others got in its way. Bounded in
+/// number, with growing pauses that differ between instances, and in time: no attempt may take longer
+/// than `bound`, and none begins after it.
+pub(super) async fn retrying<T, F>(bound: Duration, mut intent: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let started = Instant::now();
+    for attempt in 1..=MAX_ATTEMPTS {
+        let outcome = tokio::time::timeout(bound, intent()).await.unwrap_or_else(|_| Err(too_slow(bound)));
+        match outcome {
+            Err(error) if error.is_contention() && started.elapsed() < bound => {
+                tokio::time::sleep(pause(attempt)).await;
+            }
+            other => return other,
+        }
+    }
+    Err(StoreError::Contention)
+}
+
+fn too_slow(bound: Duration) -> StoreError {
+    StoreError::Unavailable(format!("no answer within {} s", bound.as_secs()))
+}
+
+/// Up to 2, 4, 8, ... 64 ms.
+fn pause(attempt: u32) -> Duration {
+    let ceiling = 1_000_u64 << attempt.min(6);
+    // Seeded anew by the operating system for each thread, and stepped on by each call.
+    let random = RandomState::new().build_hasher().finish();
+    Duration::from_micros(random % ceiling)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn contention_is_tried_again_but_not_for_ever() {
+        let mut tries = 0;
+        let outcome: Result<()> = retrying(Duration::from_secs(60), || {
+            tries += 1;
+            std::future::ready(Err(StoreError::Contention))
+        })
+        .await;
+        assert!(matches!(outcome, Err(StoreError::Contention)));
+        assert_eq!(tries, MAX_ATTEMPTS);
+    }
+
+    #[tokio::test]
+    async fn no_attempt_begins_after_the_bound() {
+        let mut tries = 0;
+        let outcome: Result<()> = retrying(Duration::ZERO, || {
+            tries += 1;
+            std::future::ready(Err(StoreError::Contention))
+        })
+        .await;
+        assert!(matches!(outcome, Err(StoreError::Contention)));
+        assert_eq!(tries, 1);
+    }
+
+    #[tokio::test]
+    async fn an_attempt_ends_at_the_bound() {
+        let outcome: Result<()> = retrying(Duration::from_millis(1), std::future::pending).await;
+        assert!(matches!(outcome, Err(StoreError::Unavailable(_))));
+    }
+}

@@ -1,0 +1,97 @@
+//! Schema, clock and end of the SQLite store.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{Row as _, SqlSafeStr as _, SqliteConnection};
+use time::OffsetDateTime;
+
+use super::{Sqlite, retrying, rows};
+use crate::store::{Lifecycle, Result, SchemaState, StoreError, retry};
+
+/// Version, name and text of each migration.
+const MIGRATIONS: [(i64, &str, &str); 1] =
+    [(1, "initial", include_str!("../../../migrations/sqlite/0001_initial.sql"))];
+/// How long migrations may take, those of another process that is waited for included.
+const MIGRATION_TIMEOUT: Duration = Duration::from_mins(10);
+
+#[async_trait]
+impl Lifecycle for Sqlite {
+    fn backend(&self) -> &'static str {
+        "sqlite"
+    }
+
+    async fn schema(&self) -> Result<SchemaState> {
+        let applied = retrying(async || applied(&mut *self.reader.acquire().await?).await).await?;
+        let missing = MIGRATIONS.iter().filter(|(version, ..)| !applied.contains(version)).count();
+        Ok(if missing == 0 { SchemaState::Current } else { SchemaState::Behind(missing) })
+    }
+
+    async fn migrate(&self) -> Result<usize> {
+        retry::retrying(MIGRATION_TIMEOUT, async || {
+            // sqlx's migrator has no lock on SQLite. Within this transaction it needs none: whoever comes
+            // second sees what the first has done. Each migration becomes a savepoint, so none can change
+            // what SQLite fixes while a transaction is open (`PRAGMA foreign_keys`).
+            let mut tx = self.begin().await?;
+            let before = applied(&mut tx).await?.len();
+            migrator().run_direct(None, &mut *tx, false).await.map_err(refused)?;
+            let after = applied(&mut tx).await?.len();
+            tx.commit().await?;
+            Ok(after.saturating_sub(before))
+        })
+        .await
+    }
+
+    async fn now(&self) -> Result<OffsetDateTime> {
+        retrying(async || {
+            // As in the view `clock`, which is not there before the first migration.
+            let row = sqlx::query("SELECT CAST(round(unixepoch('now', 'subsec') * 1000) AS INTEGER) AS now")
+                .fetch_one(&self.reader)
+                .await?;
+            rows::time(&row, "now")
+        })
+        .await
+    }
+
+    async fn close(&self) {
+        self.reader.close().await;
+        // The last one to close the file folds the write-ahead log into it.
+        self.writer.close().await;
+    }
+}
+
+/// The versions of the migrations that have run.
+async fn applied(connection: &mut SqliteConnection) -> Result<Vec<i64>> {
+    let started =
+        sqlx::query("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations'")
+            .fetch_optional(&mut *connection)
+            .await?;
+    if started.is_none() {
+        return Ok(Vec::new());
+    }
+    sqlx::query("SELECT version FROM _sqlx_migrations WHERE success")
+        .fetch_all(&mut *connection)
+        .await?
+        .iter()
+        .map(|row| Ok(row.try_get("version")?))
+        .collect()
+}
+
+fn refused(error: MigrateError) -> StoreError {
+    let text = error.to_string();
+    if let MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) = error {
+        return cause.into();
+    }
+    StoreError::Broken(text)
+}
+
+fn migrator() -> Migrator {
+    let migrations = MIGRATIONS.map(|(version, name, sql)| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    });
+    let mut migrator = Migrator::with_migrations(migrations.into());
+    // What a newer version added is none of this one's business.
+    migrator.set_ignore_missing(true);
+    migrator
+}

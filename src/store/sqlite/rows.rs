@@ -1,0 +1,163 @@
+//! Rows into domain values, and times and ids as SQLite keeps them.
+
+use sqlx::{Row as _, sqlite::SqliteRow};
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        Address, Challenge, ChallengeFormat, ChallengePurpose, Client, Network, Nonce, Party, RevokeReason,
+        Session, SessionState, Wallet, WalletKind,
+        session::{Revocation, SignIn},
+    },
+    store::{Result, StoreError, policy_json},
+};
+
+// Statements name their columns, and never say `*`: sqlx keeps the columns of a prepared statement, and
+// its worker would break on one that a newer version's migration added meanwhile.
+
+/// What [`session`] reads, apart from `now`.
+macro_rules! session_columns {
+    () => {
+        "id, client_id, signing_address, signing_network, deposit_address, deposit_network, \
+         create_time, update_time, expire_time, account_id, wallet_address, wallet_network, wallet_kind, \
+         authenticate_time, hard_expire_time, refresh_generation, refresh_fingerprint, revoke_time, \
+         revoke_reason"
+    };
+}
+/// What [`challenge`] reads.
+macro_rules! challenge_columns {
+    () => {
+        "id, client_id, session_id, purpose, format, nonce, message, address, network, create_time, \
+         expire_time"
+    };
+}
+pub(super) use {challenge_columns, session_columns};
+
+/// A session, its state as of the column `now`.
+pub(super) fn session(row: &SqliteRow) -> Result<Session> {
+    let mut session = Session {
+        id: row.try_get::<Uuid, _>("id")?.into(),
+        client_id: row.try_get::<Uuid, _>("client_id")?.into(),
+        state: SessionState::Pending,
+        signing: party(row, "signing_address", "signing_network")?,
+        deposit: party(row, "deposit_address", "deposit_network")?,
+        create_time: time(row, "create_time")?,
+        update_time: time(row, "update_time")?,
+        expire_time: time(row, "expire_time")?,
+        sign_in: sign_in(row)?,
+        revocation: revocation(row)?,
+    };
+    session.state = session.state_at(time(row, "now")?);
+    Ok(session)
+}
+
+fn sign_in(row: &SqliteRow) -> Result<Option<SignIn>> {
+    let Some(account_id) = row.try_get::<Option<Uuid>, _>("account_id")? else {
+        return Ok(None);
+    };
+    let wallet = party(row, "wallet_address", "wallet_network")?;
+    let kind: String = row.try_get("wallet_kind")?;
+    Ok(Some(SignIn {
+        account_id: account_id.into(),
+        wallet: Wallet {
+            address: wallet.address,
+            network: wallet.network,
+            kind: WalletKind::from_stored(&kind)
+                .ok_or_else(|| StoreError::unreadable("wallet_kind", &kind))?,
+        },
+        authenticate_time: time(row, "authenticate_time")?,
+        hard_expire_time: time(row, "hard_expire_time")?,
+        generation: generation(row)?,
+    }))
+}
+
+/// The current generation of a signed-in session.
+pub(super) fn generation(row: &SqliteRow) -> Result<u32> {
+    let stored: i64 = row.try_get("refresh_generation")?;
+    u32::try_from(stored).map_err(|_| StoreError::unreadable("refresh_generation", &stored.to_string()))
+}
+
+fn revocation(row: &SqliteRow) -> Result<Option<Revocation>> {
+    let Some(stored) = row.try_get::<Option<i64>, _>("revoke_time")? else {
+        return Ok(None);
+    };
+    let reason: String = row.try_get("revoke_reason")?;
+    let reason =
+        RevokeReason::from_stored(&reason).ok_or_else(|| StoreError::unreadable("revoke_reason", &reason))?;
+    Ok(Some(Revocation { time: from_millis("revoke_time", stored)?, reason }))
+}
+
+fn party(row: &SqliteRow, address: &str, network: &str) -> Result<Party> {
+    Ok(Party {
+        address: Address::from_canonical(row.try_get(address)?),
+        network: Network::from_canonical(row.try_get(network)?),
+    })
+}
+
+/// A sign-in challenge.
+pub(super) fn challenge(row: &SqliteRow) -> Result<Challenge> {
+    let purpose: String = row.try_get("purpose")?;
+    let format: String = row.try_get("format")?;
+    let party = party(row, "address", "network")?;
+    Ok(Challenge {
+        id: row.try_get::<Uuid, _>("id")?.into(),
+        client_id: row.try_get::<Uuid, _>("client_id")?.into(),
+        session_id: row.try_get::<Option<Uuid>, _>("session_id")?.map(Into::into),
+        purpose: ChallengePurpose::from_stored(&purpose)
+            .ok_or_else(|| StoreError::unreadable("purpose", &purpose))?,
+        format: ChallengeFormat::from_stored(&format)
+            .ok_or_else(|| StoreError::unreadable("format", &format))?,
+        nonce: Nonce::from_stored(row.try_get("nonce")?),
+        message: row.try_get("message")?,
+        address: party.address,
+        network: party.network,
+        create_time: time(row, "create_time")?,
+        expire_time: time(row, "expire_time")?,
+    })
+}
+
+/// A client.
+pub(super) fn client(row: &SqliteRow) -> Result<Client> {
+    Ok(Client {
+        id: row.try_get::<Uuid, _>("id")?.into(),
+        realm: row.try_get("realm")?,
+        policy: policy_json::read(row.try_get("policy")?)?,
+        create_time: time(row, "create_time")?,
+        update_time: time(row, "update_time")?,
+    })
+}
+
+/// Bytes of a fixed length.
+pub(super) fn bytes<const N: usize>(row: &SqliteRow, column: &str) -> Result<[u8; N]> {
+    let stored: Vec<u8> = row.try_get(column)?;
+    exactly(column, &stored)
+}
+
+/// A slice as an array.
+pub(super) fn exactly<const N: usize>(column: &str, stored: &[u8]) -> Result<[u8; N]> {
+    stored.try_into().map_err(|_| StoreError::unreadable(column, &format!("{} bytes", stored.len())))
+}
+
+/// A time.
+pub(super) fn time(row: &SqliteRow, column: &str) -> Result<OffsetDateTime> {
+    from_millis(column, row.try_get(column)?)
+}
+
+/// A time as it is kept; `column` is for the error.
+pub(super) fn from_millis(column: &str, stored: i64) -> Result<OffsetDateTime> {
+    OffsetDateTime::UNIX_EPOCH
+        .checked_add(Duration::milliseconds(stored))
+        .ok_or_else(|| StoreError::unreadable(column, &stored.to_string()))
+}
+
+/// A time as it is kept: milliseconds since 1970 UTC. What is finer is cut off, so that no deadline lies
+/// later than it was set.
+pub(super) fn to_millis(time: OffsetDateTime) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or(i64::MAX)
+}
+
+/// A length of time as statements take it.
+pub(super) fn millis(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

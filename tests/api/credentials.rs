@@ -1,0 +1,139 @@
+//! Who may call what, and what the others are told.
+
+use countersign::domain::{Policy, Role};
+use tonic::Code;
+
+use crate::{
+    harness::{Server, basic, reason, refusal, session_for, start_for, wallet},
+    support::TestStore,
+};
+
+on_both_stores![
+    an_unknown_client_and_a_wrong_secret_are_answered_the_same,
+    a_call_without_credentials_says_what_it_takes,
+    a_call_takes_only_the_credentials_it_is_for,
+    a_client_needs_the_role_to_sign_users_in,
+    a_disabled_client_is_refused_and_served_again_once_enabled,
+    garbage_in_the_authorization_is_refused_and_never_an_internal_error,
+];
+
+async fn an_unknown_client_and_a_wrong_secret_are_answered_the_same(store: &TestStore) {
+    let server = Server::start(store).await;
+    let (one, two) = (server.client(Policy::default()).await, server.client(Policy::default()).await);
+    let secret_of = |authorization: &str| {
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        let decoded = STANDARD.decode(authorization.strip_prefix("Basic ").unwrap()).unwrap();
+        String::from_utf8(decoded).unwrap().split_once(':').unwrap().1.to_owned()
+    };
+    let other_secret = secret_of(two.authorization());
+    let nobody = "01890a5d-ac96-774b-bcce-b302099a8057";
+    let answers = [
+        basic(&one.client.id.to_string(), &other_secret),
+        basic(nobody, &other_secret),
+        basic(nobody, "ccs_mistyped"),
+        basic("no uuid", "no secret"),
+        basic("", ""),
+    ]
+    .map(|authorization| one.with(&authorization));
+    for caller in answers {
+        let status = caller.start(start_for(&wallet())).await.unwrap_err();
+        assert_eq!(status.message(), "the client id or the client secret is wrong");
+        assert_eq!(
+            refusal::<()>(Err(status)),
+            (Code::Unauthenticated, "CLIENT_CREDENTIALS_INVALID".to_owned())
+        );
+    }
+}
+
+async fn a_call_without_credentials_says_what_it_takes(store: &TestStore) {
+    let server = Server::start(store).await;
+    let nobody = server.caller("").await;
+    let missing = (Code::Unauthenticated, "CREDENTIALS_MISSING".to_owned());
+    assert_eq!(refusal(nobody.create_session(session_for(&wallet())).await), missing);
+    assert_eq!(refusal(nobody.start(start_for(&wallet())).await), missing);
+    assert_eq!(refusal(nobody.introspect("x").await), missing);
+    assert!(!nobody.jwks().await.unwrap().is_empty(), "the keys are for everybody");
+}
+
+async fn a_call_takes_only_the_credentials_it_is_for(store: &TestStore) {
+    let server = Server::start(store).await;
+    let client = server.client(Policy::default()).await;
+    let (session, device) = client.device_of(&wallet()).await;
+    let tokens = client.sign_in(&wallet()).await.tokens.unwrap();
+    let user = client.with(&format!("Bearer {}", tokens.access_token));
+    let missing = "CREDENTIALS_MISSING";
+    for caller in [&device, &user] {
+        assert_eq!(reason(caller.create_session(session_for(&wallet())).await), missing);
+        assert_eq!(reason(caller.introspect("x").await), missing);
+        assert_eq!(reason(caller.list_sessions(Default::default()).await), missing);
+    }
+    assert_eq!(reason(user.start(start_for(&wallet())).await), missing);
+    assert_eq!(reason(device.revoke_session(&session.id).await), missing);
+    assert_eq!(reason(device.revoke_account_sessions(&session.id).await), missing);
+}
+
+async fn a_client_needs_the_role_to_sign_users_in(store: &TestStore) {
+    let server = Server::start(store).await;
+    let gateway = server.client(Policy { roles: vec![Role::Introspect], ..Policy::default() }).await;
+    let lacking = (Code::PermissionDenied, "ROLE_REQUIRED".to_owned());
+    assert_eq!(refusal(gateway.create_session(session_for(&wallet())).await), lacking);
+    assert_eq!(refusal(gateway.start(start_for(&wallet())).await), lacking);
+    assert_eq!(refusal(gateway.verify(crate::harness::by_address(&wallet(), "00")).await), lacking);
+}
+
+async fn a_disabled_client_is_refused_and_served_again_once_enabled(store: &TestStore) {
+    let server = Server::start(store).await;
+    let client = server.client(Policy::default()).await;
+    let tokens = client.sign_in(&wallet()).await.tokens.unwrap();
+    let (_, device) = client.device_of(&wallet()).await;
+    let user = client.with(&format!("Bearer {}", tokens.access_token));
+    let session_id = crate::harness::claims(&tokens.access_token)["sid"].as_str().unwrap().to_owned();
+
+    set_disabled(store, true).await;
+    // Another instance sees it at once; this one has remembered the client for half a second at most.
+    let other = Server::start(store).await;
+    let disabled = (Code::PermissionDenied, "CLIENT_DISABLED".to_owned());
+    let at_other = |caller: &crate::harness::Caller| caller.authorization().to_owned();
+    for authorization in [at_other(&client), at_other(&device)] {
+        let caller = other.caller(&authorization).await;
+        assert_eq!(refusal(caller.start(Default::default()).await), disabled);
+    }
+    let caller = other.caller(user.authorization()).await;
+    assert_eq!(refusal(caller.get_session(&session_id).await), disabled);
+    assert_eq!(refusal(caller.with("").refresh(&tokens.refresh_token).await), disabled);
+
+    set_disabled(store, false).await;
+    let third = Server::start(store).await;
+    third.caller("").await.refresh(&tokens.refresh_token).await.unwrap();
+}
+
+async fn set_disabled(store: &TestStore, disabled: bool) {
+    let statement = if store.is_postgres() {
+        format!("UPDATE clients SET policy = jsonb_set(policy, '{{disabled}}', '{disabled}')")
+    } else {
+        format!("UPDATE clients SET policy = json_set(policy, '$.disabled', json('{disabled}'))")
+    };
+    store.execute(&statement).await;
+}
+
+async fn garbage_in_the_authorization_is_refused_and_never_an_internal_error(store: &TestStore) {
+    let server = Server::start(store).await;
+    let caller = server.caller("").await;
+    for (authorization, expected) in [
+        ("Bearer cst_", "SESSION_TOKEN_INVALID"),
+        ("Bearer cst_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "SESSION_TOKEN_INVALID"),
+        ("Bearer cst_' OR 1=1 --", "SESSION_TOKEN_INVALID"),
+        ("Bearer crt_AAAA", "ACCESS_TOKEN_INVALID"),
+        ("Bearer a.b.c", "ACCESS_TOKEN_INVALID"),
+        ("JWT eyJhbGciOiJub25lIn0.e30.", "ACCESS_TOKEN_INVALID"),
+        ("Digest x", "CREDENTIALS_MISSING"),
+        ("Basic x", "CREDENTIALS_MISSING"),
+        ("Bearer", "CREDENTIALS_MISSING"),
+    ] {
+        assert_eq!(
+            reason(caller.with(authorization).start(Default::default()).await),
+            expected,
+            "{authorization}"
+        );
+    }
+}

@@ -1,0 +1,312 @@
+//! A server on a fresh store, callers with one verb per RPC, and wallets.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use countersign::{
+    app::App,
+    config::{ServeSettings, StoreSettings},
+    domain::{Client, Policy},
+    flows::create_client::create_client,
+    grpc::v1::{
+        self, challenge_service_client::ChallengeServiceClient, session_service_client::SessionServiceClient,
+        token_service_client::TokenServiceClient,
+    },
+    store::Store,
+    token::{RootKeys, random},
+    wallet::signer::Signer,
+};
+use tokio::{sync::oneshot, task::JoinHandle};
+use tonic::{Code, Request, Status, transport::Channel};
+use tonic_types::StatusExt as _;
+
+use crate::support::TestStore;
+
+/// The `iss` of every test's tokens.
+pub const ISSUER: &str = "https://issuer.example";
+
+/// A running server. It ends with this value.
+pub struct Server {
+    pub grpc: SocketAddr,
+    pub http: SocketAddr,
+    pub store: Arc<dyn Store>,
+    end: Option<oneshot::Sender<()>>,
+    running: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts on a store; several may share one.
+    pub async fn start(store: &TestStore) -> Self {
+        Self::start_at(store, &store.url).await
+    }
+
+    /// Starts on a store that is reached by another URL, such as a proxy's.
+    pub async fn start_at(store: &TestStore, url: &str) -> Self {
+        let app = App::start(&settings(store, url)).await.unwrap();
+        let (grpc, http, store) = (app.grpc_address, app.http_address, Arc::clone(&app.store));
+        let (end, ended) = oneshot::channel();
+        let running = tokio::spawn(async move {
+            app.run_until(async { ended.await.unwrap_or(()) }).await.unwrap();
+        });
+        Self { grpc, http, store, end: Some(end), running: Some(running) }
+    }
+
+    /// Makes a client and a caller with its credentials.
+    pub async fn client(&self, policy: Policy) -> TestClient {
+        self.client_of("", policy).await
+    }
+
+    /// The same, in a realm.
+    pub async fn client_of(&self, realm: &str, policy: Policy) -> TestClient {
+        let name = if policy.name.is_empty() { "Test".to_owned() } else { policy.name.clone() };
+        let policy = Policy { name, ..policy };
+        let (client, secret) = create_client(self.store.as_ref(), policy, realm).await.unwrap();
+        let caller = self.caller(&basic(&client.id.to_string(), secret.expose())).await;
+        TestClient { client, caller }
+    }
+
+    /// A caller with any `authorization`; an empty one sends none.
+    pub async fn caller(&self, authorization: &str) -> Caller {
+        Caller::connect(self.grpc, authorization).await
+    }
+
+    /// Ends the server and waits for it.
+    pub async fn stop(mut self) {
+        let _ = self.end.take().unwrap().send(());
+        self.running.take().unwrap().await.unwrap();
+    }
+}
+
+/// Settings for a server of a test's own: any ports, root keys in the store's folder.
+pub fn settings(store: &TestStore, url: &str) -> ServeSettings {
+    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+    ServeSettings {
+        store: StoreSettings { database_url: Some(url.to_owned()), data_dir: PathBuf::new() },
+        root_keys_file: Some(root_keys_file(store)),
+        grpc_listen: any_port,
+        http_listen: any_port,
+        issuer: ISSUER.to_owned(),
+        migrate: true,
+    }
+}
+
+/// The store's root keys, made at first sight.
+pub fn root_keys_file(store: &TestStore) -> PathBuf {
+    let path = store.folder.path().join("root-keys");
+    if !path.exists() {
+        std::fs::write(&path, RootKeys::new_key().expose()).unwrap();
+    }
+    path
+}
+
+/// A client and a caller with its credentials.
+pub struct TestClient {
+    pub client: Client,
+    pub caller: Caller,
+}
+
+impl std::ops::Deref for TestClient {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+/// RFC 7617.
+pub fn basic(id: &str, secret: &str) -> String {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))
+}
+
+/// One verb per RPC, always with the same `authorization`.
+#[derive(Clone)]
+pub struct Caller {
+    channel: Channel,
+    authorization: String,
+}
+
+impl Caller {
+    pub async fn connect(address: SocketAddr, authorization: &str) -> Self {
+        let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
+        Self { channel: endpoint.connect().await.unwrap(), authorization: authorization.to_owned() }
+    }
+
+    /// The same connection with another `authorization`.
+    pub fn with(&self, authorization: &str) -> Self {
+        Self { channel: self.channel.clone(), authorization: authorization.to_owned() }
+    }
+
+    pub fn authorization(&self) -> &str {
+        &self.authorization
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if !self.authorization.is_empty() {
+            request.metadata_mut().insert("authorization", self.authorization.parse().unwrap());
+        }
+        request
+    }
+
+    fn sessions(&self) -> SessionServiceClient<Channel> {
+        SessionServiceClient::new(self.channel.clone())
+    }
+
+    fn challenges(&self) -> ChallengeServiceClient<Channel> {
+        ChallengeServiceClient::new(self.channel.clone())
+    }
+
+    fn tokens(&self) -> TokenServiceClient<Channel> {
+        TokenServiceClient::new(self.channel.clone())
+    }
+
+    pub async fn create_session(
+        &self,
+        request: v1::CreateSessionRequest,
+    ) -> Result<v1::CreateSessionResponse, Status> {
+        Ok(self.sessions().create_session(self.request(request)).await?.into_inner())
+    }
+
+    pub async fn get_session(&self, session_id: &str) -> Result<v1::Session, Status> {
+        let request = v1::GetSessionRequest { session_id: session_id.to_owned() };
+        Ok(self.sessions().get_session(self.request(request)).await?.into_inner().session.unwrap())
+    }
+
+    pub async fn list_sessions(
+        &self,
+        request: v1::ListSessionsRequest,
+    ) -> Result<v1::ListSessionsResponse, Status> {
+        Ok(self.sessions().list_sessions(self.request(request)).await?.into_inner())
+    }
+
+    pub async fn revoke_session(&self, session_id: &str) -> Result<v1::Session, Status> {
+        let request = v1::RevokeSessionRequest { session_id: session_id.to_owned() };
+        Ok(self.sessions().revoke_session(self.request(request)).await?.into_inner().session.unwrap())
+    }
+
+    pub async fn revoke_account_sessions(&self, account_id: &str) -> Result<u32, Status> {
+        let request = v1::RevokeAccountSessionsRequest { account_id: account_id.to_owned() };
+        let answer = self.sessions().revoke_account_sessions(self.request(request)).await?.into_inner();
+        Ok(answer.revoked_session_count)
+    }
+
+    pub async fn start(&self, request: v1::StartChallengeRequest) -> Result<v1::Challenge, Status> {
+        Ok(self.challenges().start_challenge(self.request(request)).await?.into_inner().challenge.unwrap())
+    }
+
+    pub async fn verify(
+        &self,
+        request: v1::VerifyChallengeRequest,
+    ) -> Result<v1::VerifyChallengeResponse, Status> {
+        Ok(self.challenges().verify_challenge(self.request(request)).await?.into_inner())
+    }
+
+    pub async fn refresh(&self, refresh_token: &str) -> Result<v1::TokenPair, Status> {
+        let request = v1::RefreshTokenRequest { refresh_token: refresh_token.to_owned() };
+        Ok(self.tokens().refresh_token(self.request(request)).await?.into_inner().tokens.unwrap())
+    }
+
+    pub async fn revoke_token(&self, token: &str) -> Result<(), Status> {
+        let request = v1::RevokeTokenRequest { token: token.to_owned(), ..Default::default() };
+        self.tokens().revoke_token(self.request(request)).await.map(|_| ())
+    }
+
+    pub async fn introspect(&self, token: &str) -> Result<v1::IntrospectTokenResponse, Status> {
+        let request = v1::IntrospectTokenRequest { token: token.to_owned(), ..Default::default() };
+        Ok(self.tokens().introspect_token(self.request(request)).await?.into_inner())
+    }
+
+    pub async fn jwks(&self) -> Result<Vec<v1::Jwk>, Status> {
+        Ok(self.tokens().get_jwks(self.request(v1::GetJwksRequest {})).await?.into_inner().keys)
+    }
+
+    // Short ways that many tests share.
+
+    /// A challenge for a wallet.
+    pub async fn challenge_for(&self, wallet: &Signer) -> v1::Challenge {
+        self.start(start_for(wallet)).await.unwrap()
+    }
+
+    /// Signs a challenge and redeems it by its id.
+    pub async fn redeem(
+        &self,
+        wallet: &Signer,
+        challenge: &v1::Challenge,
+    ) -> Result<v1::VerifyChallengeResponse, Status> {
+        self.verify(by_id(challenge, &wallet.sign_text(&challenge.message))).await
+    }
+
+    /// A whole sign-in.
+    pub async fn sign_in(&self, wallet: &Signer) -> v1::VerifyChallengeResponse {
+        let challenge = self.challenge_for(wallet).await;
+        self.redeem(wallet, &challenge).await.unwrap()
+    }
+
+    /// A PENDING session for a wallet, and the caller that is its device.
+    pub async fn device_of(&self, wallet: &Signer) -> (v1::Session, Self) {
+        let answer = self.create_session(session_for(wallet)).await.unwrap();
+        (answer.session.unwrap(), self.with(&format!("Bearer {}", answer.session_token)))
+    }
+}
+
+pub fn wallet() -> Signer {
+    Signer::generate(random::bytes)
+}
+
+pub fn session_for(wallet: &Signer) -> v1::CreateSessionRequest {
+    v1::CreateSessionRequest {
+        signing_address: wallet.address().to_string(),
+        signing_network: "ETHEREUM".to_owned(),
+        ..Default::default()
+    }
+}
+
+pub fn start_for(wallet: &Signer) -> v1::StartChallengeRequest {
+    v1::StartChallengeRequest { address: wallet.address().to_string(), ..Default::default() }
+}
+
+pub fn by_id(challenge: &v1::Challenge, signature: &str) -> v1::VerifyChallengeRequest {
+    v1::VerifyChallengeRequest {
+        challenge_id: challenge.id.clone(),
+        signature: signature.to_owned(),
+        ..Default::default()
+    }
+}
+
+pub fn by_address(wallet: &Signer, signature: &str) -> v1::VerifyChallengeRequest {
+    v1::VerifyChallengeRequest {
+        address: wallet.address().to_string(),
+        signature: signature.to_owned(),
+        ..Default::default()
+    }
+}
+
+/// The code and the reason of a refusal.
+pub fn refusal<T: std::fmt::Debug>(outcome: Result<T, Status>) -> (Code, String) {
+    let status = outcome.expect_err("this call must be refused");
+    let info = status.get_details_error_info().unwrap_or_else(|| panic!("no ErrorInfo: {status:?}"));
+    assert_eq!(info.domain, "countersign.v1");
+    (status.code(), info.reason)
+}
+
+/// The reason of a refusal.
+#[track_caller]
+pub fn reason<T: std::fmt::Debug>(outcome: Result<T, Status>) -> String {
+    refusal(outcome).1
+}
+
+/// The reason of a refusal for bad input, and the field it names.
+pub fn wrong_field<T: std::fmt::Debug>(outcome: Result<T, Status>) -> (String, String) {
+    let status = outcome.expect_err("this call must be refused");
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    let field = status.get_details_bad_request().unwrap().field_violations.remove(0).field;
+    assert!(status.message().contains(&field), "{status:?} does not name {field}");
+    (status.get_details_error_info().unwrap().reason, field)
+}
+
+/// The claims of an access token, unverified.
+pub fn claims(access_token: &str) -> serde_json::Value {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    let body = access_token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(body).unwrap()).unwrap()
+}

@@ -1,0 +1,1 @@
+//! The store goes away and comes back.
