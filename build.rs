@@ -18,10 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=migrations");
 
     let mut compiler = protox::Compiler::new(["proto"])?;
-    compiler
-        .include_imports(true)
-        .include_source_info(true)
-        .open_files(ROOTS)?;
+    compiler.include_imports(true).include_source_info(true).open_files(ROOTS)?;
 
     // Only this encoding keeps options such as `google.api.http`.
     let encoded = compiler.encode_file_descriptor_set();

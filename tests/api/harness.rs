@@ -15,7 +15,7 @@ use countersign::{
     token::{RootKeys, random},
     wallet::signer::Signer,
 };
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::sync::oneshot;
 use tonic::{Code, Request, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
@@ -29,8 +29,8 @@ pub struct Server {
     pub grpc: SocketAddr,
     pub http: SocketAddr,
     pub store: Arc<dyn Store>,
-    end: Option<oneshot::Sender<()>>,
-    running: Option<JoinHandle<()>>,
+    /// Dropped with this value, which is the server's end.
+    _end: oneshot::Sender<()>,
 }
 
 impl Server {
@@ -44,10 +44,8 @@ impl Server {
         let app = App::start(&settings(store, url)).await.unwrap();
         let (grpc, http, store) = (app.grpc_address, app.http_address, Arc::clone(&app.store));
         let (end, ended) = oneshot::channel();
-        let running = tokio::spawn(async move {
-            app.run_until(async { ended.await.unwrap_or(()) }).await.unwrap();
-        });
-        Self { grpc, http, store, end: Some(end), running: Some(running) }
+        tokio::spawn(async move { app.run_until(async { ended.await.unwrap_or(()) }).await });
+        Self { grpc, http, store, _end: end }
     }
 
     /// Makes a client and a caller with its credentials.
@@ -67,12 +65,6 @@ impl Server {
     /// A caller with any `authorization`; an empty one sends none.
     pub async fn caller(&self, authorization: &str) -> Caller {
         Caller::connect(self.grpc, authorization).await
-    }
-
-    /// Ends the server and waits for it.
-    pub async fn stop(mut self) {
-        let _ = self.end.take().unwrap().send(());
-        self.running.take().unwrap().await.unwrap();
     }
 }
 

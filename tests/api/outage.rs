@@ -1,1 +1,140 @@
-//! The store goes away and comes back.
+//! The store goes away and comes back: what callers are told, and that nobody needs to do anything.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use countersign::domain::Policy;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::{
+    harness::{Caller, Server, refusal, start_for, wallet},
+    support::TestStore,
+};
+
+/// A way to the database that can be cut.
+struct Wire {
+    address: SocketAddr,
+    up: Arc<watch::Sender<bool>>,
+}
+
+impl Wire {
+    async fn to(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (up, _) = watch::channel(true);
+        let up = Arc::new(up);
+        let switch = Arc::clone(&up);
+        tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((near, _)) = listener.accept().await {
+                connections.spawn(carry(near, target, switch.subscribe()));
+            }
+        });
+        Self { address, up }
+    }
+
+    fn cut(&self) {
+        self.up.send_replace(false);
+    }
+
+    fn mend(&self) {
+        self.up.send_replace(true);
+    }
+}
+
+/// Carries bytes both ways until the wire is cut; while it is, connections end at once.
+async fn carry(mut near: TcpStream, target: SocketAddr, mut up: watch::Receiver<bool>) {
+    if !*up.borrow() {
+        return;
+    }
+    let mut far = TcpStream::connect(target).await.unwrap();
+    tokio::select! {
+        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+        _ = up.wait_for(|up| !*up) => {}
+    }
+}
+
+/// A server that reaches its PostgreSQL over a wire.
+async fn server_on_a_wire(store: &TestStore) -> (Server, Wire) {
+    let mut url = url::Url::parse(&store.url).unwrap();
+    let target = (url.host_str().unwrap().to_owned(), url.port().unwrap_or(5432));
+    let target = tokio::net::lookup_host(target).await.unwrap().next().unwrap();
+    let wire = Wire::to(target).await;
+    url.set_host(Some("127.0.0.1")).unwrap();
+    url.set_port(Some(wire.address.port())).unwrap();
+    (Server::start_at(store, url.as_str()).await, wire)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_database_is_unavailable_with_a_time_to_retry_and_comes_back_by_itself() {
+    let store = TestStore::postgres().await;
+    let (server, wire) = server_on_a_wire(&store).await;
+    let client = server.client(Policy::default()).await;
+    let wallet = wallet();
+    let tokens = client.sign_in(&wallet).await.tokens.unwrap();
+
+    wire.cut();
+    for _ in 0..3 {
+        let status = client.refresh(&tokens.refresh_token).await.unwrap_err();
+        assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(Duration::from_secs(1)));
+        assert!(!status.message().contains("127.0.0.1"), "no driver's words: {status:?}");
+        assert_eq!(refusal::<()>(Err(status)), (Code::Unavailable, "STORE_UNAVAILABLE".to_owned()));
+    }
+    assert_eq!(client.jwks().await.unwrap().len(), 2, "what needs no store goes on");
+
+    wire.mend();
+    answered_again(&client, &tokens.refresh_token).await;
+    client.sign_in(&wallet).await;
+}
+
+/// Calls until one is answered; every refusal until then must be the store's.
+async fn answered_again(client: &Caller, refresh_token: &str) {
+    let give_up = Instant::now() + Duration::from_secs(10);
+    loop {
+        match client.refresh(refresh_token).await {
+            Ok(_) => return,
+            Err(status) if Instant::now() < give_up => assert_unavailable(status),
+            Err(status) => panic!("still not served: {status:?}"),
+        }
+    }
+}
+
+fn assert_unavailable(status: Status) {
+    assert_eq!(refusal::<()>(Err(status)), (Code::Unavailable, "STORE_UNAVAILABLE".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_before_connections_were_cut_holds_and_what_failed_may_be_retried() {
+    let store = TestStore::postgres().await;
+    let (server, wire) = server_on_a_wire(&store).await;
+    let client = server.client(Policy::default()).await;
+    for _ in 0..5 {
+        let mut calls = JoinSet::new();
+        for _ in 0..16 {
+            let caller = client.caller.clone();
+            calls.spawn(async move {
+                let wallet = wallet();
+                let challenge = caller.start(start_for(&wallet)).await?;
+                let answer = caller.redeem(&wallet, &challenge).await?;
+                Ok::<_, Status>(answer.tokens.unwrap().refresh_token)
+            });
+        }
+        wire.cut();
+        wire.mend();
+        for outcome in calls.join_all().await {
+            match outcome {
+                Ok(token) => answered_again(&client, &token).await,
+                Err(status) => assert_unavailable(status),
+            }
+        }
+    }
+}

@@ -7,8 +7,7 @@
 use std::str::FromStr as _;
 
 use sqlx::{
-    AssertSqlSafe, Connection as _, PgConnection, SqliteConnection,
-    postgres::PgConnectOptions,
+    AssertSqlSafe, Connection as _, PgConnection, SqliteConnection, postgres::PgConnectOptions,
     sqlite::SqliteConnectOptions,
 };
 
@@ -56,8 +55,9 @@ impl TestStore {
 
     /// A new PostgreSQL database.
     pub async fn postgres() -> Self {
-        let server = std::env::var("COUNTERSIGN_TEST_DATABASE_URL")
-            .expect("COUNTERSIGN_TEST_DATABASE_URL names no PostgreSQL server: run ./check, which provides one");
+        let server = std::env::var("COUNTERSIGN_TEST_DATABASE_URL").expect(
+            "COUNTERSIGN_TEST_DATABASE_URL names no PostgreSQL server: run ./check, which provides one",
+        );
         let options = PgConnectOptions::from_str(&server).unwrap();
         let name = format!("countersign_test_{}", countersign::domain::TokenId::generate().uuid().simple());
         let mut connection = PgConnection::connect_with(&options).await.unwrap();
@@ -103,9 +103,7 @@ impl TestStore {
     pub async fn count(&self, table: &str, condition: &str) -> i64 {
         let sql = AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE {condition}"));
         match &self.database {
-            Some(database) => {
-                sqlx::query_scalar(sql).fetch_one(&mut database.connect().await).await.unwrap()
-            }
+            Some(database) => sqlx::query_scalar(sql).fetch_one(&mut database.connect().await).await.unwrap(),
             None => sqlx::query_scalar(sql).fetch_one(&mut self.sqlite_connection().await).await.unwrap(),
         }
     }
@@ -131,7 +129,9 @@ impl TestStore {
     /// A connection of the test's own.
     pub async fn sqlite_connection(&self) -> SqliteConnection {
         let options = SqliteConnectOptions::from_str(&self.url).unwrap();
-        SqliteConnection::connect_with(&options.busy_timeout(std::time::Duration::from_secs(20))).await.unwrap()
+        SqliteConnection::connect_with(&options.busy_timeout(std::time::Duration::from_secs(20)))
+            .await
+            .unwrap()
     }
 }
 
@@ -162,8 +162,15 @@ impl Drop for Database {
 fn times_of(table: &str) -> Vec<&'static str> {
     match table {
         "sessions" => vec![
-            "create_time", "update_time", "expire_time", "latest_expire_time", "authenticate_time",
-            "hard_expire_time", "refresh_step_time", "access_expire_time", "revoke_time",
+            "create_time",
+            "update_time",
+            "expire_time",
+            "latest_expire_time",
+            "authenticate_time",
+            "hard_expire_time",
+            "refresh_step_time",
+            "access_expire_time",
+            "revoke_time",
         ],
         "challenges" => vec!["create_time", "expire_time", "redeem_time"],
         other => panic!("{other} is not aged"),

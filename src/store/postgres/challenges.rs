@@ -5,7 +5,7 @@ use sqlx::{Row as _, postgres::PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Postgres, once_more, retrying, rows};
+use super::{Postgres, once_more, rows};
 use crate::{
     domain::{Account, AccountId, Challenge, ChallengePurpose, Network, SessionId},
     store::{
@@ -17,7 +17,7 @@ use crate::{
 #[async_trait]
 impl ChallengeStore for Postgres {
     async fn issue_challenge(&self, challenge: NewChallenge) -> Result<Challenge> {
-        retrying(async || {
+        self.retrying(async || {
             let row = sqlx::query(ISSUE)
                 .bind(challenge.id.uuid())
                 .bind(challenge.client_id.uuid())
@@ -49,7 +49,7 @@ impl ChallengeStore for Postgres {
             ChallengeKey::Nonce(nonce) => (FIND_BY_NONCE, nonce.as_str().to_owned()),
             ChallengeKey::Address(address) => (FIND_BY_ADDRESS, address.as_str().to_owned()),
         };
-        retrying(async || {
+        self.retrying(async || {
             sqlx::query(statement)
                 .bind(&wanted)
                 .bind(scope.client_id.uuid())
@@ -65,7 +65,7 @@ impl ChallengeStore for Postgres {
     }
 
     async fn redeem_challenge(&self, redemption: Redemption) -> Result<RedeemOutcome> {
-        retrying(async || {
+        self.retrying(async || {
             let row = sqlx::query(REDEEM)
                 .bind(redemption.challenge_id.uuid())
                 .bind(redemption.scope.client_id.uuid())

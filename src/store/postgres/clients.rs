@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::{Postgres, retrying, rows};
+use super::{Postgres, rows};
 use crate::{
     domain::{Client, ClientId, SecretId},
     store::{ClientRecord, ClientStore, NewClient, Result, policy_json},
@@ -14,7 +14,7 @@ use crate::{
 impl ClientStore for Postgres {
     async fn create_client(&self, client: NewClient) -> Result<Client> {
         let policy = policy_json::write(&client.policy)?;
-        retrying(async || {
+        self.retrying(async || {
             let row = sqlx::query(
                 "WITH client AS (
                      INSERT INTO clients (id, realm, policy) VALUES ($1, $2, $3::jsonb)
@@ -37,7 +37,7 @@ impl ClientStore for Postgres {
     }
 
     async fn client(&self, id: ClientId) -> Result<Option<ClientRecord>> {
-        retrying(async || {
+        self.retrying(async || {
             let row = sqlx::query(
                 "SELECT id, realm, policy::text AS policy, create_time, update_time,
                         ARRAY(SELECT hash FROM client_secrets
@@ -61,7 +61,7 @@ impl ClientStore for Postgres {
     }
 
     async fn list_clients(&self, after: Option<ClientId>, limit: u32) -> Result<Vec<Client>> {
-        retrying(async || {
+        self.retrying(async || {
             sqlx::query(
                 "SELECT id, realm, policy::text AS policy, create_time, update_time
                  FROM clients WHERE delete_time IS NULL AND id > $1 ORDER BY id LIMIT $2",

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use sqlx::{Row as _, postgres::PgRow};
 
-use super::{Postgres, retrying, rows};
+use super::{Postgres, rows};
 use crate::{
     domain::{Fingerprint, Sealed},
     store::{Canary, KeyStore, NewSigningKey, Result, SigningKeyState, StoredSigningKey},
@@ -12,7 +12,7 @@ use crate::{
 #[async_trait]
 impl KeyStore for Postgres {
     async fn signing_keys(&self) -> Result<Vec<StoredSigningKey>> {
-        retrying(async || {
+        self.retrying(async || {
             sqlx::query(
                 "SELECT kid, sealed, root_fingerprint,
                         CASE WHEN activate_time IS NULL THEN 'PREPARED'
@@ -31,7 +31,7 @@ impl KeyStore for Postgres {
     }
 
     async fn add_signing_key(&self, key: NewSigningKey) -> Result<bool> {
-        retrying(async || {
+        self.retrying(async || {
             let added = sqlx::query(
                 "INSERT INTO signing_keys (kid, algorithm, sealed, root_fingerprint, activate_time)
                  VALUES ($1, 'ES256', $2, $3, CASE WHEN $4 THEN clock_timestamp() END)
@@ -49,7 +49,7 @@ impl KeyStore for Postgres {
     }
 
     async fn canaries(&self) -> Result<Vec<Canary>> {
-        retrying(async || {
+        self.retrying(async || {
             sqlx::query("SELECT root_fingerprint, sealed FROM root_key_canaries")
                 .fetch_all(&self.pool)
                 .await?
@@ -61,7 +61,7 @@ impl KeyStore for Postgres {
     }
 
     async fn add_canary(&self, canary: Canary) -> Result<()> {
-        retrying(async || {
+        self.retrying(async || {
             sqlx::query(
                 "INSERT INTO root_key_canaries (root_fingerprint, sealed) VALUES ($1, $2)
                  ON CONFLICT DO NOTHING",

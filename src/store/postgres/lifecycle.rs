@@ -5,7 +5,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{SqlSafeStr as _, postgres::PgPoolOptions};
 use time::OffsetDateTime;
 
-use super::{Postgres, retrying};
+use super::Postgres;
 use crate::store::{Lifecycle, Result, SchemaState, StoreError};
 
 /// Version, name and text of each migration.
@@ -36,8 +36,10 @@ impl Lifecycle for Postgres {
     }
 
     async fn now(&self) -> Result<OffsetDateTime> {
-        retrying(async || Ok(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&self.pool).await?))
-            .await
+        self.retrying(async || {
+            Ok(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&self.pool).await?)
+        })
+        .await
     }
 
     async fn close(&self) {
@@ -48,7 +50,7 @@ impl Lifecycle for Postgres {
 impl Postgres {
     /// The versions of the migrations that have run.
     async fn applied(&self) -> Result<Vec<i64>> {
-        retrying(async || {
+        self.retrying(async || {
             let started: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
                 .fetch_one(&self.pool)
                 .await?;

@@ -7,7 +7,12 @@ mod lifecycle;
 mod rows;
 mod sessions;
 
-use std::{future::Future, str::FromStr as _, time::Duration};
+use std::{
+    future::Future,
+    str::FromStr as _,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use sqlx::{
     ConnectOptions as _, Connection as _, PgPool,
@@ -22,10 +27,13 @@ const MAX_CONNECTIONS: u32 = 16;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a statement may take in all, waiting for locks included.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that lay idle for longer may have been cut by something on the way.
+const LONG_IDLE: Duration = Duration::from_secs(30);
 
 /// The PostgreSQL backend.
 pub(super) struct Postgres {
     pool: PgPool,
+    trouble: Trouble,
 }
 
 impl Postgres {
@@ -45,13 +53,51 @@ impl Postgres {
             .close()
             .await
             .map_err(|error| unreachable(error.to_string()))?;
-        let pool = PgPoolOptions::new()
-            .max_connections(MAX_CONNECTIONS)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            // A broken connection shows itself in the statement, which a caller may try again.
-            .test_before_acquire(false)
-            .connect_lazy_with(options);
-        Ok(Self { pool })
+        let trouble = Trouble::default();
+        Ok(Self { pool: pool(options, trouble.clone()), trouble })
+    }
+
+    /// Runs a statement, again where a serialisation failure, a deadlock or a lost race (`None` of
+    /// [`once_more`]) got in its way.
+    async fn retrying<T, F>(&self, statement: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let outcome = super::retry::retrying(STATEMENT_TIMEOUT, statement).await;
+        if matches!(outcome, Err(StoreError::Unavailable(_))) {
+            self.trouble.note();
+        }
+        outcome
+    }
+}
+
+/// A pool that tests a connection before use only where it may have been cut: it has been idle since
+/// before the last trouble, or for long. Testing each time would double the round trips.
+fn pool(options: PgConnectOptions, trouble: Trouble) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(MAX_CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(move |connection, meta| {
+            let suspect = meta.idle_for > LONG_IDLE || trouble.is_within(meta.idle_for);
+            Box::pin(async move { Ok(!suspect || connection.ping().await.is_ok()) })
+        })
+        .connect_lazy_with(options)
+}
+
+/// When the store last did not answer.
+#[derive(Clone, Default)]
+struct Trouble(Arc<Mutex<Option<Instant>>>);
+
+impl Trouble {
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether there was trouble within the last while.
+    fn is_within(&self, while_: Duration) -> bool {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| last.elapsed() <= while_)
     }
 }
 
@@ -62,15 +108,6 @@ fn target(options: &PgConnectOptions) -> String {
         Some(socket) => format!("PostgreSQL database {database} at {}", socket.display()),
         None => format!("PostgreSQL database {database} at {}:{}", options.get_host(), options.get_port()),
     }
-}
-
-/// Runs a statement, again where a serialisation failure, a deadlock or a lost race (`None` of
-/// [`once_more`]) got in its way.
-async fn retrying<T, F>(statement: impl FnMut() -> F) -> Result<T>
-where
-    F: Future<Output = Result<T>>,
-{
-    super::retry::retrying(STATEMENT_TIMEOUT, statement).await
 }
 
 /// For a statement that answers no row when another was faster.

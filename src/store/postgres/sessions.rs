@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use sqlx::{Row as _, postgres::PgRow};
 
-use super::{Postgres, retrying, rows};
+use super::{Postgres, rows};
 use crate::{
     domain::{AccountId, ClientId, Fingerprint, RevokeReason, Session, SessionId},
     store::{
@@ -15,7 +15,7 @@ use crate::{
 #[async_trait]
 impl SessionStore for Postgres {
     async fn create_session(&self, session: NewSession) -> Result<Session> {
-        retrying(async || {
+        self.retrying(async || {
             let row = sqlx::query(
                 "INSERT INTO sessions (id, client_id, token_hash, signing_address, signing_network,
                                        deposit_address, deposit_network, create_time, update_time,
@@ -41,7 +41,7 @@ impl SessionStore for Postgres {
     }
 
     async fn session(&self, id: SessionId) -> Result<Option<Session>> {
-        retrying(async || {
+        self.retrying(async || {
             let row = sqlx::query("SELECT *, clock_timestamp() AS now FROM sessions WHERE id = $1")
                 .bind(id.uuid())
                 .fetch_optional(&self.pool)
@@ -52,7 +52,7 @@ impl SessionStore for Postgres {
     }
 
     async fn session_by_token(&self, token_hash: [u8; 32]) -> Result<Option<Session>> {
-        retrying(async || {
+        self.retrying(async || {
             let row = sqlx::query("SELECT *, clock_timestamp() AS now FROM sessions WHERE token_hash = $1")
                 .bind(&token_hash[..])
                 .fetch_optional(&self.pool)
@@ -83,7 +83,7 @@ impl SessionStore for Postgres {
                 address.as_str().to_owned(),
             ),
         };
-        retrying(async || {
+        self.retrying(async || {
             sqlx::query(statement)
                 .bind(client_id.uuid())
                 .bind(&wanted)
@@ -99,7 +99,7 @@ impl SessionStore for Postgres {
     }
 
     async fn revoke_session(&self, id: SessionId, reason: RevokeReason) -> Result<Option<Session>> {
-        retrying(async || {
+        self.retrying(async || {
             let row = sqlx::query(
                 "WITH held AS MATERIALIZED (
                      SELECT * FROM sessions WHERE id = $1 FOR UPDATE
@@ -133,7 +133,7 @@ impl SessionStore for Postgres {
             RevokeScope::Client { client_id, realm } => (Some(client_id.uuid()), Some(realm)),
             RevokeScope::Account => (None, None),
         };
-        retrying(async || {
+        self.retrying(async || {
             let row = sqlx::query(
                 "WITH account AS MATERIALIZED (
                      SELECT id FROM accounts WHERE id = $1 AND ($3::text IS NULL OR realm = $3)
@@ -167,7 +167,7 @@ impl SessionStore for Postgres {
         let Ok(presented) = i32::try_from(rotation.generation) else {
             return Ok(RotateOutcome::Unknown);
         };
-        retrying(async || {
+        self.retrying(async || {
             let row = sqlx::query(ROTATE)
                 .bind(rotation.session_id.uuid())
                 .bind(presented)

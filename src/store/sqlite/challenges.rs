@@ -61,11 +61,7 @@ impl ChallengeStore for Sqlite {
             let mut tx = self.begin().await?;
             let outcome = redeem(&mut tx, &redemption).await?;
             let changed = matches!(outcome, RedeemOutcome::SignedIn(_));
-            if changed {
-                tx.commit().await?
-            } else {
-                tx.rollback().await?
-            }
+            end(tx, changed).await?;
             Ok(outcome)
         })
         .await

@@ -6,8 +6,6 @@ mod keys;
 mod lifecycle;
 mod rows;
 mod sessions;
-#[cfg(test)]
-mod tests;
 
 use std::{fs, future::Future, io, path::Path, str::FromStr as _, time::Duration};
 
@@ -77,7 +75,12 @@ impl Sqlite {
 
 /// Ends a transaction whose verdict is in: what it changed stays, or there is nothing to keep.
 async fn end(tx: SqliteTransaction<'static>, changed: bool) -> Result<()> {
-    Ok(if changed { tx.commit().await? } else { tx.rollback().await? })
+    if changed {
+        tx.commit().await?;
+    } else {
+        tx.rollback().await?;
+    }
+    Ok(())
 }
 
 /// A pool whose connections stay.
@@ -160,3 +163,6 @@ fn make_private(file: &Path) -> io::Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -135,11 +135,7 @@ impl SessionStore for Sqlite {
                 outcome,
                 RotateOutcome::Rotated(_) | RotateOutcome::Repeated(_) | RotateOutcome::Reused(..)
             );
-            if changed {
-                tx.commit().await?
-            } else {
-                tx.rollback().await?
-            }
+            end(tx, changed).await?;
             Ok(outcome)
         })
         .await

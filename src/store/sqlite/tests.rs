@@ -60,10 +60,11 @@ impl Bench {
 
     async fn session(&self) -> SessionId {
         let party = Party { address: address(), network: Network::ethereum() };
+        let id = SessionId::generate();
         let session = NewSession {
-            id: SessionId::generate(),
+            id,
             client_id: self.client_id,
-            token_hash: crate::token::random::bytes(),
+            token_hash: std::array::from_fn(|at| id.uuid().as_bytes()[at % 16]),
             signing: party.clone(),
             deposit: party,
             pending_ttl: Duration::from_mins(10),
@@ -73,12 +74,13 @@ impl Bench {
 
     async fn challenge(&self, session_id: Option<SessionId>) -> ChallengeId {
         let now = self.store.now().await.unwrap();
+        let id = ChallengeId::generate();
         let challenge = NewChallenge {
-            id: ChallengeId::generate(),
+            id,
             client_id: self.client_id,
             session_id,
             format: ChallengeFormat::Text,
-            nonce: Nonce::from_random(crate::token::random::byte_source()),
+            nonce: Nonce::from_stored(id.uuid().simple().to_string()),
             message: "Sign in".to_owned(),
             address: address(),
             network: Network::ethereum(),
