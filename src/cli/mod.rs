@@ -3,6 +3,7 @@
 //! What a command was asked for goes to standard output, what happens meanwhile to standard error.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program speaks")]
 
+mod bench;
 mod client;
 mod demo;
 mod keys;
@@ -33,6 +34,8 @@ enum Command {
     Serve(serve::Serve),
     /// Start a server on the embedded store, sign in with a throw-away wallet, and show each step.
     Demo(demo::Demo),
+    /// Measure sign-ins and refreshes per second.
+    Bench(bench::Bench),
     /// Bring the store's schema up to date.
     Migrate(migrate::Migrate),
     /// Make and look at clients; talks to the store, not to a server.
@@ -63,6 +66,7 @@ async fn dispatch(command: Command) -> Outcome {
     match command {
         Command::Serve(serve) => serve.run().await,
         Command::Demo(demo) => demo.run().await,
+        Command::Bench(bench) => bench.run().await,
         Command::Migrate(migrate) => migrate.run().await,
         Command::Client(client) => client.run().await,
         Command::Keys(keys) => keys.run(),
@@ -74,7 +78,7 @@ impl Command {
     /// What is logged unless COUNTERSIGN_LOG says otherwise: the demo's own words are enough.
     const fn log_level(&self) -> &'static str {
         match self {
-            Self::Demo(_) => "error",
+            Self::Demo(_) | Self::Bench(_) => "error",
             Self::Serve(_) | Self::Migrate(_) | Self::Client(_) | Self::Keys(_) | Self::Wallet(_) => "info",
         }
     }

@@ -1,0 +1,219 @@
+//! `countersign bench`: sign-ins and refreshes per second, with their latencies.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::task::JoinSet;
+use tonic::Status;
+
+use super::{Outcome, client, remote::Remote, remote::tokens};
+use crate::{
+    app::App,
+    config::{ServeSettings, StoreSettings},
+    domain::Policy,
+    flows::create_client::create_client,
+    token::random,
+    wallet::signer::Signer,
+};
+
+/// The environment's way to name the client of a running server.
+const AUTHORIZATION_VARIABLE: &str = "COUNTERSIGN_BENCH_AUTHORIZATION";
+
+#[derive(Args)]
+pub(super) struct Bench {
+    /// The store of the server that is started for the run.
+    #[command(flatten)]
+    store: StoreSettings,
+    /// The root keys of that store, as for `serve`.
+    #[arg(long, env = "COUNTERSIGN_ROOT_KEYS_FILE", value_name = "FILE")]
+    root_keys_file: Option<PathBuf>,
+    /// A server that runs already (without TLS), instead. COUNTERSIGN_BENCH_AUTHORIZATION must then hold
+    /// the `authorization` of a client, as `client create` prints it.
+    #[arg(long, value_name = "ADDRESS")]
+    target: Option<SocketAddr>,
+    /// How many wallets sign in.
+    #[arg(long, default_value_t = 5_000)]
+    sign_ins: usize,
+    /// How many refreshes follow, each session in turn.
+    #[arg(long, default_value_t = 10_000)]
+    refreshes: usize,
+    /// How many calls are under way at once.
+    #[arg(long, default_value_t = 32)]
+    concurrency: usize,
+}
+
+/// One measured operation, done over and over by several workers.
+struct Run {
+    what: &'static str,
+    count: usize,
+    concurrency: usize,
+}
+
+impl Bench {
+    pub(super) async fn run(self) -> Outcome {
+        if let Some(address) = self.target {
+            let authorization = std::env::var(AUTHORIZATION_VARIABLE)
+                .map_err(|_| format!("--target needs {AUTHORIZATION_VARIABLE}"))?;
+            return self.drive(address, authorization).await;
+        }
+        let app = App::start(&self.server()).await?;
+        let policy = Policy { name: "Bench".to_owned(), ..Policy::default() };
+        let (made, secret) = create_client(app.store.as_ref(), policy, "").await?;
+        println!("store: {}", app.store.backend());
+        let outcome = self.drive(app.grpc_address, client::authorization(made.id, &secret)).await;
+        app.run_until(std::future::ready(())).await?;
+        outcome
+    }
+
+    fn server(&self) -> ServeSettings {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        ServeSettings {
+            store: self.store.clone(),
+            root_keys_file: self.root_keys_file.clone(),
+            grpc_listen: any_port,
+            http_listen: any_port,
+            issuer: "https://countersign.example".to_owned(),
+            migrate: true,
+        }
+    }
+
+    async fn drive(&self, address: SocketAddr, authorization: String) -> Outcome {
+        let concurrency = self.concurrency.max(1);
+        let wallets: Arc<Vec<Signer>> =
+            Arc::new((0..self.sign_ins).map(|_| Signer::generate(random::bytes)).collect());
+        let authorization: Arc<str> = authorization.into();
+        let remotes = Remotes::connect(address, concurrency).await?;
+
+        let sign_ins = Run { what: "sign-ins", count: self.sign_ins, concurrency };
+        let refresh_tokens = sign_ins
+            .measure(&remotes, move |mut remote, number| {
+                let (wallets, authorization) = (Arc::clone(&wallets), Arc::clone(&authorization));
+                async move { sign_in(&mut remote, &authorization, &wallets[number]).await }
+            })
+            .await?;
+
+        let sessions = refresh_tokens.len().max(1);
+        let rounds = if refresh_tokens.is_empty() { 0 } else { self.refreshes.div_ceil(sessions) };
+        self.refresh(&remotes, concurrency, refresh_tokens, rounds).await
+    }
+
+    /// Refreshes every session once a round, so that each presents its newest token.
+    async fn refresh(
+        &self,
+        remotes: &Remotes,
+        concurrency: usize,
+        mut refresh_tokens: Vec<String>,
+        rounds: usize,
+    ) -> Outcome {
+        for _ in 0..rounds {
+            let refreshes = Run { what: "refreshes", count: refresh_tokens.len(), concurrency };
+            let current = Arc::new(refresh_tokens);
+            refresh_tokens = refreshes
+                .measure(remotes, move |mut remote, number| {
+                    let current = Arc::clone(&current);
+                    async move { Ok(remote.refresh(&current[number]).await?.refresh_token) }
+                })
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// Start, sign, verify: the refresh token it gave.
+async fn sign_in(remote: &mut Remote, authorization: &str, wallet: &Signer) -> Result<String, Status> {
+    let challenge = remote.start(authorization, wallet.address().as_str()).await?;
+    let signature = wallet.sign_text(&challenge.message);
+    let answer = remote.verify(authorization, &challenge.id, &signature).await?;
+    Ok(tokens(answer.tokens)?.refresh_token)
+}
+
+/// A few connections that the workers share.
+struct Remotes(Vec<Remote>);
+
+impl Remotes {
+    async fn connect(address: SocketAddr, concurrency: usize) -> Result<Self, tonic::transport::Error> {
+        let mut remotes = Vec::new();
+        for _ in 0..concurrency.min(4) {
+            remotes.push(Remote::connect(address).await?);
+        }
+        Ok(Self(remotes))
+    }
+
+    fn of(&self, worker: usize) -> Remote {
+        self.0[worker % self.0.len()].clone()
+    }
+}
+
+impl Run {
+    /// Does the operation `count` times, prints what it took, and answers the results in order.
+    async fn measure<F, O>(&self, remotes: &Remotes, operation: O) -> Result<Vec<String>, Status>
+    where
+        O: Fn(Remote, usize) -> F + Clone + Send + 'static,
+        F: Future<Output = Result<String, Status>> + Send,
+    {
+        let bar = self.bar();
+        let next = Arc::new(AtomicUsize::new(0));
+        let (start, count) = (Instant::now(), self.count);
+        let mut workers = JoinSet::new();
+        for worker in 0..self.concurrency {
+            let (next, bar, operation, remote) =
+                (Arc::clone(&next), bar.clone(), operation.clone(), remotes.of(worker));
+            workers.spawn(async move {
+                let mut done = Vec::new();
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= count {
+                        return Ok::<_, Status>(done);
+                    }
+                    let began = Instant::now();
+                    let result = operation(remote.clone(), number).await?;
+                    done.push((number, result, began.elapsed()));
+                    bar.inc(1);
+                }
+            });
+        }
+        let mut done = Vec::with_capacity(count);
+        for worker in workers.join_all().await {
+            done.extend(worker?);
+        }
+        bar.finish_and_clear();
+        self.report(start.elapsed(), done.iter().map(|(.., latency)| *latency).collect());
+        done.sort_by_key(|(number, ..)| *number);
+        Ok(done.into_iter().map(|(_, result, _)| result).collect())
+    }
+
+    fn bar(&self) -> ProgressBar {
+        let length = u64::try_from(self.count).unwrap_or(u64::MAX);
+        let style = ProgressStyle::with_template("{prefix:>10} {wide_bar} {pos}/{len} {per_sec}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        ProgressBar::new(length).with_style(style).with_prefix(self.what)
+    }
+
+    fn report(&self, took: Duration, mut latencies: Vec<Duration>) {
+        latencies.sort();
+        let at = |percent: usize| {
+            let last = latencies.len().saturating_sub(1);
+            latencies.get(last * percent / 100).copied().unwrap_or_default().as_secs_f64() * 1_000.0
+        };
+        #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+        let rate = latencies.len() as f64 / took.as_secs_f64();
+        println!(
+            "{:>10}: {rate:>8.0}/s   p50 {:.2} ms   p90 {:.2} ms   p99 {:.2} ms   max {:.2} ms   ({} at a time)",
+            self.what,
+            at(50),
+            at(90),
+            at(99),
+            at(100),
+            self.concurrency,
+        );
+    }
+}
