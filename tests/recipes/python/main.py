@@ -1,0 +1,30 @@
+"""Runs every recipe, in Python, against a running server: `main.py SETUP.json`."""
+
+import json
+import pathlib
+import sys
+
+import brine
+import ratio
+import refusals
+from caller import Countersign
+from transcript import Transcript
+
+RECIPES = {"ratio": ratio.run, "brine": brine.run, "refusals": refusals.run}
+
+
+def main() -> int:
+    setup = json.loads(pathlib.Path(sys.argv[1]).read_text(encoding="utf-8"))
+    transcript = Transcript(f"python {setup['store']}")
+    with Countersign(setup) as countersign:
+        try:
+            for transcript.recipe, run in RECIPES.items():
+                run(countersign, setup["clients"], transcript)
+        except Exception as why:  # an unexpected refusal is a failed check like any other
+            transcript.broken(why)
+    transcript.close()
+    return 1 if transcript.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
