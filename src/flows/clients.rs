@@ -1,6 +1,6 @@
 //! The clients that are being served, remembered for a moment.
 //!
-//! A policy change or a disabled client is seen by every instance after at most [`MAX_AGE`].
+//! A policy change or a disabled client is seen by every instance after at most half a second.
 
 use std::{
     collections::HashMap,

@@ -1,5 +1,7 @@
 //! What can be wrong with a store, told apart by what a caller can do about it.
 
+use sqlx::{error::DatabaseError, sqlite::SqliteError};
+
 /// Trouble with the store. The texts are for the log: they may hold a driver's words.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -47,8 +49,7 @@ impl StoreError {
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         if let sqlx::Error::Database(refusal) = &error {
-            let code = refusal.code().unwrap_or_default();
-            return from_code(&code, &error);
+            return from_code(refusal.as_ref())(error.to_string());
         }
         match error {
             sqlx::Error::Io(_)
@@ -62,16 +63,42 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// SQLSTATE (PostgreSQL's documentation, appendix A), or SQLite's extended result code.
-fn from_code(code: &str, error: &sqlx::Error) -> StoreError {
+fn from_code(refusal: &dyn DatabaseError) -> fn(String) -> StoreError {
+    let code = refusal.code().unwrap_or_default();
+    if refusal.try_downcast_ref::<SqliteError>().is_some() {
+        // The low byte of SQLite's extended code is the primary one.
+        from_sqlite(code.parse().unwrap_or(0) & 0xff)
+    } else {
+        from_sqlstate(&code)
+    }
+}
+
+/// PostgreSQL's documentation, appendix A.
+fn from_sqlstate(code: &str) -> fn(String) -> StoreError {
     match code {
-        // Serialisation failure, deadlock; SQLITE_BUSY and its kin.
-        "40001" | "40P01" | "5" | "261" | "517" | "6" | "262" => StoreError::Contention,
-        // Shut down, starting up, too many connections, read only, time-outs, lost connections;
-        // SQLite: I/O error, full, cannot open, read only.
-        "57P01" | "57P02" | "57P03" | "57014" | "53300" | "53200" | "53100" | "25006" | "55P03" | "10"
-        | "13" | "14" | "8" => StoreError::Unavailable(error.to_string()),
-        lost if lost.starts_with("08") => StoreError::Unavailable(error.to_string()),
-        _ => StoreError::Broken(error.to_string()),
+        // Serialisation failure, deadlock.
+        "40001" | "40P01" => |_| StoreError::Contention,
+        // Shut down, starting up, cancelled, out of connections, memory or disk, read only, no lock in time.
+        "57P01" | "57P02" | "57P03" | "57014" | "53300" | "53200" | "53100" | "25006" | "55P03" => {
+            StoreError::Unavailable
+        }
+        lost if lost.starts_with("08") => StoreError::Unavailable,
+        _ => StoreError::Broken,
+    }
+}
+
+/// SQLite's documentation, "Result and Error Codes".
+fn from_sqlite(primary: i64) -> fn(String) -> StoreError {
+    const BUSY: i64 = 5;
+    const LOCKED: i64 = 6;
+    const READONLY: i64 = 8;
+    const IOERR: i64 = 10;
+    const FULL: i64 = 13;
+    const CANTOPEN: i64 = 14;
+    const PROTOCOL: i64 = 15;
+    match primary {
+        BUSY | LOCKED => |_| StoreError::Contention,
+        READONLY | IOERR | FULL | CANTOPEN | PROTOCOL => StoreError::Unavailable,
+        _ => StoreError::Broken,
     }
 }

@@ -6,6 +6,7 @@
 
 mod challenges;
 mod clients;
+mod columns;
 mod error;
 mod keys;
 mod lifecycle;

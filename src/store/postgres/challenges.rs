@@ -11,6 +11,7 @@ use crate::{
     store::{
         ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore, FoundChallenge, LIVE_CHALLENGE_LIMIT,
         NewChallenge, RedeemOutcome, Redemption, Result, SignedIn, StoreError,
+        columns::{challenge_columns, session_columns},
     },
 };
 
@@ -44,17 +45,17 @@ impl ChallengeStore for Postgres {
         key: ChallengeKey,
         network: Option<Network>,
     ) -> Result<Vec<FoundChallenge>> {
-        let (statement, wanted) = match &key {
-            ChallengeKey::Id(id) => (FIND_BY_ID, id.to_string()),
-            ChallengeKey::Nonce(nonce) => (FIND_BY_NONCE, nonce.as_str().to_owned()),
-            ChallengeKey::Address(address) => (FIND_BY_ADDRESS, address.as_str().to_owned()),
-        };
         self.retrying(async || {
-            sqlx::query(statement)
-                .bind(&wanted)
+            let wanted = match &key {
+                ChallengeKey::Id(id) => sqlx::query(FIND_BY_ID).bind(id.uuid()),
+                ChallengeKey::Nonce(nonce) => sqlx::query(FIND_BY_NONCE).bind(nonce.as_str()),
+                ChallengeKey::Address(address) => sqlx::query(FIND_BY_ADDRESS)
+                    .bind(address.as_str())
+                    .bind(network.as_ref().map(Network::as_str)),
+            };
+            wanted
                 .bind(scope.client_id.uuid())
                 .bind(scope.session_id.map(SessionId::uuid))
-                .bind(network.as_ref().map(Network::as_str))
                 .fetch_all(&self.pool)
                 .await?
                 .iter()
@@ -135,8 +136,8 @@ impl Postgres {
 /// $1 id, $2 client, $3 session, $4 purpose, $5 format, $6 nonce, $7 message, $8 address, $9 network,
 /// $10 create, $11 expire, $12 limit. Each live one holds a slot, and the unique index on slots is what
 /// keeps two callers from both taking the last: the slower one gets no row, and tries again.
-const ISSUE: &str = "
-    WITH held AS MATERIALIZED (
+const ISSUE: &str = concat!(
+    "WITH held AS MATERIALIZED (
         SELECT * FROM challenges
         WHERE client_id = $2 AND address = $8 AND network = $9 AND format = $5 AND purpose = $4
           AND COALESCE(session_id, '00000000-0000-0000-0000-000000000000')
@@ -158,48 +159,61 @@ const ISSUE: &str = "
         ON CONFLICT DO NOTHING
         RETURNING *
     )
-    SELECT * FROM issued
+    SELECT ",
+    challenge_columns!(),
+    " FROM issued
     UNION ALL (
-        SELECT * FROM live WHERE (SELECT count(*) FROM live) >= $12 ORDER BY id DESC LIMIT 1
-    )";
+        SELECT ",
+    challenge_columns!(),
+    " FROM live WHERE (SELECT count(*) FROM live) >= $12 ORDER BY id DESC LIMIT 1
+    )"
+);
 
-/// $1 id, $2 client, $3 session if it must be bound to one, $4 network if one is given.
-const FIND_BY_ID: &str = "
-    SELECT *, clock_timestamp() AS now FROM challenges
-    WHERE id = $1::uuid AND client_id = $2 AND ($3::uuid IS NULL OR session_id = $3)
-      AND purpose = 'SIGN_IN' AND ($4::text IS NULL OR TRUE)";
+/// $1 id, $2 client, $3 session if it must be bound to one.
+const FIND_BY_ID: &str = concat!(
+    "SELECT ",
+    challenge_columns!(),
+    ", redeem_time, clock_timestamp() AS now FROM challenges
+    WHERE id = $1 AND client_id = $2 AND ($3::uuid IS NULL OR session_id = $3) AND purpose = 'SIGN_IN'"
+);
 
 /// $1 nonce, further as above.
-const FIND_BY_NONCE: &str = "
-    SELECT *, clock_timestamp() AS now FROM challenges
-    WHERE nonce = $1 AND client_id = $2 AND ($3::uuid IS NULL OR session_id = $3)
-      AND purpose = 'SIGN_IN' AND ($4::text IS NULL OR TRUE)";
+const FIND_BY_NONCE: &str = concat!(
+    "SELECT ",
+    challenge_columns!(),
+    ", redeem_time, clock_timestamp() AS now FROM challenges
+    WHERE nonce = $1 AND client_id = $2 AND ($3::uuid IS NULL OR session_id = $3) AND purpose = 'SIGN_IN'
+    ORDER BY id DESC"
+);
 
-/// $1 address, further as above: the live ones, or else the newest.
-const FIND_BY_ADDRESS: &str = "
-    WITH live AS MATERIALIZED (
+/// $1 address, $2 network if one is given, $3 client, $4 session if it must be bound to one: the live ones,
+/// or else the newest.
+const FIND_BY_ADDRESS: &str = concat!(
+    "WITH live AS MATERIALIZED (
         SELECT *, clock_timestamp() AS now FROM challenges
-        WHERE address = $1 AND client_id = $2 AND ($3::uuid IS NULL OR session_id = $3)
-          AND purpose = 'SIGN_IN' AND ($4::text IS NULL OR network = $4)
+        WHERE address = $1 AND client_id = $3 AND ($4::uuid IS NULL OR session_id = $4)
+          AND purpose = 'SIGN_IN' AND ($2::text IS NULL OR network = $2)
           AND slot IS NOT NULL AND redeem_time IS NULL AND expire_time > clock_timestamp()
-    )
-    SELECT * FROM live
-    UNION ALL (
+    ), newest AS MATERIALIZED (
         SELECT *, clock_timestamp() AS now FROM challenges
-        WHERE address = $1 AND client_id = $2 AND ($3::uuid IS NULL OR session_id = $3)
-          AND purpose = 'SIGN_IN' AND ($4::text IS NULL OR network = $4)
+        WHERE address = $1 AND client_id = $3 AND ($4::uuid IS NULL OR session_id = $4)
+          AND purpose = 'SIGN_IN' AND ($2::text IS NULL OR network = $2)
           AND NOT EXISTS (SELECT FROM live)
         ORDER BY id DESC LIMIT 1
     )
-    ORDER BY id DESC";
+    SELECT ",
+    challenge_columns!(),
+    ", redeem_time, now FROM (SELECT * FROM live UNION ALL SELECT * FROM newest) AS found
+    ORDER BY id DESC"
+);
 
 /// $1 challenge, $2 client, $3 session if it must be bound to one, $4 realm, $5 scope of the address,
 /// $6 address, $7 network, $8 kind, $9 account if new, $10 session if new, $11 fingerprint, $12 access,
 /// $13 refresh and $14 session life in milliseconds.
 ///
 /// Both rows are locked before the clock is read; what follows acts only on the verdict.
-const REDEEM: &str = "
-    WITH challenge AS MATERIALIZED (
+const REDEEM: &str = concat!(
+    "WITH challenge AS MATERIALIZED (
         SELECT * FROM challenges
         WHERE id = $1 AND client_id = $2 AND ($3::uuid IS NULL OR session_id = $3) AND purpose = 'SIGN_IN'
         FOR UPDATE
@@ -263,10 +277,12 @@ const REDEEM: &str = "
         FROM signing, wallet WHERE signing.session_id IS NULL
         RETURNING *
     )
-    SELECT verdict.verdict, verdict.now, session.*, accounts.create_time AS account_create_time
-    FROM verdict
-    LEFT JOIN (SELECT * FROM activated UNION ALL SELECT * FROM created) AS session ON TRUE
-    LEFT JOIN accounts ON accounts.id = session.account_id";
+    SELECT verdict, now,
+           (SELECT accounts.create_time FROM accounts WHERE accounts.id = account_id) AS account_create_time, ",
+    session_columns!(),
+    " FROM (SELECT verdict, now FROM verdict) AS verdict
+    LEFT JOIN (SELECT * FROM activated UNION ALL SELECT * FROM created) AS session ON TRUE"
+);
 
 fn found(row: &PgRow) -> Result<FoundChallenge> {
     let challenge = rows::challenge(row)?;

@@ -1,8 +1,8 @@
 //! Schema, clock and end of the PostgreSQL store.
 
 use async_trait::async_trait;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{SqlSafeStr as _, postgres::PgPoolOptions};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{PgConnection, SqlSafeStr as _};
 use time::OffsetDateTime;
 
 use super::Postgres;
@@ -12,6 +12,9 @@ use crate::store::{Lifecycle, Result, SchemaState, StoreError};
 const MIGRATIONS: [(i64, &str, &str); 1] =
     [(1, "initial", include_str!("../../../migrations/postgres/0001_initial.sql"))];
 
+/// Names the lock under which migrations run: `counters`, in ASCII.
+const MIGRATION_LOCK: i64 = i64::from_be_bytes(*b"counters");
+
 #[async_trait]
 impl Lifecycle for Postgres {
     fn backend(&self) -> &'static str {
@@ -19,20 +22,21 @@ impl Lifecycle for Postgres {
     }
 
     async fn schema(&self) -> Result<SchemaState> {
-        let applied = self.applied().await?;
+        let applied = self.retrying(async || applied(&mut *self.pool.acquire().await?).await).await?;
         let missing = MIGRATIONS.iter().filter(|(version, ..)| !applied.contains(version)).count();
         Ok(if missing == 0 { SchemaState::Current } else { SchemaState::Behind(missing) })
     }
 
     async fn migrate(&self) -> Result<usize> {
-        let before = self.applied().await?.len();
-        // A connection of its own: the migrator's lock belongs to the connection that took it.
-        let options = self.pool.connect_options().as_ref().clone();
-        let alone = PgPoolOptions::new().max_connections(1).connect_with(options).await?;
-        let outcome = migrator().run(&alone).await;
-        alone.close().await;
-        outcome.map_err(|error| StoreError::Broken(error.to_string()))?;
-        Ok(self.applied().await?.len().saturating_sub(before))
+        // One transaction holds a lock that ends with it, and so is right behind a pooler too; sqlx's own
+        // lock belongs to a connection. Whoever comes second sees what the first has done.
+        let mut tx = self.pool.begin().await?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *tx).await?;
+        let before = applied(&mut tx).await?.len();
+        migrator().run_direct(None, &mut *tx, false).await.map_err(refused)?;
+        let after = applied(&mut tx).await?.len();
+        tx.commit().await?;
+        Ok(after.saturating_sub(before))
     }
 
     async fn now(&self) -> Result<OffsetDateTime> {
@@ -47,22 +51,24 @@ impl Lifecycle for Postgres {
     }
 }
 
-impl Postgres {
-    /// The versions of the migrations that have run.
-    async fn applied(&self) -> Result<Vec<i64>> {
-        self.retrying(async || {
-            let started: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
-                .fetch_one(&self.pool)
-                .await?;
-            if !started {
-                return Ok(Vec::new());
-            }
-            Ok(sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success")
-                .fetch_all(&self.pool)
-                .await?)
-        })
-        .await
+/// The versions of the migrations that have run.
+async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>> {
+    let started: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await?;
+    if !started {
+        return Ok(Vec::new());
     }
+    let versions = sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success");
+    Ok(versions.fetch_all(connection).await?)
+}
+
+fn refused(error: MigrateError) -> StoreError {
+    let text = error.to_string();
+    if let MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) = error {
+        return cause.into();
+    }
+    StoreError::Broken(text)
 }
 
 fn migrator() -> Migrator {
@@ -71,6 +77,6 @@ fn migrator() -> Migrator {
     });
     let mut migrator = Migrator::with_migrations(migrations.into());
     // What a newer version added is none of this one's business.
-    migrator.set_ignore_missing(true);
+    migrator.set_ignore_missing(true).set_locking(false);
     migrator
 }

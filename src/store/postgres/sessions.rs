@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 use sqlx::{Row as _, postgres::PgRow};
+use uuid::Uuid;
 
 use super::{Postgres, rows};
 use crate::{
     domain::{AccountId, ClientId, Fingerprint, RevokeReason, Session, SessionId},
     store::{
         NewSession, Result, RevokeScope, RotateOutcome, Rotated, Rotation, SessionQuery, SessionStore,
-        StoreError,
+        StoreError, columns::session_columns,
     },
 };
 
@@ -16,15 +17,16 @@ use crate::{
 impl SessionStore for Postgres {
     async fn create_session(&self, session: NewSession) -> Result<Session> {
         self.retrying(async || {
-            let row = sqlx::query(
+            let row = sqlx::query(concat!(
                 "INSERT INTO sessions (id, client_id, token_hash, signing_address, signing_network,
                                        deposit_address, deposit_network, create_time, update_time,
                                        expire_time, latest_expire_time)
                  SELECT $1, $2, $3, $4, $5, $6, $7, now, now, deadline, deadline
                  FROM (SELECT now, now + $8 * interval '1 millisecond' AS deadline
                        FROM (SELECT clock_timestamp() AS now OFFSET 0) AS clock OFFSET 0) AS times
-                 RETURNING *, create_time AS now",
-            )
+                 RETURNING create_time AS now, ",
+                session_columns!()
+            ))
             .bind(session.id.uuid())
             .bind(session.client_id.uuid())
             .bind(&session.token_hash[..])
@@ -42,10 +44,14 @@ impl SessionStore for Postgres {
 
     async fn session(&self, id: SessionId) -> Result<Option<Session>> {
         self.retrying(async || {
-            let row = sqlx::query("SELECT *, clock_timestamp() AS now FROM sessions WHERE id = $1")
-                .bind(id.uuid())
-                .fetch_optional(&self.pool)
-                .await?;
+            let row = sqlx::query(concat!(
+                "SELECT ",
+                session_columns!(),
+                ", clock_timestamp() AS now FROM sessions WHERE id = $1"
+            ))
+            .bind(id.uuid())
+            .fetch_optional(&self.pool)
+            .await?;
             row.as_ref().map(rows::session).transpose()
         })
         .await
@@ -53,10 +59,14 @@ impl SessionStore for Postgres {
 
     async fn session_by_token(&self, token_hash: [u8; 32]) -> Result<Option<Session>> {
         self.retrying(async || {
-            let row = sqlx::query("SELECT *, clock_timestamp() AS now FROM sessions WHERE token_hash = $1")
-                .bind(&token_hash[..])
-                .fetch_optional(&self.pool)
-                .await?;
+            let row = sqlx::query(concat!(
+                "SELECT ",
+                session_columns!(),
+                ", clock_timestamp() AS now FROM sessions WHERE token_hash = $1"
+            ))
+            .bind(&token_hash[..])
+            .fetch_optional(&self.pool)
+            .await?;
             row.as_ref().map(rows::session).transpose()
         })
         .await
@@ -70,24 +80,14 @@ impl SessionStore for Postgres {
         limit: u32,
     ) -> Result<Vec<Session>> {
         let (statement, wanted) = match &query {
-            SessionQuery::Account(account_id) => (
-                "SELECT *, clock_timestamp() AS now FROM sessions
-                 WHERE client_id = $1 AND account_id = $2::uuid AND ($3::uuid IS NULL OR id < $3)
-                 ORDER BY id DESC LIMIT $4",
-                account_id.to_string(),
-            ),
-            SessionQuery::Address(address) => (
-                "SELECT *, clock_timestamp() AS now FROM sessions
-                 WHERE client_id = $1 AND signing_address = $2 AND ($3::uuid IS NULL OR id < $3)
-                 ORDER BY id DESC LIMIT $4",
-                address.as_str().to_owned(),
-            ),
+            SessionQuery::Account(account_id) => (LIST_OF_ACCOUNT, account_id.to_string()),
+            SessionQuery::Address(address) => (LIST_OF_ADDRESS, address.as_str().to_owned()),
         };
         self.retrying(async || {
             sqlx::query(statement)
                 .bind(client_id.uuid())
                 .bind(&wanted)
-                .bind(before.map(SessionId::uuid))
+                .bind(before.map_or(Uuid::max(), SessionId::uuid))
                 .bind(i64::from(limit))
                 .fetch_all(&self.pool)
                 .await?
@@ -100,25 +100,8 @@ impl SessionStore for Postgres {
 
     async fn revoke_session(&self, id: SessionId, reason: RevokeReason) -> Result<Option<Session>> {
         self.retrying(async || {
-            let row = sqlx::query(
-                "WITH held AS MATERIALIZED (
-                     SELECT * FROM sessions WHERE id = $1 FOR UPDATE
-                 ), clock AS MATERIALIZED (
-                     SELECT clock_timestamp() AS now FROM held
-                 ), revoked AS (
-                     UPDATE sessions SET revoke_time = clock.now, revoke_reason = $2, update_time = clock.now
-                     FROM held, clock WHERE sessions.id = held.id AND held.revoke_time IS NULL
-                     RETURNING sessions.*
-                 )
-                 SELECT session.*, clock.now FROM clock, (
-                     SELECT * FROM revoked
-                     UNION ALL SELECT * FROM held WHERE held.revoke_time IS NOT NULL
-                 ) AS session",
-            )
-            .bind(id.uuid())
-            .bind(reason.as_str())
-            .fetch_optional(&self.pool)
-            .await?;
+            let row =
+                sqlx::query(REVOKE).bind(id.uuid()).bind(reason.as_str()).fetch_optional(&self.pool).await?;
             row.as_ref().map(rows::session).transpose()
         })
         .await
@@ -182,9 +165,44 @@ impl SessionStore for Postgres {
     }
 }
 
+/// $1 client, $2 account, $3 only those older than this one, $4 how many.
+const LIST_OF_ACCOUNT: &str = concat!(
+    "SELECT ",
+    session_columns!(),
+    ", clock_timestamp() AS now FROM sessions
+    WHERE client_id = $1 AND account_id = $2::uuid AND id < $3 ORDER BY id DESC LIMIT $4"
+);
+
+/// $1 client, $2 address, further as above.
+const LIST_OF_ADDRESS: &str = concat!(
+    "SELECT ",
+    session_columns!(),
+    ", clock_timestamp() AS now FROM sessions
+    WHERE client_id = $1 AND signing_address = $2 AND id < $3 ORDER BY id DESC LIMIT $4"
+);
+
+/// $1 session, $2 reason.
+const REVOKE: &str = concat!(
+    "WITH held AS MATERIALIZED (
+        SELECT * FROM sessions WHERE id = $1 FOR UPDATE
+    ), clock AS MATERIALIZED (
+        SELECT clock_timestamp() AS now FROM held
+    ), revoked AS (
+        UPDATE sessions SET revoke_time = clock.now, revoke_reason = $2, update_time = clock.now
+        FROM held, clock WHERE sessions.id = held.id AND held.revoke_time IS NULL
+        RETURNING sessions.*
+    )
+    SELECT now, ",
+    session_columns!(),
+    " FROM clock, (
+        SELECT * FROM revoked
+        UNION ALL SELECT * FROM held WHERE held.revoke_time IS NOT NULL
+    ) AS session"
+);
+
 /// $1 session, $2 generation presented, $3 client, $4 fingerprint of the next, $5 reason of reuse.
-const ROTATE: &str = "
-    WITH held AS MATERIALIZED (
+const ROTATE: &str = concat!(
+    "WITH held AS MATERIALIZED (
         SELECT * FROM sessions WHERE id = $1 FOR UPDATE
     ), clock AS MATERIALIZED (
         SELECT clock_timestamp() AS now FROM held
@@ -204,7 +222,7 @@ const ROTATE: &str = "
                    WHEN held.expire_time <= clock.now OR held.hard_expire_time <= clock.now THEN 'EXPIRED'
                    WHEN held.refresh_generation = $2 THEN 'ROTATED'
                    WHEN held.refresh_generation < $2 THEN 'UNKNOWN'
-                   WHEN held.refresh_generation = $2 + 1 AND clock.now <= held.refresh_step_time
+                   WHEN held.refresh_generation - 1 = $2 AND clock.now <= held.refresh_step_time
                         + client.refresh_grace_ms * interval '1 millisecond' THEN 'REPEATED'
                    ELSE 'REUSED'
                END AS outcome
@@ -231,13 +249,16 @@ const ROTATE: &str = "
         FROM verdict WHERE sessions.id = $1 AND verdict.outcome = 'REUSED'
         RETURNING sessions.*
     )
-    SELECT session.*, verdict.now, verdict.outcome FROM verdict, (
+    SELECT verdict.now, verdict.outcome, ",
+    session_columns!(),
+    " FROM verdict, (
         SELECT * FROM rotated
         UNION ALL SELECT * FROM repeated
         UNION ALL SELECT * FROM revoked
         UNION ALL SELECT held.* FROM held, verdict
                   WHERE verdict.outcome NOT IN ('ROTATED', 'REPEATED', 'REUSED')
-    ) AS session";
+    ) AS session"
+);
 
 fn outcome(row: &PgRow) -> Result<RotateOutcome> {
     let outcome: String = row.try_get("outcome")?;

@@ -4,15 +4,13 @@ use async_trait::async_trait;
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use uuid::Uuid;
 
-use super::{
-    Sqlite, end, retrying,
-    rows::{self, challenge_columns, session_columns},
-};
+use super::{Sqlite, end, retrying, rows};
 use crate::{
     domain::{Account, AccountId, Challenge, ChallengePurpose, Network, Session, SessionId},
     store::{
         ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore, FoundChallenge, LIVE_CHALLENGE_LIMIT,
         NewChallenge, RedeemOutcome, Redemption, Result, SignedIn, StoreError,
+        columns::{challenge_columns, session_columns},
     },
 };
 

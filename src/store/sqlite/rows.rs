@@ -13,27 +13,6 @@ use crate::{
     store::{Result, StoreError, policy_json},
 };
 
-// Statements name their columns, and never say `*`: sqlx keeps the columns of a prepared statement, and
-// its worker would break on one that a newer version's migration added meanwhile.
-
-/// What [`session`] reads, apart from `now`.
-macro_rules! session_columns {
-    () => {
-        "id, client_id, signing_address, signing_network, deposit_address, deposit_network, \
-         create_time, update_time, expire_time, account_id, wallet_address, wallet_network, wallet_kind, \
-         authenticate_time, hard_expire_time, refresh_generation, refresh_fingerprint, revoke_time, \
-         revoke_reason"
-    };
-}
-/// What [`challenge`] reads.
-macro_rules! challenge_columns {
-    () => {
-        "id, client_id, session_id, purpose, format, nonce, message, address, network, create_time, \
-         expire_time"
-    };
-}
-pub(super) use {challenge_columns, session_columns};
-
 /// A session, its state as of the column `now`.
 pub(super) fn session(row: &SqliteRow) -> Result<Session> {
     let mut session = Session {

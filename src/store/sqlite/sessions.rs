@@ -4,15 +4,12 @@ use async_trait::async_trait;
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use uuid::Uuid;
 
-use super::{
-    Sqlite, end, retrying,
-    rows::{self, session_columns},
-};
+use super::{Sqlite, end, retrying, rows};
 use crate::{
     domain::{AccountId, ClientId, Fingerprint, RevokeReason, Session, SessionId},
     store::{
         NewSession, Result, RevokeScope, RotateOutcome, Rotated, Rotation, SessionQuery, SessionStore,
-        StoreError,
+        StoreError, columns::session_columns,
     },
 };
 

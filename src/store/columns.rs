@@ -1,0 +1,24 @@
+//! The columns that are read, by name: a newer version may add others while this one runs.
+//!
+//! Prepared statements keep the columns they were prepared with. With `*`, PostgreSQL refuses such a
+//! statement once a migration has added a column, and sqlx's worker for SQLite breaks on it.
+
+/// What makes a session, apart from `now`.
+macro_rules! session_columns {
+    () => {
+        "id, client_id, signing_address, signing_network, deposit_address, deposit_network, \
+         create_time, update_time, expire_time, account_id, wallet_address, wallet_network, wallet_kind, \
+         authenticate_time, hard_expire_time, refresh_generation, refresh_fingerprint, revoke_time, \
+         revoke_reason"
+    };
+}
+
+/// What makes a challenge.
+macro_rules! challenge_columns {
+    () => {
+        "id, client_id, session_id, purpose, format, nonce, message, address, network, create_time, \
+         expire_time"
+    };
+}
+
+pub(super) use {challenge_columns, session_columns};
