@@ -124,7 +124,7 @@ impl App {
 /// If it cannot be reached, or the schema is behind and is not to be brought up to date here.
 pub async fn open_store(settings: &StoreSettings, migrate: bool) -> Result<Arc<dyn Store>, AppError> {
     let kind = settings.kind();
-    let store = store::open(&settings.url()).await?;
+    let store = store::open(&settings.url(), settings.connections).await?;
     if migrate || kind.is_embedded() {
         let count = store.migrate().await?;
         if count > 0 && kind != StoreKind::Memory {

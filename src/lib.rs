@@ -11,7 +11,7 @@
 //! | [`flows`] | one user story per file | `domain`, `wallet`, `token`, the store's trait |
 //! | [`grpc`] | one file per service, and the table of errors | `flows`, `domain` |
 //! | [`http`] | the JSON Web Key Set | `flows`, `domain` |
-//! | [`config`] | flags and environment into typed settings | nothing |
+//! | [`config`] | flags, environment and file into typed settings | `domain` |
 //! | [`app`], [`cli`] | put the rooms together; one file per command | all |
 //!
 //! `tests/architecture.rs` holds these arrows.

@@ -16,7 +16,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("flows", &["domain", "wallet", "token", "store"]),
     ("grpc", &["flows", "domain"]),
     ("http", &["flows", "domain"]),
-    ("config", &[]),
+    ("config", &["domain"]),
 ];
 
 /// Crates, and the only rooms that may name them.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    config::{ROOT_KEYS_VARIABLE, ServeSettings, StoreKind, embedded_root_keys_file},
+    config::{ServeSettings, StoreKind, embedded_root_keys_file},
     store::{Store, StoreError},
     token::RootKeys,
 };
@@ -17,7 +17,7 @@ use crate::{
 pub enum RootKeysError {
     /// None were given, and the store is not one that makes its own.
     #[error(
-        "root-keys-file is required with PostgreSQL. Make a key with `countersign keys new-root > root-keys`, keep \
+        "root-keys is required with PostgreSQL. Make a key with `countersign keys new-root > root-keys`, keep \
          it safe (without it the store's keys and every refresh token are lost), and pass \
          --root-keys-file root-keys to every instance"
     )]
@@ -28,7 +28,7 @@ pub enum RootKeysError {
     )]
     Lost(PathBuf),
     /// The file cannot be read or made.
-    #[error("root-keys-file: {path}: {cause}")]
+    #[error("root keys: {path}: {cause}")]
     File {
         /// The file.
         path: PathBuf,
@@ -50,11 +50,8 @@ pub enum RootKeysError {
 
 /// The root keys of the settings; an embedded store without any gets its own.
 pub(super) async fn load(settings: &ServeSettings, store: &dyn Store) -> Result<RootKeys, RootKeysError> {
-    if let Some(path) = &settings.root_keys_file {
-        return read(path);
-    }
-    if let Ok(text) = std::env::var(ROOT_KEYS_VARIABLE) {
-        return parse(ROOT_KEYS_VARIABLE, &text);
+    if let Some(keys) = &settings.root_keys {
+        return parse("root-keys", keys.expose());
     }
     match settings.store.kind() {
         StoreKind::Server => Err(RootKeysError::Missing),

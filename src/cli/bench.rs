@@ -2,7 +2,6 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -18,7 +17,7 @@ use tonic::Status;
 use super::{Outcome, client, remote::Remote, remote::tokens};
 use crate::{
     app::App,
-    config::{ServeSettings, StoreSettings},
+    config::{ServeFlags, ServeSettings},
     domain::Policy,
     flows::create_client::create_client,
     token::random,
@@ -30,12 +29,9 @@ const AUTHORIZATION_VARIABLE: &str = "COUNTERSIGN_BENCH_AUTHORIZATION";
 
 #[derive(Args)]
 pub(super) struct Bench {
-    /// The store of the server that is started for the run.
+    /// The settings of the server that is started for the run.
     #[command(flatten)]
-    store: StoreSettings,
-    /// The root keys of that store, as for `serve`.
-    #[arg(long, env = "COUNTERSIGN_ROOT_KEYS_FILE", value_name = "FILE")]
-    root_keys_file: Option<PathBuf>,
+    flags: ServeFlags,
     /// A server that runs already (without TLS), instead. COUNTERSIGN_BENCH_AUTHORIZATION must then hold
     /// the `authorization` of a client, as `client create` prints it.
     #[arg(long, value_name = "ADDRESS")]
@@ -65,25 +61,21 @@ impl Bench {
                 .map_err(|_| format!("--target needs {AUTHORIZATION_VARIABLE}"))?;
             return self.drive(address, authorization).await;
         }
-        let app = App::start(&self.server()).await?;
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let settings = ServeSettings {
+            grpc_listen: any_port,
+            http_listen: any_port,
+            operations_listen: any_port,
+            migrate: true,
+            ..self.flags.settings()?
+        };
+        let app = App::start(&settings).await?;
         let policy = Policy { name: "Bench".to_owned(), ..Policy::default() };
         let (made, secret) = create_client(app.store.as_ref(), policy, "").await?;
         println!("store: {}", app.store.backend());
         let outcome = self.drive(app.grpc_address, client::authorization(made.id, &secret)).await;
         app.run_until(std::future::ready(())).await?;
         outcome
-    }
-
-    fn server(&self) -> ServeSettings {
-        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        ServeSettings {
-            store: self.store.clone(),
-            root_keys_file: self.root_keys_file.clone(),
-            grpc_listen: any_port,
-            http_listen: any_port,
-            issuer: "https://countersign.example".to_owned(),
-            migrate: true,
-        }
     }
 
     async fn drive(&self, address: SocketAddr, authorization: String) -> Outcome {

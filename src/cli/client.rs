@@ -9,7 +9,7 @@ use serde_json::json;
 use super::Outcome;
 use crate::{
     app::open_store,
-    config::StoreSettings,
+    config::StoreFlags,
     domain::{self, ClientId},
     flows::create_client::create_client,
     grpc::{policy, policy_file, v1},
@@ -30,7 +30,7 @@ pub(super) enum Client {
 #[derive(Args)]
 pub(super) struct Create {
     #[command(flatten)]
-    store: StoreSettings,
+    flags: StoreFlags,
     /// A name for humans.
     #[arg(long)]
     name: Option<String>,
@@ -48,7 +48,7 @@ pub(super) struct Create {
 #[derive(Args)]
 pub(super) struct List {
     #[command(flatten)]
-    store: StoreSettings,
+    flags: StoreFlags,
     /// How to print.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -57,7 +57,7 @@ pub(super) struct List {
 #[derive(Args)]
 pub(super) struct Show {
     #[command(flatten)]
-    store: StoreSettings,
+    flags: StoreFlags,
     /// The client's id.
     client_id: ClientId,
 }
@@ -79,6 +79,14 @@ enum Output {
 }
 
 impl Client {
+    pub(super) const fn flags(&self) -> &StoreFlags {
+        match self {
+            Self::Create(create) => &create.flags,
+            Self::List(list) => &list.flags,
+            Self::Show(show) => &show.flags,
+        }
+    }
+
     pub(super) async fn run(self) -> Outcome {
         match self {
             Self::Create(create) => create.run().await,
@@ -92,7 +100,7 @@ impl Create {
     async fn run(self) -> Outcome {
         let message = self.policy()?;
         let (policy, realm) = policy::policy(message).map_err(|wrong| listed(&wrong))?;
-        let store = open_store(&self.store, false).await?;
+        let store = open_store(&self.flags.settings()?, false).await?;
         let created = create_client(store.as_ref(), policy, &realm).await;
         store.close().await;
         let (client, secret) = created.map_err(|error| format!("the policy is refused: {error}"))?;
@@ -124,7 +132,7 @@ impl Create {
 
 impl List {
     async fn run(self) -> Outcome {
-        let store = open_store(&self.store, false).await?;
+        let store = open_store(&self.flags.settings()?, false).await?;
         let clients = every_client(&store).await;
         store.close().await;
         for client in clients? {
@@ -140,7 +148,7 @@ impl List {
 
 impl Show {
     async fn run(self) -> Outcome {
-        let store = open_store(&self.store, false).await?;
+        let store = open_store(&self.flags.settings()?, false).await?;
         let record = store.client(self.client_id).await;
         store.close().await;
         let record = record?.ok_or_else(|| format!("there is no client {}", self.client_id))?;

@@ -1,14 +1,12 @@
 //! `countersign demo`: a real server, a real wallet, every step shown.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use tonic::Status;
 
 use super::{Outcome, client, remote::Remote, remote::reason, remote::tokens, remote::with};
 use crate::{
     app::App,
-    config::{ServeSettings, StoreSettings},
+    config::{Problems, ServeSettings},
     domain::Policy,
     flows::create_client::create_client,
     grpc::v1,
@@ -30,7 +28,7 @@ struct Stage {
 impl Demo {
     /// Ends with an error as soon as something does not go as it should.
     pub(super) async fn run(self) -> Outcome {
-        let app = App::start(&settings()).await?;
+        let app = App::start(&settings()?).await?;
         println!("A server runs on {}, its store is embedded and gone afterwards.", app.grpc_address);
         let stage = Stage::new(&app).await?;
         let outcome = stage.play().await;
@@ -42,16 +40,14 @@ impl Demo {
 }
 
 /// Any free ports, a store in memory.
-fn settings() -> ServeSettings {
-    let any_port = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    ServeSettings {
-        store: StoreSettings { database_url: Some("sqlite::memory:".to_owned()), data_dir: PathBuf::new() },
-        root_keys_file: None,
-        grpc_listen: any_port,
-        http_listen: any_port,
-        issuer: "https://countersign.example".to_owned(),
-        migrate: true,
-    }
+fn settings() -> Result<ServeSettings, Problems> {
+    super::settings_of(&[
+        ("database-url", "sqlite::memory:"),
+        ("grpc-listen", "127.0.0.1:0"),
+        ("http-listen", "127.0.0.1:0"),
+        ("operations-listen", "127.0.0.1:0"),
+        ("issuer", "https://countersign.example"),
+    ])
 }
 
 impl Stage {

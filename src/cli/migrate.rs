@@ -3,17 +3,20 @@
 use clap::Args;
 
 use super::Outcome;
-use crate::{config::StoreSettings, store};
+use crate::{config::StoreFlags, store};
 
 #[derive(Args)]
 pub(super) struct Migrate {
     #[command(flatten)]
-    store: StoreSettings,
+    pub(super) flags: StoreFlags,
 }
 
 impl Migrate {
     pub(super) async fn run(self) -> Outcome {
-        let store = store::open(&self.store.url()).await.map_err(|error| format!("database-url: {error}"))?;
+        let settings = self.flags.settings()?;
+        let store = store::open(&settings.url(), settings.connections)
+            .await
+            .map_err(|error| format!("database-url: {error}"))?;
         let outcome = store.migrate().await;
         store.close().await;
         match outcome? {

@@ -10,12 +10,15 @@ mod keys;
 mod migrate;
 mod remote;
 mod serve;
+mod settings;
 mod wallet;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
+
+use crate::config::{LogSettings, Problems, Reader, ServeSettings, flags::Given};
 
 /// What every command answers; an error's text is for the person at the terminal.
 type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
@@ -36,6 +39,8 @@ enum Command {
     Demo(demo::Demo),
     /// Measure sign-ins and refreshes per second.
     Bench(bench::Bench),
+    /// Show the settings in force, and where each value came from; secrets stay hidden.
+    Settings(settings::Settings),
     /// Bring the store's schema up to date.
     Migrate(migrate::Migrate),
     /// Make and look at clients; talks to the store, not to a server.
@@ -49,10 +54,19 @@ enum Command {
     Wallet(wallet::Wallet),
 }
 
+/// Settings as if they had been given as flags, for servers that a command starts for itself.
+fn settings_of(flags: &[(&str, &str)]) -> Result<ServeSettings, Problems> {
+    let by_key = flags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let given = Given { by_key, config: None };
+    let mut reader = Reader::new(&given, std::iter::empty());
+    let settings = reader.serve();
+    reader.finish(settings)
+}
+
 /// Runs the command of this process's arguments: exit code 0, 1 for a failure, 2 for wrong usage.
 pub async fn run() -> ExitCode {
     let cli = Cli::parse();
-    log_to_standard_error(cli.command.log_level());
+    log_to_standard_error(&cli.command.log());
     match dispatch(cli.command).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -67,6 +81,7 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Serve(serve) => serve.run().await,
         Command::Demo(demo) => demo.run().await,
         Command::Bench(bench) => bench.run().await,
+        Command::Settings(settings) => settings.run(),
         Command::Migrate(migrate) => migrate.run().await,
         Command::Client(client) => client.run().await,
         Command::Keys(keys) => keys.run(),
@@ -75,21 +90,26 @@ async fn dispatch(command: Command) -> Outcome {
 }
 
 impl Command {
-    /// What is logged unless COUNTERSIGN_LOG says otherwise: the demo's own words are enough.
-    const fn log_level(&self) -> &'static str {
+    /// How to log. The demo's and the load loop's own words are enough for them.
+    fn log(&self) -> LogSettings {
         match self {
-            Self::Demo(_) | Self::Bench(_) => "error",
-            Self::Serve(_) | Self::Migrate(_) | Self::Client(_) | Self::Keys(_) | Self::Wallet(_) => "info",
+            Self::Serve(serve) => serve.flags.0.log(),
+            Self::Settings(settings) => settings.flags.0.log(),
+            Self::Migrate(migrate) => migrate.flags.0.log(),
+            Self::Client(client) => client.flags().0.log(),
+            Self::Demo(_) | Self::Bench(_) => LogSettings { filter: "error".to_owned(), json: Some(false) },
+            Self::Keys(_) | Self::Wallet(_) => Given::default().log(),
         }
     }
 }
 
-fn log_to_standard_error(level: &str) {
-    let filter = EnvFilter::try_from_env("COUNTERSIGN_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt()
+fn log_to_standard_error(settings: &LogSettings) {
+    let is_terminal = std::io::stderr().is_terminal();
+    let filter = EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+        .with_ansi(is_terminal)
+        .with_target(false);
+    if settings.json.unwrap_or(!is_terminal) { subscriber.json().init() } else { subscriber.init() }
 }

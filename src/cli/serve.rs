@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Outcome, client::credentials_text};
 use crate::{
     app::App,
-    config::{ServeSettings, StoreKind},
+    config::{ServeFlags, StoreKind},
     domain::Policy,
     flows::create_client::create_client,
 };
@@ -14,14 +14,15 @@ use crate::{
 #[derive(Args)]
 pub(super) struct Serve {
     #[command(flatten)]
-    settings: ServeSettings,
+    pub(super) flags: ServeFlags,
 }
 
 impl Serve {
     pub(super) async fn run(self) -> Outcome {
         let end = end_of_service()?;
-        let app = App::start(&self.settings).await?;
-        if self.settings.store.kind() == StoreKind::Memory {
+        let settings = self.flags.settings()?;
+        let app = App::start(&settings).await?;
+        if settings.store.kind() == StoreKind::Memory {
             print_a_client(&app).await?;
         }
         app.run_until(end).await?;

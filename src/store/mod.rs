@@ -39,14 +39,15 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// The live challenges that one client, session, address, network and format may have side by side.
 pub const LIVE_CHALLENGE_LIMIT: usize = 8;
 
-/// Opens the store that a URL names: `sqlite:FILE`, `sqlite::memory:` or `postgres://...`.
+/// Opens the store that a URL names: `sqlite:FILE`, `sqlite::memory:` or `postgres://...`, the latter with
+/// at most so many connections.
 ///
 /// # Errors
 /// If the URL is none, or the store cannot be reached; the password is never part of the message.
-pub async fn open(url: &str) -> std::result::Result<Arc<dyn Store>, OpenError> {
+pub async fn open(url: &str, connections: u32) -> std::result::Result<Arc<dyn Store>, OpenError> {
     match url.split_once(':').map(|(scheme, _)| scheme) {
         Some("sqlite") => Ok(Arc::new(sqlite::Sqlite::open(url).await?)),
-        Some("postgres" | "postgresql") => Ok(Arc::new(postgres::Postgres::open(url).await?)),
+        Some("postgres" | "postgresql") => Ok(Arc::new(postgres::Postgres::open(url, connections).await?)),
         _ => Err(OpenError::UnknownScheme),
     }
 }

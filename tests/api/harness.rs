@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use countersign::{
     app::App,
-    config::{ServeSettings, StoreSettings},
+    config::{Reader, ServeSettings, flags::Given},
     domain::{Client, Policy},
     flows::create_client::create_client,
     grpc::v1::{
@@ -70,15 +70,20 @@ impl Server {
 
 /// Settings for a server of a test's own: any ports, root keys in the store's folder.
 pub fn settings(store: &TestStore, url: &str) -> ServeSettings {
-    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-    ServeSettings {
-        store: StoreSettings { database_url: Some(url.to_owned()), data_dir: PathBuf::new() },
-        root_keys_file: Some(root_keys_file(store)),
-        grpc_listen: any_port,
-        http_listen: any_port,
-        issuer: ISSUER.to_owned(),
-        migrate: true,
-    }
+    let keys = root_keys_file(store).display().to_string();
+    let flags = [
+        ("database-url", url),
+        ("root-keys-file", &keys),
+        ("grpc-listen", "127.0.0.1:0"),
+        ("http-listen", "127.0.0.1:0"),
+        ("operations-listen", "127.0.0.1:0"),
+        ("issuer", ISSUER),
+        ("migrate", "true"),
+    ];
+    let by_key = flags.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let mut reader = Reader::new(&Given { by_key, config: None }, std::iter::empty());
+    let settings = reader.serve();
+    reader.finish(settings).unwrap()
 }
 
 /// The store's root keys, made at first sight.

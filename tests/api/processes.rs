@@ -59,7 +59,7 @@ impl Process {
         let mut child = countersign()
             .args(["serve", "--migrate", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
             .args(["--database-url", &store.url, "--root-keys-file", keys.to_str().unwrap()])
-            .env("COUNTERSIGN_LOG", "trace")
+            .args(["--operations-listen", "127.0.0.1:0", "--log", "trace", "--log-format", "text"])
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -201,7 +201,10 @@ async fn the_wrong_root_keys_stop_the_start(store: &TestStore) {
     assert!(!said.contains(std::str::from_utf8(&made.stdout).unwrap().trim()), "{said}");
     std::fs::write(&other, "crk_short").unwrap();
     assert!(failure(&serve(other.to_str().unwrap()), 1).contains("root key 1 is none"));
-    assert!(failure(&serve("/does/not/exist"), 1).contains("root-keys-file: /does/not/exist"));
+    assert!(
+        failure(&serve("/does/not/exist"), 1)
+            .contains("root-keys-file (flag --root-keys-file): /does/not/exist")
+    );
 }
 
 async fn clients_are_made_listed_and_shown_from_the_command_line(store: &TestStore) {
@@ -307,7 +310,7 @@ async fn postgresql_needs_root_keys_and_a_schema_and_says_how_to_get_them() {
     assert!(said.contains("countersign migrate"), "{said}");
     assert!(run(&["migrate", "--database-url", &store.url]).status.success());
     let said = failure(&run(&["serve", "--database-url", &store.url]), 1);
-    assert!(said.contains("root-keys-file is required") && said.contains("keys new-root"), "{said}");
+    assert!(said.contains("root-keys is required") && said.contains("keys new-root"), "{said}");
 }
 
 #[tokio::test]
@@ -317,6 +320,7 @@ async fn an_embedded_store_makes_its_own_root_keys_once() {
     let serve = || {
         let mut child = countersign()
             .args(["serve", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
+            .args(["--operations-listen", "127.0.0.1:0"])
             .args(["--data-dir", store.folder.path().to_str().unwrap()])
             .stderr(Stdio::piped())
             .spawn()

@@ -21,8 +21,6 @@ use sqlx::{
 
 use super::{OpenError, Result, StoreError};
 
-/// Connections per instance. Sign-ins hold one for about a millisecond.
-const MAX_CONNECTIONS: u32 = 16;
 /// How long a call waits for a free connection, or for one to be made.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a statement may take in all, waiting for locks included.
@@ -38,7 +36,7 @@ pub(super) struct Postgres {
 
 impl Postgres {
     /// Connects once, so that a wrong URL is told at once, and keeps a pool.
-    pub(super) async fn open(url: &str) -> std::result::Result<Self, OpenError> {
+    pub(super) async fn open(url: &str, connections: u32) -> std::result::Result<Self, OpenError> {
         let options = PgConnectOptions::from_str(url)
             .map_err(|error| OpenError::MalformedUrl(error.to_string()))?
             // Poolers refuse start-up parameters that they do not know.
@@ -54,7 +52,7 @@ impl Postgres {
             .await
             .map_err(|error| unreachable(error.to_string()))?;
         let trouble = Trouble::default();
-        Ok(Self { pool: pool(options, trouble.clone()), trouble })
+        Ok(Self { pool: pool(options, connections, trouble.clone()), trouble })
     }
 
     /// Runs a statement, again where a serialisation failure, a deadlock or a lost race (`None` of
@@ -73,9 +71,9 @@ impl Postgres {
 
 /// A pool that tests a connection before use only where it may have been cut: it has been idle since
 /// before the last trouble, or for long. Testing each time would double the round trips.
-fn pool(options: PgConnectOptions, trouble: Trouble) -> PgPool {
+fn pool(options: PgConnectOptions, connections: u32, trouble: Trouble) -> PgPool {
     PgPoolOptions::new()
-        .max_connections(MAX_CONNECTIONS)
+        .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
         .before_acquire(move |connection, meta| {

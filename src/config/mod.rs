@@ -1,0 +1,255 @@
+//! Flags, environment and a file into typed settings, checked whole.
+
+pub mod flags;
+pub mod layers;
+pub mod problem;
+pub mod reference;
+pub mod table;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use flags::{ServeFlags, StoreFlags};
+use layers::{Given, Layers, Origin};
+use problem::Problem;
+pub use problem::Problems;
+use table::{Fallback, Setting, setting};
+
+use crate::domain::Secret;
+
+/// Which store.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// Its URL, if one was given.
+    pub database_url: Option<Secret<String>>,
+    /// Where an embedded store lives.
+    pub data_dir: PathBuf,
+    /// How many connections an instance opens at most.
+    pub connections: u32,
+}
+
+/// What `serve` runs with.
+#[derive(Clone, Debug)]
+pub struct ServeSettings {
+    /// The store.
+    pub store: StoreSettings,
+    /// The root keys, if they were given.
+    pub root_keys: Option<Secret<String>>,
+    /// Whether the schema is to be brought up to date first.
+    pub migrate: bool,
+    /// Where gRPC listens.
+    pub grpc_listen: SocketAddr,
+    /// Where HTTP listens.
+    pub http_listen: SocketAddr,
+    /// Where operations listen.
+    pub operations_listen: SocketAddr,
+    /// The `iss` of access tokens.
+    pub issuer: String,
+    /// The longest that a call may take.
+    pub request_timeout: Duration,
+    /// How long new calls are still served after the end was called for.
+    pub shutdown_delay: Duration,
+    /// How long calls that run may take to finish then.
+    pub shutdown_timeout: Duration,
+}
+
+/// How to log.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// A filter directive.
+    pub filter: String,
+    /// Whether for machines; `None` where the output decides.
+    pub json: Option<bool>,
+}
+
+impl StoreSettings {
+    /// The store's URL.
+    pub fn url(&self) -> String {
+        let embedded = || format!("sqlite:{}", self.data_dir.join("countersign.db").display());
+        self.database_url.as_ref().map_or_else(embedded, |url| url.expose().clone())
+    }
+
+    /// What kind of store the URL names, as far as settings depend on it.
+    pub fn kind(&self) -> StoreKind {
+        let url = self.url();
+        match url.strip_prefix("sqlite:") {
+            Some(":memory:" | "//:memory:") => StoreKind::Memory,
+            Some(file) => {
+                let file = file.strip_prefix("//").unwrap_or(file);
+                StoreKind::File(PathBuf::from(file.split('?').next().unwrap_or(file)))
+            }
+            None => StoreKind::Server,
+        }
+    }
+}
+
+/// The kinds of store that settings tell apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// Embedded, gone with the process.
+    Memory,
+    /// Embedded, in a file.
+    File(PathBuf),
+    /// A database server.
+    Server,
+}
+
+impl StoreKind {
+    /// Whether the store comes with the program, and so is brought up to date without asking.
+    pub const fn is_embedded(&self) -> bool {
+        matches!(self, Self::Memory | Self::File(_))
+    }
+}
+
+/// The file of root keys that an embedded store makes for itself.
+pub fn embedded_root_keys_file(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(".root-keys");
+    PathBuf::from(name)
+}
+
+/// Reads settings one by one, and notes what is wrong.
+pub struct Reader {
+    layers: Layers,
+    problems: Problems,
+}
+
+impl Reader {
+    /// Over the layers that a command was started with.
+    pub fn new(flags: &flags::Given, variables: impl Iterator<Item = (String, String)>) -> Self {
+        let mut problems = Problems::default();
+        let variables: Vec<_> = variables.collect();
+        let from_environment = || variables.iter().find(|(name, _)| name == "COUNTERSIGN_CONFIG");
+        let config = flags.config.clone().or_else(|| from_environment().map(|(_, path)| PathBuf::from(path)));
+        let layers =
+            Layers::new(flags.by_key.clone(), variables.into_iter(), config.as_deref(), &mut problems);
+        Self { layers, problems }
+    }
+
+    /// What is in force for a setting, as text, and where it came from; `None` where a default needs words.
+    pub fn in_force(&mut self, setting: &Setting) -> (Option<String>, Origin) {
+        match (self.layers.given(setting, &mut self.problems), setting.default) {
+            (Some(Given { text, origin }), _) => (Some(text), origin),
+            (None, Fallback::Value(text)) => (Some(text.to_owned()), Origin::Default),
+            (None, Fallback::Described(_)) => (None, Origin::Default),
+        }
+    }
+
+    /// Variables that look like settings and are none.
+    pub fn unknown_variables(&self) -> Vec<String> {
+        self.layers.unknown_variables().into_iter().map(str::to_owned).collect()
+    }
+
+    /// The store.
+    pub fn store(&mut self) -> StoreSettings {
+        StoreSettings {
+            database_url: self.text("database-url").map(Secret::new),
+            data_dir: PathBuf::from(self.text("data-dir").unwrap_or_default()),
+            connections: self.parsed("database-connections", "must be a number from 1 to 1000", |text| {
+                text.parse().ok().filter(|number| (1..=1_000).contains(number))
+            }),
+        }
+    }
+
+    /// How to log.
+    pub fn log(&mut self) -> LogSettings {
+        LogSettings {
+            filter: self.text("log").unwrap_or_default(),
+            json: self.parsed("log-format", "must be text, json or auto", |text| match text {
+                "text" => Some(Some(false)),
+                "json" => Some(Some(true)),
+                "auto" => Some(None),
+                _ => None,
+            }),
+        }
+    }
+
+    /// Everything that `serve` runs with.
+    pub fn serve(&mut self) -> ServeSettings {
+        let settings = ServeSettings {
+            store: self.store(),
+            root_keys: self.text("root-keys").map(Secret::new),
+            migrate: self.switch("migrate"),
+            grpc_listen: self.address("grpc-listen"),
+            http_listen: self.address("http-listen"),
+            operations_listen: self.address("operations-listen"),
+            issuer: self.parsed("issuer", "must be an absolute URL without query and fragment", issuer),
+            request_timeout: self.time("request-timeout", Duration::from_millis(100)),
+            shutdown_delay: self.time("shutdown-delay", Duration::ZERO),
+            shutdown_timeout: self.time("shutdown-timeout", Duration::ZERO),
+        };
+        if !self.switch("plaintext-behind-mesh") {
+            self.refuse_plaintext("grpc-listen", settings.grpc_listen);
+            self.refuse_plaintext("http-listen", settings.http_listen);
+        }
+        settings
+    }
+
+    /// The value, if nothing was wrong.
+    ///
+    /// # Errors
+    /// Everything that was wrong.
+    pub fn finish<T>(self, value: T) -> Result<T, Problems> {
+        self.problems.none_or(value)
+    }
+
+    fn refuse_plaintext(&mut self, key: &str, address: SocketAddr) {
+        if address.ip().is_loopback() {
+            return;
+        }
+        let (_, origin) = self.in_force(setting(key));
+        let why = format!(
+            "would serve plain text on {address}, which is not a loopback address; if a mesh or a proxy protects \
+             the port, say so by plaintext-behind-mesh"
+        );
+        self.problems.push(Problem::new(key, &origin, why));
+    }
+
+    fn text(&mut self, key: &str) -> Option<String> {
+        self.in_force(setting(key)).0
+    }
+
+    /// A value that a default always gives, or a problem.
+    fn parsed<T: Default>(&mut self, key: &str, must: &str, parse: impl Fn(&str) -> Option<T>) -> T {
+        let (text, origin) = self.in_force(setting(key));
+        let text = text.unwrap_or_default();
+        parse(&text).unwrap_or_else(|| {
+            self.problems.push(Problem::new(key, &origin, format!("{must}, not `{text}`")));
+            T::default()
+        })
+    }
+
+    fn switch(&mut self, key: &str) -> bool {
+        self.parsed(key, "must be true or false", |text| match text {
+            "true" | "1" | "yes" | "on" => Some(true),
+            "false" | "0" | "no" | "off" | "" => Some(false),
+            _ => None,
+        })
+    }
+
+    fn address(&mut self, key: &str) -> SocketAddr {
+        let must = "must be an IP address and a port, such as 127.0.0.1:50051 or [::1]:50051";
+        let parsed = self.parsed(key, must, |text| text.parse().ok().map(Some));
+        parsed.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    fn time(&mut self, key: &str, least: Duration) -> Duration {
+        self.parsed(key, "must be a length of time up to 1h, such as 500ms, 20s or 1m", |text| {
+            let time = humantime::parse_duration(text).ok()?;
+            (least..=Duration::from_hours(1)).contains(&time).then_some(time)
+        })
+    }
+}
+
+/// RFC 8414, section 2: a URL without query and fragment. Plain http is for trying things.
+fn issuer(text: &str) -> Option<String> {
+    let url = url::Url::parse(text).ok()?;
+    let legal = matches!(url.scheme(), "https" | "http") && url.query().is_none() && url.fragment().is_none();
+    legal.then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

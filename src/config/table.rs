@@ -1,0 +1,189 @@
+//! Every setting there is: its name, what it means, its default.
+
+/// One setting. Its flag is `--KEY`, its variable `COUNTERSIGN_KEY`, its name in a file `KEY`.
+pub struct Setting {
+    /// The name, words with hyphens between.
+    pub key: &'static str,
+    /// What stands for the value in help texts.
+    pub value_name: &'static str,
+    /// What it means, for people.
+    pub help: &'static str,
+    /// What is in force where nothing is said.
+    pub default: Fallback,
+    /// How it may be given.
+    pub kind: Kind,
+    /// Whether every command that opens the store takes it, or only those that serve.
+    pub group: Group,
+}
+
+/// What is in force where nothing is said.
+#[derive(Clone, Copy)]
+pub enum Fallback {
+    /// A value.
+    Value(&'static str),
+    /// Something that needs words.
+    Described(&'static str),
+}
+
+/// How a setting may be given.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Anywhere.
+    Plain,
+    /// Anywhere; true or false, and the flag takes no value.
+    Switch,
+    /// Anywhere, and as `KEY-file`: a file that holds it. Never printed.
+    Secret,
+    /// As `KEY-file`, or in the environment; never as a flag, which other users of the machine could read.
+    /// Never printed.
+    SecretOffTheCommandLine,
+}
+
+/// Who takes a setting.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// Every command that opens the store.
+    Store,
+    /// Commands that serve.
+    Serve,
+}
+
+impl Setting {
+    const fn new(key: &'static str, value_name: &'static str, default: Fallback, help: &'static str) -> Self {
+        Self { key, value_name, help, default, kind: Kind::Plain, group: Group::Serve }
+    }
+
+    const fn kind(self, kind: Kind) -> Self {
+        Self { kind, ..self }
+    }
+
+    const fn of_the_store(self) -> Self {
+        Self { group: Group::Store, ..self }
+    }
+
+    /// Whether the value is never printed.
+    pub const fn is_secret(&self) -> bool {
+        matches!(self.kind, Kind::Secret | Kind::SecretOffTheCommandLine)
+    }
+
+    /// The environment variable.
+    pub fn variable(&self) -> String {
+        variable(self.key)
+    }
+}
+
+/// The environment variable of a key.
+pub fn variable(key: &str) -> String {
+    format!("COUNTERSIGN_{}", key.to_uppercase().replace('-', "_"))
+}
+
+/// The setting of a key.
+///
+/// # Panics
+/// If there is none: keys are written in this program only.
+pub fn setting(key: &str) -> &'static Setting {
+    SETTINGS.iter().find(|setting| setting.key == key).expect("the key of a setting in the table")
+}
+
+use Fallback::{Described, Value};
+use Kind::{Secret, SecretOffTheCommandLine, Switch};
+
+/// The table, in the order of the reference.
+pub const SETTINGS: [Setting; 15] = [
+    Setting::new(
+        "database-url",
+        "URL",
+        Described("`countersign.db` in the data directory"),
+        "The store: `sqlite:FILE`, `sqlite::memory:` or `postgres://USER:PASSWORD@HOST/DATABASE`.",
+    )
+    .kind(Secret)
+    .of_the_store(),
+    Setting::new("data-dir", "DIR", Value("countersign-data"), "Where the embedded store lives.").of_the_store(),
+    Setting::new(
+        "database-connections",
+        "NUMBER",
+        Value("16"),
+        "How many connections to PostgreSQL an instance opens at most.",
+    )
+    .of_the_store(),
+    Setting::new(
+        "root-keys",
+        "KEYS",
+        Described("embedded store: made beside the database; PostgreSQL: required"),
+        "The root keys, newest first, with white space or commas between, as `countersign keys new-root` prints \
+         them.",
+    )
+    .kind(SecretOffTheCommandLine),
+    Setting::new(
+        "migrate",
+        "",
+        Value("false"),
+        "Bring the schema up to date first; an embedded store always is.",
+    )
+    .kind(Switch),
+    Setting::new(
+        "grpc-listen",
+        "ADDRESS",
+        Value("127.0.0.1:50051"),
+        "Where gRPC listens; port 0 lets the system choose.",
+    ),
+    Setting::new(
+        "http-listen",
+        "ADDRESS",
+        Value("127.0.0.1:50052"),
+        "Where HTTP (`/.well-known/jwks.json`) listens; port 0 lets the system choose.",
+    ),
+    Setting::new(
+        "operations-listen",
+        "ADDRESS",
+        Value("127.0.0.1:50053"),
+        "Where `/metrics`, `/livez` and `/readyz` are served, in plain text: a private address.",
+    ),
+    Setting::new(
+        "plaintext-behind-mesh",
+        "",
+        Value("false"),
+        "Says that a mesh or a proxy encrypts what reaches `grpc-listen` and `http-listen`. Without it they must \
+         be loopback addresses.",
+    )
+    .kind(Switch),
+    Setting::new(
+        "issuer",
+        "URL",
+        Value("http://127.0.0.1:50052"),
+        "The `iss` of access tokens: the URL under which callers know this service.",
+    ),
+    Setting::new(
+        "request-timeout",
+        "TIME",
+        Value("10s"),
+        "The longest that a call may take; a shorter deadline of the caller counts.",
+    ),
+    Setting::new(
+        "shutdown-delay",
+        "TIME",
+        Value("0s"),
+        "How long new calls are still served after SIGTERM, while health says NOT_SERVING, so that a mesh can \
+         notice.",
+    ),
+    Setting::new(
+        "shutdown-timeout",
+        "TIME",
+        Value("20s"),
+        "How long calls that run may take to finish after that; then the program ends with exit code 3.",
+    ),
+    Setting::new(
+        "log",
+        "FILTER",
+        Value("info"),
+        "What is logged: a level, or a filter such as `warn,countersign=debug`.",
+    )
+    .of_the_store(),
+    Setting::new(
+        "log-format",
+        "FORMAT",
+        Value("auto"),
+        "`text`, `json`, or `auto`: text on a terminal, JSON elsewhere.",
+    )
+    .of_the_store(),
+];

@@ -1,0 +1,139 @@
+//! The settings, from flags, environment and file to what is in force.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use super::*;
+
+fn reader(flags: &[(&str, &str)], variables: &[(&str, &str)], config: Option<PathBuf>) -> Reader {
+    let owned = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    Reader::new(&flags::Given { by_key: owned(flags), config }, owned(variables).into_iter())
+}
+
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("settings.toml");
+    std::fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+/// What a person reads of these settings.
+fn problems(mut reader: Reader) -> String {
+    let settings = reader.serve();
+    reader.log();
+    reader.finish(settings).unwrap_err().to_string()
+}
+
+#[test]
+fn the_defaults_are_legal_and_local() {
+    let mut reader = reader(&[], &[], None);
+    let settings = reader.serve();
+    let settings = reader.finish(settings).unwrap();
+    assert_eq!(settings.grpc_listen.to_string(), "127.0.0.1:50051");
+    assert_eq!(settings.store.kind(), StoreKind::File(PathBuf::from("countersign-data/countersign.db")));
+}
+
+#[test]
+fn a_flag_outweighs_the_environment_which_outweighs_the_file() {
+    let (_folder, path) =
+        file("issuer = \"https://file.example\"\nhttp_listen = \"127.0.0.1:3\"\nmigrate = true\n");
+    let flags = [("grpc-listen", "127.0.0.1:1")];
+    let variables = [("COUNTERSIGN_GRPC_LISTEN", "127.0.0.1:2"), ("COUNTERSIGN_HTTP_LISTEN", "127.0.0.1:2")];
+    let mut reader = reader(&flags, &variables, Some(path));
+    assert_eq!(reader.in_force(setting("grpc-listen")).1, Origin::Flag("--grpc-listen".to_owned()));
+    let settings = reader.serve();
+    let settings = reader.finish(settings).unwrap();
+    assert_eq!(settings.grpc_listen.port(), 1);
+    assert_eq!(settings.http_listen.port(), 2);
+    assert_eq!((settings.issuer.as_str(), settings.migrate), ("https://file.example", true));
+}
+
+#[test]
+fn every_mistake_is_told_at_once_with_its_name_and_origin() {
+    let (_folder, path) = file("issur = \"x\"\nlog-format = \"xml\"\nrequest-timeout = [1]\n");
+    let said = problems(reader(
+        &[("grpc-listen", "localhost"), ("migrate", "perhaps")],
+        &[("COUNTERSIGN_ISSUER", "not a url"), ("COUNTERSIGN_SHUTDOWN_TIMEOUT", "2 fortnights")],
+        Some(path.clone()),
+    ));
+    assert!(said.starts_with("7 settings are wrong:"), "{said}");
+    for expected in [
+        "grpc-listen (flag --grpc-listen): must be an IP address and a port",
+        "migrate (flag --migrate): must be true or false, not `perhaps`",
+        "issuer (environment COUNTERSIGN_ISSUER): must be an absolute URL",
+        "shutdown-timeout (environment COUNTERSIGN_SHUTDOWN_TIMEOUT): must be a length of time",
+        &format!("issur (file {}): is no setting", path.display()),
+        &format!("log-format (file {}): must be text, json or auto, not `xml`", path.display()),
+        &format!("request-timeout (file {}): must be a text, a number", path.display()),
+    ] {
+        assert!(said.contains(expected), "{expected} is missing from {said}");
+    }
+}
+
+#[test]
+fn a_secret_may_come_from_a_file_but_not_twice() {
+    let (_folder, path) = file("crk_secret\n");
+    let path = path.display().to_string();
+    let mut one = reader(&[("root-keys-file", &path)], &[], None);
+    assert_eq!(one.serve().root_keys.unwrap().expose(), "crk_secret");
+    let twice = [("COUNTERSIGN_ROOT_KEYS", "crk_other"), ("COUNTERSIGN_ROOT_KEYS_FILE", path.as_str())];
+    let said = problems(reader(&[], &twice, None));
+    assert!(said.contains("root-keys (environment COUNTERSIGN_ROOT_KEYS): is given twice"), "{said}");
+    assert!(!said.contains("crk_"), "{said}");
+    let missing = problems(reader(&[("database-url-file", "/does/not/exist")], &[], None));
+    assert!(missing.contains("database-url-file (flag --database-url-file): /does/not/exist"), "{missing}");
+}
+
+#[test]
+fn plain_text_stays_on_loopback_unless_a_mesh_protects_the_port() {
+    let public = [("grpc-listen", "0.0.0.0:50051"), ("http-listen", "[::]:50052")];
+    let said = problems(reader(&public, &[], None));
+    assert!(said.starts_with("2 settings are wrong:") && said.contains("plaintext-behind-mesh"), "{said}");
+    let mut meshed = reader(&public, &[("COUNTERSIGN_PLAINTEXT_BEHIND_MESH", "true")], None);
+    let settings = meshed.serve();
+    meshed.finish(settings).unwrap();
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_one_problem() {
+    let said = problems(reader(&[], &[("COUNTERSIGN_CONFIG", "/does/not/exist")], None));
+    assert!(said.contains("config (file /does/not/exist): "), "{said}");
+    let (_folder, path) = file("= nonsense");
+    assert!(problems(reader(&[], &[], Some(path))).contains("config (file "));
+}
+
+#[test]
+fn mistyped_variables_are_found_and_those_of_kubernetes_are_not() {
+    let variables = [
+        ("COUNTERSIGN_GRPC_LISTN", "x"),
+        ("COUNTERSIGN_PORT_50051_TCP", "x"),
+        ("COUNTERSIGN_SERVICE_HOST", "x"),
+        ("COUNTERSIGN_DATABASE_URL_FILE", "x"),
+        ("OTHER", "x"),
+    ];
+    assert_eq!(reader(&[], &variables, None).unknown_variables(), ["COUNTERSIGN_GRPC_LISTN"]);
+}
+
+#[test]
+fn the_url_tells_the_kind_of_store() {
+    let kind = |url: &str| {
+        let database_url = Some(Secret::new(url.to_owned()));
+        StoreSettings { database_url, data_dir: PathBuf::new(), connections: 1 }.kind()
+    };
+    assert_eq!(kind("sqlite::memory:"), StoreKind::Memory);
+    assert_eq!(kind("sqlite:a/b.db"), StoreKind::File(PathBuf::from("a/b.db")));
+    assert_eq!(kind("sqlite:///var/c.db?mode=rwc"), StoreKind::File(PathBuf::from("/var/c.db")));
+    assert_eq!(kind("postgres://u:p@h/d"), StoreKind::Server);
+}
+
+#[test]
+fn the_reference_is_current() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md");
+    if std::env::var_os("COUNTERSIGN_TEST_WRITE_DOCS").is_some() {
+        std::fs::write(path, reference::page()).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    let advice = "run the tests once with COUNTERSIGN_TEST_WRITE_DOCS=1";
+    assert!(written == reference::page(), "docs/settings.md is not what the table says: {advice}");
+}
