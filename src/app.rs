@@ -11,12 +11,15 @@ use crate::{
     store::{self, OpenError, SchemaState, Store, StoreError},
 };
 
+/// How long closing the store may take, once nothing runs.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
 mod root_keys;
 
 pub use root_keys::RootKeysError;
 
-/// How often the database's clock and the signing keys are read anew.
-const KEEP_CURRENT: Duration = Duration::from_secs(5);
+/// How often the database's clock and the signing keys are read anew; so long an outage stays unnoticed.
+const KEEP_CURRENT: Duration = Duration::from_secs(1);
 
 /// Why the service did not start, in words for an operator.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +51,9 @@ pub enum AppError {
         /// What the system said.
         cause: io::Error,
     },
+    /// Calls were still running when the time to finish them was over.
+    #[error("shutdown-timeout: calls were still running after {0:?}")]
+    Unfinished(Duration),
     /// A server ended on its own.
     #[error("a server ended: {0}")]
     Ended(String),
@@ -59,10 +65,22 @@ pub struct App {
     pub grpc_address: SocketAddr,
     /// Where HTTP listens.
     pub http_address: SocketAddr,
+    /// Where operations listen.
+    pub operations_address: SocketAddr,
     /// The store, for the composition root's own callers.
     pub store: Arc<dyn Store>,
+    flows: Arc<Flows>,
     end: watch::Sender<bool>,
     servers: JoinSet<Result<(), AppError>>,
+    shutdown_delay: Duration,
+    shutdown_timeout: Duration,
+}
+
+/// The ports, bound.
+struct Listeners {
+    grpc: TcpListener,
+    http: TcpListener,
+    operations: TcpListener,
 }
 
 impl App {
@@ -71,47 +89,94 @@ impl App {
     /// # Errors
     /// What stands in the way.
     pub async fn start(settings: &ServeSettings) -> Result<Self, AppError> {
+        http::recorder();
         let store = open_store(&settings.store, settings.migrate).await?;
         let roots = root_keys::load(settings, store.as_ref()).await?;
         let flows = Arc::new(Flows::start(Arc::clone(&store), roots, settings.issuer.clone()).await?);
-        let grpc = listen("grpc-listen", settings.grpc_listen).await?;
-        let http = listen("http-listen", settings.http_listen).await?;
-        Self::serve(store, flows, grpc, http).map_err(|error| AppError::Ended(error.to_string()))
+        let listeners = Listeners {
+            grpc: listen("grpc-listen", settings.grpc_listen).await?,
+            http: listen("http-listen", settings.http_listen).await?,
+            operations: listen("operations-listen", settings.operations_listen).await?,
+        };
+        Self::serve(settings, store, flows, listeners).map_err(|error| AppError::Ended(error.to_string()))
     }
 
     fn serve(
+        settings: &ServeSettings,
         store: Arc<dyn Store>,
         flows: Arc<Flows>,
-        grpc: TcpListener,
-        http: TcpListener,
+        Listeners { grpc, http, operations }: Listeners,
     ) -> io::Result<Self> {
-        let (grpc_address, http_address) = (grpc.local_addr()?, http.local_addr()?);
-        let (end, ended) = watch::channel(false);
-        let mut servers = JoinSet::new();
-        servers.spawn(grpc_server(Arc::clone(&flows), grpc, until(ended.clone())));
-        servers.spawn(http_server(Arc::clone(&flows), http, until(ended.clone())));
-        servers.spawn(keep_current(flows, until(ended)));
         tracing::info!(store = store.backend(), "store open");
-        tracing::info!(address = %grpc_address, "gRPC listening");
-        tracing::info!(address = %http_address, "HTTP listening");
-        Ok(Self { grpc_address, http_address, store, end, servers })
+        let (end, ended) = watch::channel(false);
+        let app = Self {
+            grpc_address: grpc.local_addr()?,
+            http_address: http.local_addr()?,
+            operations_address: operations.local_addr()?,
+            store,
+            flows: Arc::clone(&flows),
+            end,
+            servers: JoinSet::new(),
+            shutdown_delay: settings.shutdown_delay,
+            shutdown_timeout: settings.shutdown_timeout,
+        };
+        Ok(app.with_servers(settings.request_timeout, &ended, Listeners { grpc, http, operations }))
     }
 
-    /// Runs until `end` comes or a server fails, then finishes what runs and closes the store.
+    fn with_servers(
+        mut self,
+        longest_call: Duration,
+        ended: &watch::Receiver<bool>,
+        Listeners { grpc, http, operations }: Listeners,
+    ) -> Self {
+        let flows = || Arc::clone(&self.flows);
+        let until_end = || until(ended.clone());
+        let transport = |what: &'static str| move |error: String| AppError::Ended(format!("{what}: {error}"));
+        let (grpc_flows, http_flows, operations_flows) = (flows(), flows(), flows());
+        let (grpc_end, http_end, operations_end) = (until_end(), until_end(), until_end());
+        let current = keep_current(flows(), until_end());
+        self.servers.spawn(async move {
+            let served = grpc::server::serve(grpc_flows, grpc, longest_call, grpc_end).await;
+            served.map_err(|error| transport("gRPC")(error.to_string()))
+        });
+        self.servers.spawn(async move {
+            let served = http::serve(http_flows, http, http_end).await;
+            served.map_err(|error| transport("HTTP")(error.to_string()))
+        });
+        self.servers.spawn(async move {
+            let served = http::serve_operations(operations_flows, operations, operations_end).await;
+            served.map_err(|error| transport("operations")(error.to_string()))
+        });
+        self.servers.spawn(current);
+        tracing::info!(address = %self.operations_address, "operations listening");
+        tracing::info!(address = %self.grpc_address, "gRPC listening");
+        tracing::info!(address = %self.http_address, "HTTP listening");
+        self
+    }
+
+    /// Runs until `end` comes or a server fails. Then health says NOT_SERVING; after a while, for a mesh to
+    /// notice, nothing new is accepted; what runs is finished, within bounds; and the store is closed.
     ///
     /// # Errors
-    /// If a server failed.
+    /// If a server failed, or calls did not finish in time.
     pub async fn run_until(mut self, end: impl Future<Output = ()>) -> Result<(), AppError> {
         tokio::pin!(end);
         let failed = tokio::select! {
             () = &mut end => None,
             ended = self.servers.join_next() => ended,
         };
+        self.flows.vitals().drain();
+        if failed.is_none() {
+            tokio::time::sleep(self.shutdown_delay).await;
+        }
         self.end.send_replace(true);
-        while self.servers.join_next().await.is_some() {}
-        self.store.close().await;
+        let all_ended = async { while self.servers.join_next().await.is_some() {} };
+        let finished = tokio::time::timeout(self.shutdown_timeout, all_ended).await.is_ok();
+        self.servers.abort_all();
+        let closed = tokio::time::timeout(CLOSE_TIMEOUT, self.store.close()).await.is_ok();
         match failed {
-            None => Ok(()),
+            None if finished && closed => Ok(()),
+            None => Err(AppError::Unfinished(self.shutdown_timeout)),
             Some(Ok(outcome)) => outcome.and(Err(AppError::Ended("without an error".to_owned()))),
             Some(Err(panic)) => Err(AppError::Ended(panic.to_string())),
         }
@@ -139,22 +204,6 @@ pub async fn open_store(settings: &StoreSettings, migrate: bool) -> Result<Arc<d
 
 async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
     TcpListener::bind(address).await.map_err(|cause| AppError::Listen { setting, address, cause })
-}
-
-async fn grpc_server(
-    flows: Arc<Flows>,
-    listener: TcpListener,
-    end: impl Future<Output = ()>,
-) -> Result<(), AppError> {
-    grpc::server::serve(flows, listener, end).await.map_err(|error| AppError::Ended(format!("gRPC: {error}")))
-}
-
-async fn http_server(
-    flows: Arc<Flows>,
-    listener: TcpListener,
-    end: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), AppError> {
-    http::serve(flows, listener, end).await.map_err(|error| AppError::Ended(format!("HTTP: {error}")))
 }
 
 /// Reads clock and keys anew for ever; a failure is said once, and so is its end.

@@ -18,7 +18,10 @@ use std::{io::IsTerminal as _, process::ExitCode};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{LogSettings, Problems, Reader, ServeSettings, flags::Given};
+use crate::{
+    app::AppError,
+    config::{LogSettings, Problems, Reader, ServeSettings, flags::Given},
+};
 
 /// What every command answers; an error's text is for the person at the terminal.
 type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
@@ -63,7 +66,11 @@ fn settings_of(flags: &[(&str, &str)]) -> Result<ServeSettings, Problems> {
     reader.finish(settings)
 }
 
-/// Runs the command of this process's arguments: exit code 0, 1 for a failure, 2 for wrong usage.
+/// Calls were still running when `shutdown-timeout` was over.
+const EXIT_UNFINISHED: u8 = 3;
+
+/// Runs the command of this process's arguments. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 calls were
+/// still running at the end of `shutdown-timeout`, 130 ended by a second signal.
 pub async fn run() -> ExitCode {
     let cli = Cli::parse();
     log_to_standard_error(&cli.command.log());
@@ -71,7 +78,10 @@ pub async fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("countersign: {error}");
-            ExitCode::FAILURE
+            match error.downcast_ref::<AppError>() {
+                Some(AppError::Unfinished(_)) => ExitCode::from(EXIT_UNFINISHED),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

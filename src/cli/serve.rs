@@ -11,6 +11,9 @@ use crate::{
     flows::create_client::create_client,
 };
 
+/// As a shell reports a process that SIGINT ended.
+const EXIT_SECOND_SIGNAL: i32 = 130;
+
 #[derive(Args)]
 pub(super) struct Serve {
     #[command(flatten)]
@@ -39,15 +42,23 @@ async fn print_a_client(app: &App) -> Outcome {
     Ok(())
 }
 
-/// SIGTERM or SIGINT; listened for from now on.
+/// SIGTERM or SIGINT; listened for from now on. A second one ends the process at once.
 fn end_of_service() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
+    let mut signalled = async move || {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("stopping: no new calls, those that run are finished");
+    };
+    Ok(async move {
+        signalled().await;
+        tracing::info!("stopping: calls that run are finished; a second signal ends at once");
+        tokio::spawn(async move {
+            signalled().await;
+            tracing::warn!("ended at once by a second signal");
+            std::process::exit(EXIT_SECOND_SIGNAL);
+        });
     })
 }

@@ -86,3 +86,7 @@ id!(
     /// The id of a client secret.
     SecretId
 );
+id!(
+    /// The id of a call that came without one.
+    RequestId
+);

@@ -20,7 +20,7 @@ pub use account::{Account, Wallet, WalletKind};
 pub use address::Address;
 pub use challenge::{Challenge, ChallengeFormat, ChallengePurpose};
 pub use client::{Client, Role};
-pub use ids::{AccountId, ChallengeId, ClientId, SecretId, SessionId, TokenId};
+pub use ids::{AccountId, ChallengeId, ClientId, RequestId, SecretId, SessionId, TokenId};
 pub use network::{Namespace, Network, NetworkRule};
 pub use nonce::Nonce;
 pub use policy::Policy;

@@ -134,6 +134,14 @@ impl Flows {
 }
 
 impl Caller {
+    /// The client that the caller is, or belongs to.
+    pub fn client_id(&self) -> ClientId {
+        match self {
+            Self::Client(record) => record.client.id,
+            Self::Device { session, .. } | Self::User { session } => session.client_id,
+        }
+    }
+
     /// The client, where only a client may call.
     pub(super) fn client(&self) -> Result<&Client> {
         match self {

@@ -61,6 +61,8 @@ pub enum Error {
 
     #[error("other calls were in the way each time; nothing was changed, try again")]
     Contention,
+    #[error("the call took longer than its deadline; whether it acted is not known")]
+    DeadlineExceeded,
     #[error("the store does not answer; try again")]
     StoreUnavailable(#[source] Trouble),
     #[error("an internal error; it has been logged")]

@@ -16,6 +16,7 @@ pub mod revoke_sessions;
 pub mod revoke_token;
 pub mod start_challenge;
 pub mod verify_challenge;
+pub mod vitals;
 
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ pub struct Flows {
     clients: clients::ClientDirectory,
     clock: clock::DatabaseClock,
     issuer: String,
+    vitals: vitals::Vitals,
 }
 
 impl Flows {
@@ -53,7 +55,15 @@ impl Flows {
         let keys = keys::SigningKeys::open(store.as_ref(), &roots).await?;
         let clock = clock::DatabaseClock::default();
         clock.measure(store.as_ref()).await?;
-        Ok(Self { store, roots, keys, clients: clients::ClientDirectory::default(), clock, issuer })
+        Ok(Self {
+            store,
+            roots,
+            keys,
+            clients: clients::ClientDirectory::default(),
+            clock,
+            issuer,
+            vitals: vitals::Vitals::default(),
+        })
     }
 
     /// The public keys that verify access tokens.
@@ -61,12 +71,20 @@ impl Flows {
         self.keys.ring().public_keys()
     }
 
-    /// Reads the database's clock and the signing keys anew; to be called every few seconds.
+    /// How the service is.
+    pub const fn vitals(&self) -> &vitals::Vitals {
+        &self.vitals
+    }
+
+    /// Reads the database's clock and the signing keys anew, and notes whether the store answered; to be
+    /// called every second.
     ///
     /// # Errors
     /// If the store does not answer, or holds a key that does not open; what was known stays in force.
     pub async fn keep_current(&self) -> std::result::Result<(), keys::StartError> {
-        self.clock.measure(self.store.as_ref()).await?;
+        let clock = self.clock.measure(self.store.as_ref()).await;
+        self.vitals.store_answers(clock.is_ok());
+        clock?;
         self.keys.reload(self.store.as_ref(), &self.roots).await
     }
 }

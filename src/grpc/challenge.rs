@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::{convert, credentials::credentials, status::status, v1};
+use super::{convert, credentials::authenticated, status::status, v1};
 use crate::flows::{Error, Flows, start_challenge::StartChallenge, verify_challenge::VerifyChallenge};
 
 /// The service, over the flows.
@@ -30,7 +30,7 @@ impl v1::challenge_service_server::ChallengeService for ChallengeApi {
 
 impl ChallengeApi {
     async fn start(&self, request: Request<v1::StartChallengeRequest>) -> Result<v1::Challenge, Error> {
-        let caller = self.0.authenticate(&credentials(request.metadata())).await?;
+        let caller = authenticated(&self.0, &request).await?;
         let request = request.into_inner();
         let asked = StartChallenge {
             format: convert::format("format", request.format)?,
@@ -44,7 +44,7 @@ impl ChallengeApi {
         &self,
         request: Request<v1::VerifyChallengeRequest>,
     ) -> Result<v1::VerifyChallengeResponse, Error> {
-        let caller = self.0.authenticate(&credentials(request.metadata())).await?;
+        let caller = authenticated(&self.0, &request).await?;
         let request = request.into_inner();
         let asked = VerifyChallenge {
             challenge_id: request.challenge_id,

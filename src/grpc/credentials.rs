@@ -1,9 +1,26 @@
 //! The `authorization` metadata of a call, taken apart.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use tonic::metadata::MetadataMap;
+use tonic::{Request, metadata::MetadataMap};
 
-use crate::{domain::Secret, flows::Credentials};
+use super::call::Call;
+use crate::{
+    domain::Secret,
+    flows::{Caller, Credentials, Error, Flows},
+};
+
+/// The caller behind a request; the call's line in the log names the client from here on.
+///
+/// # Errors
+/// If the credentials are missing, wrong or no longer good.
+pub async fn authenticated<T>(flows: &Flows, request: &Request<T>) -> Result<Caller, Error> {
+    let caller = flows.authenticate(&credentials(request.metadata())).await?;
+    if let Some(call) = request.extensions().get::<Call>() {
+        // Set once, and by nobody else.
+        let _ = call.client_id.set(caller.client_id());
+    }
+    Ok(caller)
+}
 
 /// What a call was sent with. Two values cannot both be meant, and count as unreadable.
 pub fn credentials(metadata: &MetadataMap) -> Credentials {

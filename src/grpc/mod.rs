@@ -2,6 +2,7 @@
 //!
 //! The only room that names tonic and prost.
 
+pub mod call;
 pub mod challenge;
 pub mod convert;
 pub mod credentials;

@@ -1,21 +1,24 @@
 //! The gRPC server: the services, health and reflection on one port.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tonic::transport::server::TcpIncoming;
-use tonic_health::pb::health_server::HealthServer;
+use tonic_health::{ServingStatus, pb::health_server::HealthServer, server::HealthReporter};
 
 use super::{
+    call::CallLayer,
     challenge::ChallengeApi,
     session::SessionApi,
     token::TokenApi,
     v1::{
-        self, challenge_service_server::ChallengeServiceServer, session_service_server::SessionServiceServer,
-        token_service_server::TokenServiceServer,
+        self,
+        challenge_service_server::{self, ChallengeServiceServer},
+        session_service_server::{self, SessionServiceServer},
+        token_service_server::{self, TokenServiceServer},
     },
 };
-use crate::flows::Flows;
+use crate::flows::{Flows, vitals::State};
 
 /// The largest request. The largest legal one holds a text of a few kilobytes.
 const MAX_REQUEST_BYTES: usize = 64 * 1024;
@@ -29,8 +32,10 @@ const MAX_CALLS_PER_CONNECTION: u32 = 1_024;
 pub async fn serve(
     flows: Arc<Flows>,
     listener: TcpListener,
+    longest_call: Duration,
     end: impl Future<Output = ()>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let health = health(flows.vitals().watch()).await;
     let session = SessionServiceServer::new(SessionApi(Arc::clone(&flows)))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
     let challenge = ChallengeServiceServer::new(ChallengeApi(Arc::clone(&flows)))
@@ -38,7 +43,8 @@ pub async fn serve(
     let token = TokenServiceServer::new(TokenApi(flows)).max_decoding_message_size(MAX_REQUEST_BYTES);
     tonic::transport::Server::builder()
         .max_concurrent_streams(MAX_CALLS_PER_CONNECTION)
-        .add_service(health().await)
+        .layer(CallLayer { longest: longest_call })
+        .add_service(health)
         .add_service(reflection()?.build_v1()?)
         .add_service(reflection()?.build_v1alpha()?)
         .add_service(session)
@@ -49,12 +55,34 @@ pub async fn serve(
     Ok(())
 }
 
-async fn health() -> HealthServer<impl tonic_health::pb::health_server::Health> {
+/// Health as the service's state has it, for as long as anybody can change that. Without a store the services
+/// that need it do not serve; the server as a whole (`""`) does, until the end is called for.
+async fn health(
+    mut states: watch::Receiver<State>,
+) -> HealthServer<impl tonic_health::pb::health_server::Health> {
     let (reporter, service) = tonic_health::server::health_reporter();
-    reporter.set_serving::<SessionServiceServer<SessionApi>>().await;
-    reporter.set_serving::<ChallengeServiceServer<ChallengeApi>>().await;
-    reporter.set_serving::<TokenServiceServer<TokenApi>>().await;
+    let now = *states.borrow_and_update();
+    report(&reporter, now).await;
+    tokio::spawn(async move {
+        while states.changed().await.is_ok() {
+            let now = *states.borrow_and_update();
+            report(&reporter, now).await;
+        }
+    });
     service
+}
+
+async fn report(reporter: &HealthReporter, state: State) {
+    let serving = |serves| if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
+    reporter.set_service_status("", serving(!state.draining)).await;
+    let with_store = serving(!state.draining && state.store_answers);
+    for service in [
+        session_service_server::SERVICE_NAME,
+        challenge_service_server::SERVICE_NAME,
+        token_service_server::SERVICE_NAME,
+    ] {
+        reporter.set_service_status(service, with_store).await;
+    }
 }
 
 fn reflection() -> Result<tonic_reflection::server::Builder<'static>, tonic_reflection::server::Error> {

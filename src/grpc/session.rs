@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::{credentials::credentials, status::status, v1};
+use super::{credentials::authenticated, status::status, v1};
 use crate::flows::{Caller, Flows, create_session::CreateSession, list_sessions::ListSessions};
 
 /// The service, over the flows.
@@ -12,7 +12,7 @@ pub struct SessionApi(pub Arc<Flows>);
 
 impl SessionApi {
     async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        self.0.authenticate(&credentials(request.metadata())).await.map_err(|error| status(&error))
+        authenticated(&self.0, &request).await.map_err(|error| status(&error))
     }
 }
 

@@ -48,8 +48,8 @@ const fn retry_after(error: &Error) -> Option<Duration> {
 #[deny(clippy::wildcard_enum_match_arm)]
 fn code_and_reason(error: &Error) -> (Code, &'static str) {
     use Code::{
-        Aborted, FailedPrecondition, Internal, InvalidArgument, NotFound, PermissionDenied, Unauthenticated,
-        Unavailable,
+        Aborted, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound, PermissionDenied,
+        Unauthenticated, Unavailable,
     };
     match error {
         Error::Invalid(violations) => (InvalidArgument, input_reason(violations)),
@@ -75,6 +75,7 @@ fn code_and_reason(error: &Error) -> (Code, &'static str) {
         Error::SessionAlreadyActive => (FailedPrecondition, "SESSION_ALREADY_ACTIVE"),
         Error::SessionExpired => (FailedPrecondition, "SESSION_EXPIRED"),
         Error::Contention => (Aborted, "CONTENTION"),
+        Error::DeadlineExceeded => (DeadlineExceeded, "DEADLINE_EXCEEDED"),
         Error::StoreUnavailable(_) => (Unavailable, "STORE_UNAVAILABLE"),
         Error::Internal(_) => (Internal, "INTERNAL"),
     }
@@ -128,6 +129,7 @@ mod tests {
             (Error::SessionAlreadyActive, Code::FailedPrecondition, "SESSION_ALREADY_ACTIVE"),
             (Error::SessionExpired, Code::FailedPrecondition, "SESSION_EXPIRED"),
             (Error::Contention, Code::Aborted, "CONTENTION"),
+            (Error::DeadlineExceeded, Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             (Error::StoreUnavailable(trouble()), Code::Unavailable, "STORE_UNAVAILABLE"),
             (Error::Internal(trouble()), Code::Internal, "INTERNAL"),
         ]

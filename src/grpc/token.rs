@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::{credentials::credentials, status::status, v1};
+use super::{
+    credentials::{authenticated, credentials},
+    status::status,
+    v1,
+};
 use crate::flows::{Error, Flows};
 
 /// The service, over the flows.
@@ -53,7 +57,7 @@ impl TokenApi {
         &self,
         request: Request<v1::IntrospectTokenRequest>,
     ) -> Result<v1::IntrospectTokenResponse, Error> {
-        let caller = self.0.authenticate(&credentials(request.metadata())).await?;
+        let caller = authenticated(&self.0, &request).await?;
         Ok(self.0.introspect_token(&caller, &request.get_ref().token).await?.into())
     }
 }

@@ -1,0 +1,53 @@
+//! The operations port: `/livez`, `/readyz` and `/metrics`, for whoever runs the service.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::{Router, extract::State, http::StatusCode, routing::get};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::flows::Flows;
+
+/// Bounds in seconds: from what memory answers to the longest deadline.
+const BUCKETS: [f64; 12] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
+
+/// The pages of the port.
+pub(super) fn router(flows: Arc<Flows>) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(measured))
+        .with_state(flows)
+}
+
+/// Ready from the first answer of the store on until the end is called for. An outage of the store is told
+/// by health and metrics: taking every instance out of service would not mend it.
+async fn ready(State(flows): State<Arc<Flows>>) -> (StatusCode, &'static str) {
+    if flows.vitals().state().draining {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+    } else {
+        (StatusCode::OK, "ready\n")
+    }
+}
+
+async fn measured() -> String {
+    recorder().map_or_else(String::new, |recorder| {
+        recorder.run_upkeep();
+        recorder.render()
+    })
+}
+
+/// What is measured in this process; `None` if somebody else measures.
+pub fn recorder() -> Option<&'static PrometheusHandle> {
+    static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+    RECORDER
+        .get_or_init(|| {
+            let seconds = Matcher::Suffix("_seconds".to_owned());
+            let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, &BUCKETS).ok()?;
+            let handle = builder.install_recorder().ok()?;
+            metrics::describe_counter!("countersign_calls_total", "Calls, by method, code and reason.");
+            metrics::describe_histogram!("countersign_call_seconds", "How long calls took.");
+            metrics::describe_gauge!("countersign_store_up", "Whether the store answered when last asked.");
+            Some(handle)
+        })
+        .as_ref()
+}
