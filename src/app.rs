@@ -5,12 +5,14 @@ use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
-    config::{ServeSettings, StoreKind, StoreSettings},
+    config::{ServeSettings, StoreSettings},
     flows::{Flows, keys::StartError},
     grpc, http,
-    store::{self, OpenError, SchemaState, Store, StoreError},
+    store::{self, Location, OpenError, SchemaState, Store, StoreError},
 };
 
+/// How long the last answers take to leave.
+const LAST_ANSWERS: Duration = Duration::from_millis(100);
 /// How long closing the store may take, once nothing runs.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -170,8 +172,7 @@ impl App {
             tokio::time::sleep(self.shutdown_delay).await;
         }
         self.end.send_replace(true);
-        let all_ended = async { while self.servers.join_next().await.is_some() {} };
-        let finished = tokio::time::timeout(self.shutdown_timeout, all_ended).await.is_ok();
+        let finished = tokio::time::timeout(self.shutdown_timeout, self.finished()).await.is_ok();
         self.servers.abort_all();
         let closed = tokio::time::timeout(CLOSE_TIMEOUT, self.store.close()).await.is_ok();
         match failed {
@@ -183,16 +184,34 @@ impl App {
     }
 }
 
+impl App {
+    /// When every connection has ended, or no call is under way any more and the last answers are sent. What
+    /// then still holds a connection open is a stream, or does nothing.
+    async fn finished(&mut self) {
+        let flows = Arc::clone(&self.flows);
+        let idle = async move {
+            while !flows.vitals().is_idle() {
+                tokio::time::sleep(LAST_ANSWERS).await;
+            }
+            tokio::time::sleep(LAST_ANSWERS).await;
+        };
+        tokio::select! {
+            () = idle => {}
+            () = async { while self.servers.join_next().await.is_some() {} } => {}
+        }
+    }
+}
+
 /// Opens a store whose schema is as this program needs it.
 ///
 /// # Errors
 /// If it cannot be reached, or the schema is behind and is not to be brought up to date here.
 pub async fn open_store(settings: &StoreSettings, migrate: bool) -> Result<Arc<dyn Store>, AppError> {
-    let kind = settings.kind();
-    let store = store::open(&settings.url(), settings.connections).await?;
-    if migrate || kind.is_embedded() {
+    let store = store::open_with(&settings.url(), settings.connections).await?;
+    let location = store.location();
+    if migrate || location.is_embedded() {
         let count = store.migrate().await?;
-        if count > 0 && kind != StoreKind::Memory {
+        if count > 0 && location != Location::Memory {
             tracing::info!(count, "migrations have run");
         }
     }

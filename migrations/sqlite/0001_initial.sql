@@ -105,7 +105,7 @@ CREATE TABLE sessions (
     CHECK ((revoke_time IS NULL) = (revoke_reason IS NULL))
 ) STRICT;
 CREATE INDEX sessions_of_account ON sessions (account_id, id) WHERE account_id IS NOT NULL;
-CREATE INDEX sessions_of_address ON sessions (client_id, signing_address, id);
+CREATE INDEX sessions_of_address ON sessions (signing_address, client_id, id);
 CREATE INDEX sessions_by_end ON sessions (latest_expire_time);
 CREATE INDEX sessions_revoked ON sessions (revoke_time) WHERE revoke_time IS NOT NULL;
 
@@ -136,10 +136,10 @@ CREATE TABLE challenges (
     -- SHA-256 over the request that redeemed it, where that had a request_id.
     request_digest BLOB CHECK (length(request_digest) = 32)
 ) STRICT;
-CREATE INDEX challenges_live ON challenges (client_id, address, expire_time)
+CREATE INDEX challenges_live ON challenges (address, client_id, expire_time)
     WHERE address IS NOT NULL AND redeem_time IS NULL;
-CREATE INDEX challenges_by_address ON challenges (client_id, address, id) WHERE address IS NOT NULL;
-CREATE INDEX challenges_by_nonce ON challenges (client_id, nonce);
+CREATE INDEX challenges_by_address ON challenges (address, client_id, id) WHERE address IS NOT NULL;
+CREATE INDEX challenges_by_nonce ON challenges (nonce, client_id);
 CREATE INDEX challenges_by_end ON challenges (expire_time);
 
 -- The keys of access tokens: prepared, active, retiring, removed; one active and one prepared per

@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
-    config::{ServeSettings, StoreKind, embedded_root_keys_file},
-    store::{Store, StoreError},
+    config::ServeSettings,
+    store::{Location, Store, StoreError},
     token::RootKeys,
 };
 
@@ -53,16 +53,18 @@ pub(super) async fn load(settings: &ServeSettings, store: &dyn Store) -> Result<
     if let Some(keys) = &settings.root_keys {
         return parse("root-keys", keys.expose());
     }
-    match settings.store.kind() {
-        StoreKind::Server => Err(RootKeysError::Missing),
-        StoreKind::Memory => parse("the key just made", RootKeys::new_key().expose()),
-        StoreKind::File(database) => beside(&database, store).await,
+    match store.location() {
+        Location::Server => Err(RootKeysError::Missing),
+        Location::Memory => parse("the key just made", RootKeys::new_key().expose()),
+        Location::File(database) => beside(&database, store).await,
     }
 }
 
 /// The key beside an embedded database; made if the database has not been protected by one yet.
 async fn beside(database: &Path, store: &dyn Store) -> Result<RootKeys, RootKeysError> {
-    let path = embedded_root_keys_file(database);
+    let mut name = database.as_os_str().to_owned();
+    name.push(".root-keys");
+    let path = PathBuf::from(name);
     if !path.exists() {
         if !store.canaries().await?.is_empty() {
             return Err(RootKeysError::Lost(path));
@@ -82,18 +84,22 @@ fn parse(origin: &str, text: &str) -> Result<RootKeys, RootKeysError> {
     RootKeys::parse(text).map_err(|problem| RootKeysError::Malformed { origin: origin.to_owned(), problem })
 }
 
-/// A new file that only its owner reads. One that another process has just made is left as it is.
+/// A new file that only its owner reads. It appears whole or not at all, whenever this process ends; one that
+/// another process has made meanwhile is left as it is.
 fn write_new(path: &Path) -> io::Result<()> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(format!(".{}", std::process::id()));
     let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
+    options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
-        Ok(mut file) => {
-            writeln!(file, "{}", RootKeys::new_key().expose())?;
-            file.sync_all()
-        }
+    let mut file = options.open(&unfinished)?;
+    writeln!(file, "{}", RootKeys::new_key().expose())?;
+    file.sync_all()?;
+    let linked = fs::hard_link(&unfinished, path);
+    fs::remove_file(&unfinished)?;
+    match linked {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
+        outcome => outcome,
     }
 }

@@ -14,7 +14,7 @@ pub(super) struct Migrate {
 impl Migrate {
     pub(super) async fn run(self) -> Outcome {
         let settings = self.flags.settings()?;
-        let store = store::open(&settings.url(), settings.connections)
+        let store = store::open_with(&settings.url(), settings.connections)
             .await
             .map_err(|error| format!("database-url: {error}"))?;
         let outcome = store.migrate().await;

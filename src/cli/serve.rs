@@ -5,10 +5,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Outcome, client::credentials_text};
 use crate::{
-    app::App,
-    config::{ServeFlags, StoreKind},
-    domain::Policy,
-    flows::create_client::create_client,
+    app::App, config::ServeFlags, domain::Policy, flows::create_client::create_client, store::Location,
 };
 
 /// As a shell reports a process that SIGINT ended.
@@ -25,7 +22,7 @@ impl Serve {
         let end = end_of_service()?;
         let settings = self.flags.settings()?;
         let app = App::start(&settings).await?;
-        if settings.store.kind() == StoreKind::Memory {
+        if app.store.location() == Location::Memory {
             print_a_client(&app).await?;
         }
         app.run_until(end).await?;

@@ -6,11 +6,7 @@ pub mod problem;
 pub mod reference;
 pub mod table;
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use flags::{ServeFlags, StoreFlags};
 use layers::{Given, Layers, Origin};
@@ -71,44 +67,6 @@ impl StoreSettings {
         let embedded = || format!("sqlite:{}", self.data_dir.join("countersign.db").display());
         self.database_url.as_ref().map_or_else(embedded, |url| url.expose().clone())
     }
-
-    /// What kind of store the URL names, as far as settings depend on it.
-    pub fn kind(&self) -> StoreKind {
-        let url = self.url();
-        match url.strip_prefix("sqlite:") {
-            Some(":memory:" | "//:memory:") => StoreKind::Memory,
-            Some(file) => {
-                let file = file.strip_prefix("//").unwrap_or(file);
-                StoreKind::File(PathBuf::from(file.split('?').next().unwrap_or(file)))
-            }
-            None => StoreKind::Server,
-        }
-    }
-}
-
-/// The kinds of store that settings tell apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreKind {
-    /// Embedded, gone with the process.
-    Memory,
-    /// Embedded, in a file.
-    File(PathBuf),
-    /// A database server.
-    Server,
-}
-
-impl StoreKind {
-    /// Whether the store comes with the program, and so is brought up to date without asking.
-    pub const fn is_embedded(&self) -> bool {
-        matches!(self, Self::Memory | Self::File(_))
-    }
-}
-
-/// The file of root keys that an embedded store makes for itself.
-pub fn embedded_root_keys_file(database: &Path) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push(".root-keys");
-    PathBuf::from(name)
 }
 
 /// Reads settings one by one, and notes what is wrong.

@@ -31,7 +31,7 @@ fn the_defaults_are_legal_and_local() {
     let settings = reader.serve();
     let settings = reader.finish(settings).unwrap();
     assert_eq!(settings.grpc_listen.to_string(), "127.0.0.1:50051");
-    assert_eq!(settings.store.kind(), StoreKind::File(PathBuf::from("countersign-data/countersign.db")));
+    assert_eq!(settings.store.url(), "sqlite:countersign-data/countersign.db");
 }
 
 #[test]
@@ -113,18 +113,6 @@ fn mistyped_variables_are_found_and_those_of_kubernetes_are_not() {
         ("OTHER", "x"),
     ];
     assert_eq!(reader(&[], &variables, None).unknown_variables(), ["COUNTERSIGN_GRPC_LISTN"]);
-}
-
-#[test]
-fn the_url_tells_the_kind_of_store() {
-    let kind = |url: &str| {
-        let database_url = Some(Secret::new(url.to_owned()));
-        StoreSettings { database_url, data_dir: PathBuf::new(), connections: 1 }.kind()
-    };
-    assert_eq!(kind("sqlite::memory:"), StoreKind::Memory);
-    assert_eq!(kind("sqlite:a/b.db"), StoreKind::File(PathBuf::from("a/b.db")));
-    assert_eq!(kind("sqlite:///var/c.db?mode=rwc"), StoreKind::File(PathBuf::from("/var/c.db")));
-    assert_eq!(kind("postgres://u:p@h/d"), StoreKind::Server);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use super::{ChallengeFormat, Network, NetworkRule, Role, TextTemplate, Violation};
+use super::{ChallengeFormat, Network, NetworkRule, Role, TextTemplate, Violation, template::SIGN_IN_PHRASE};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -87,6 +87,11 @@ impl Policy {
         let mut wrong = Vec::new();
         if !is_line(&self.name, 1..=100) {
             wrong.push(Violation::request("name", "must be 1 to 100 characters without control characters"));
+        }
+        for (field, text) in [("name", &self.name), ("app", &self.app), ("origin", &self.origin)] {
+            if text.contains(SIGN_IN_PHRASE) {
+                wrong.push(Violation::request(field, "must not look like an EIP-4361 text"));
+            }
         }
         for (field, text) in [("app", &self.app), ("origin", &self.origin)] {
             if !is_line(text, 0..=200) {

@@ -13,9 +13,9 @@ pub enum Error {
     #[error("{}", list(.0))]
     Invalid(Vec<Violation>),
 
-    #[error("this call needs an `authorization`: {0}")]
+    #[error("the `authorization` is missing or none that this call takes: {0}")]
     CredentialsMissing(&'static str),
-    #[error("the client id or the client secret is wrong")]
+    #[error("the client id or the client secret is wrong (`Basic` takes base64 of id:secret)")]
     ClientCredentialsInvalid,
     #[error("the session token is not one of this service")]
     SessionTokenInvalid,
@@ -96,7 +96,7 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) => Self::StoreUnavailable(Trouble(error.to_string())),
-            StoreError::Contention => Self::Contention,
+            StoreError::Contention | StoreError::Locked => Self::Contention,
             StoreError::Broken(_) => Self::internal(error),
         }
     }

@@ -1,6 +1,6 @@
 //! A refresh token is spent for the next one.
 
-use super::{Credentials, Error, Flows, Result, clients::enabled, issue_tokens::TokenPair};
+use super::{Credentials, Error, Flows, Result, issue_tokens::TokenPair};
 use crate::{
     store::{RotateOutcome, Rotated, Rotation},
     token::RefreshToken,
@@ -16,8 +16,8 @@ impl Flows {
         if token.is_empty() {
             return Err(Error::invalid("refresh_token", "is required"));
         }
-        let client = self.authenticate_if_client(credentials).await?;
         let token = RefreshToken::verify(token, &self.roots).ok_or(Error::RefreshTokenInvalid)?;
+        let client = self.authenticate_if_client(credentials).await?;
         let outcome = self
             .store
             .rotate_refresh_token(Rotation {
@@ -27,19 +27,8 @@ impl Flows {
                 fingerprint: self.roots.primary(),
             })
             .await?;
-        self.next_tokens(rotated(outcome)?).await
-    }
-
-    async fn next_tokens(&self, rotated: Rotated) -> Result<TokenPair> {
-        let record = self.clients.find(self.store.as_ref(), rotated.session.client_id).await?;
-        let record = enabled(record.ok_or(Error::ClientDisabled)?)?;
-        self.issue_tokens(
-            &record.client,
-            &rotated.session,
-            rotated.generation,
-            rotated.fingerprint,
-            rotated.now,
-        )
+        let Rotated { session, client, generation, fingerprint, now } = rotated(outcome)?;
+        self.issue_tokens(&client, &session, generation, fingerprint, now)
     }
 }
 

@@ -7,7 +7,8 @@ use crate::{
         SessionId, Violation, Wallet, WalletKind,
     },
     store::{
-        ChallengeKey, ChallengeScope, ChallengeState, FoundChallenge, RedeemOutcome, Redemption, SignedIn,
+        ChallengeKey, ChallengeScope, ChallengeState, FOUND_LIMIT, FoundChallenge, RedeemOutcome, Redemption,
+        SignedIn,
     },
     wallet::{address, eip191, signature::Signature},
 };
@@ -58,6 +59,7 @@ impl Flows {
         let found = self.store.find_challenges(scope, claim.key()?, claim.network.clone()).await?;
         let candidates = claim.candidates(found)?;
         let (challenge, wallet) = signed_by_its_address(candidates, &signature)?;
+        still_allowed(client, &challenge)?;
         let redemption = self.redemption(client, scope, challenge.id, wallet.clone());
         let signed_in = signed_in(self.store.redeem_challenge(redemption).await?)?;
         let tokens = self.first_tokens(client, &signed_in)?;
@@ -138,6 +140,12 @@ impl Claim {
     /// Those that can be redeemed and are what the caller says they are.
     fn candidates(&self, found: Vec<FoundChallenge>) -> Result<Vec<Challenge>> {
         let newest = found.first().ok_or(Error::ChallengeNotFound)?;
+        // Each costs a recovery. Eight live ones on each of eight networks are more than an address has need
+        // of; whoever is flooded with more names the challenge itself.
+        if found.len() >= FOUND_LIMIT as usize {
+            let why = "alone names too many live challenges: give `challenge_id` or `nonce`";
+            return Err(Violation::new("address", Problem::Address, why).into());
+        }
         self.agrees_with(&newest.challenge)?;
         match found.iter().any(|one| one.state == ChallengeState::Live).then_some(()).ok_or(newest.state) {
             Ok(()) => {}
@@ -189,6 +197,18 @@ fn signed_by_its_address(candidates: Vec<Challenge>, signature: &Signature) -> R
             (challenge, wallet)
         })
         .ok_or(Error::SignatureMismatch)
+}
+
+/// Whether the policy still lets such challenges through; it may have changed since this one was started.
+fn still_allowed(client: &Client, challenge: &Challenge) -> Result<()> {
+    if !client.policy.formats.contains(&challenge.format) {
+        return Err(Error::PolicyDenied("formats"));
+    }
+    if client.policy.allows_network(&challenge.network) {
+        Ok(())
+    } else {
+        Err(Error::PolicyDenied("networks"))
+    }
 }
 
 fn signed_in(outcome: RedeemOutcome) -> Result<SignedIn> {

@@ -1,5 +1,10 @@
 //! How the service is: what health, readiness and metrics tell.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use tokio::sync::watch;
 
 /// What can change while the service runs.
@@ -11,35 +16,60 @@ pub struct State {
     pub draining: bool,
 }
 
-/// The state, and whoever watches it.
-pub struct Vitals(watch::Sender<State>);
+/// The state, whoever watches it, and the calls that are under way.
+pub struct Vitals {
+    state: watch::Sender<State>,
+    running: Arc<AtomicUsize>,
+}
+
+/// A call that is under way, until this is dropped.
+pub struct Running(Arc<AtomicUsize>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 impl Default for Vitals {
     /// As it is once the service has started: the store has answered.
     fn default() -> Self {
-        Self(watch::Sender::new(State { store_answers: true, draining: false }))
+        let state = watch::Sender::new(State { store_answers: true, draining: false });
+        metrics::gauge!("countersign_store_up").set(1);
+        Self { state, running: Arc::default() }
     }
 }
 
 impl Vitals {
+    /// Notes that a call has begun.
+    pub fn begin_call(&self) -> Running {
+        self.running.fetch_add(1, Ordering::AcqRel);
+        Running(Arc::clone(&self.running))
+    }
+
+    /// Whether no call is under way.
+    pub fn is_idle(&self) -> bool {
+        self.running.load(Ordering::Acquire) == 0
+    }
+
     /// The state now.
     pub fn state(&self) -> State {
-        *self.0.borrow()
+        *self.state.borrow()
     }
 
     /// The state now, and each time it changes.
     pub fn watch(&self) -> watch::Receiver<State> {
-        self.0.subscribe()
+        self.state.subscribe()
     }
 
     /// Notes whether the store answered.
     pub fn store_answers(&self, answers: bool) {
-        self.0.send_if_modified(|state| std::mem::replace(&mut state.store_answers, answers) != answers);
+        self.state.send_if_modified(|state| std::mem::replace(&mut state.store_answers, answers) != answers);
         metrics::gauge!("countersign_store_up").set(f64::from(u8::from(answers)));
     }
 
     /// Notes that the end was called for.
     pub fn drain(&self) {
-        self.0.send_modify(|state| state.draining = true);
+        self.state.send_modify(|state| state.draining = true);
     }
 }

@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 use super::status::status;
 use crate::{
     domain::{ClientId, RequestId, Violation},
-    flows::Error,
+    flows::{Error, Flows},
 };
 
 /// Carries a call's id in and out.
@@ -38,8 +38,10 @@ pub struct Call {
 }
 
 /// Puts [`Around`] around the services.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct CallLayer {
+    /// What counts the calls under way.
+    pub flows: Arc<Flows>,
     /// The longest that a call may take.
     pub longest: Duration,
 }
@@ -48,14 +50,15 @@ impl<S> Layer<S> for CallLayer {
     type Service = Around<S>;
 
     fn layer(&self, inner: S) -> Around<S> {
-        Around { inner, longest: self.longest }
+        Around { inner, flows: Arc::clone(&self.flows), longest: self.longest }
     }
 }
 
 /// The services, with what is done around every call.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Around<S> {
     inner: S,
+    flows: Arc<Flows>,
     longest: Duration,
 }
 
@@ -77,6 +80,8 @@ where
         let call = Call { request_id: request_id(request.headers()), client_id: Arc::default() };
         let method = request.uri().path().to_owned();
         let bound = if is_stream(&method) { None } else { Some(bound(request.headers(), self.longest)) };
+        // A stream does not keep the server from its end.
+        let running = bound.map(|_| self.flows.vitals().begin_call());
         request.extensions_mut().insert(call.clone());
         // The service that was asked whether it is ready must be the one that is called.
         let ready = self.inner.clone();
@@ -86,6 +91,7 @@ where
             async move {
                 let began = Instant::now();
                 let response = within(bound, inner.call(request)).await?;
+                drop(running);
                 Ok(finished(response, &method, &call, began.elapsed()))
             }
             .instrument(span),

@@ -40,10 +40,11 @@ pub async fn serve(
         .max_decoding_message_size(MAX_REQUEST_BYTES);
     let challenge = ChallengeServiceServer::new(ChallengeApi(Arc::clone(&flows)))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
-    let token = TokenServiceServer::new(TokenApi(flows)).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let token =
+        TokenServiceServer::new(TokenApi(Arc::clone(&flows))).max_decoding_message_size(MAX_REQUEST_BYTES);
     tonic::transport::Server::builder()
         .max_concurrent_streams(MAX_CALLS_PER_CONNECTION)
-        .layer(CallLayer { longest: longest_call })
+        .layer(CallLayer { flows: Arc::clone(&flows), longest: longest_call })
         .add_service(health)
         .add_service(reflection()?.build_v1()?)
         .add_service(reflection()?.build_v1alpha()?)

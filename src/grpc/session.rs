@@ -12,7 +12,7 @@ pub struct SessionApi(pub Arc<Flows>);
 
 impl SessionApi {
     async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        authenticated(&self.0, &request).await.map_err(|error| status(&error))
+        authenticated(&self.0, request).await.map_err(|error| status(&error))
     }
 }
 

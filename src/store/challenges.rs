@@ -142,7 +142,7 @@ pub trait ChallengeStore: Send + Sync {
     async fn issue_challenge(&self, challenge: NewChallenge) -> Result<Challenge>;
 
     /// The challenges of a scope that a key names, newest first. By address: every live one on the
-    /// network, if one is given, or the newest of all where none is live.
+    /// network, if one is given, but at most [`super::FOUND_LIMIT`]; or the newest of all where none is live.
     async fn find_challenges(
         &self,
         scope: ChallengeScope,

@@ -36,6 +36,9 @@ pub trait ClientStore: Send + Sync {
     /// A client that is not deleted.
     async fn client(&self, id: ClientId) -> Result<Option<ClientRecord>>;
 
+    /// SHA-256 of each live secret of a client; none where there is no such client.
+    async fn client_secret_hashes(&self, id: ClientId) -> Result<Vec<[u8; 32]>>;
+
     /// At most `limit` clients that are not deleted, in the order of their ids, after `after`.
     async fn list_clients(&self, after: Option<ClientId>, limit: u32) -> Result<Vec<Client>>;
 }

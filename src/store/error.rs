@@ -11,6 +11,10 @@ pub enum StoreError {
     /// Others were in the way each time; nothing was changed.
     #[error("the store was contended too long")]
     Contention,
+    /// Somebody has held on to a row for so long that waiting on would hold up everybody else; nothing was
+    /// changed.
+    #[error("a row was locked too long")]
+    Locked,
     /// The store answered what it never should.
     #[error("the store answered what it never should: {0}")]
     Broken(String),
@@ -76,10 +80,13 @@ fn from_code(refusal: &dyn DatabaseError) -> fn(String) -> StoreError {
 /// PostgreSQL's documentation, appendix A.
 fn from_sqlstate(code: &str) -> fn(String) -> StoreError {
     match code {
-        // Serialisation failure, deadlock.
-        "40001" | "40P01" => |_| StoreError::Contention,
-        // Shut down, starting up, cancelled, out of connections, memory or disk, read only, no lock in time.
-        "57P01" | "57P02" | "57P03" | "57014" | "53300" | "53200" | "53100" | "25006" | "55P03" => {
+        // Serialisation failure, deadlock; division by zero, by which a redeem undoes itself when its time ran
+        // out while it waited.
+        "40001" | "40P01" | "22012" => |_| StoreError::Contention,
+        // `lock_timeout` has passed.
+        "55P03" => |_| StoreError::Locked,
+        // Shut down, starting up, cancelled, out of connections, memory or disk, read only.
+        "57P01" | "57P02" | "57P03" | "57014" | "53300" | "53200" | "53100" | "25006" => {
             StoreError::Unavailable
         }
         lost if lost.starts_with("08") => StoreError::Unavailable,

@@ -1,5 +1,7 @@
 //! The store itself: its schema, its clock, its end.
 
+use std::path::PathBuf;
+
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
@@ -14,11 +16,32 @@ pub enum SchemaState {
     Behind(usize),
 }
 
+/// Where a store lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// In this process, gone with it.
+    Memory,
+    /// In a file that comes with the program.
+    File(PathBuf),
+    /// On a database server.
+    Server,
+}
+
+impl Location {
+    /// Whether the store comes with the program, and so is brought up to date without asking.
+    pub const fn is_embedded(&self) -> bool {
+        matches!(self, Self::Memory | Self::File(_))
+    }
+}
+
 /// The intents that concern the store as a whole.
 #[async_trait]
 pub trait Lifecycle: Send + Sync {
     /// The backend's name, for logs.
     fn backend(&self) -> &'static str;
+
+    /// Where the store lives.
+    fn location(&self) -> Location;
 
     /// Whether the schema is as this program needs it.
     async fn schema(&self) -> Result<SchemaState>;

@@ -25,7 +25,7 @@ pub use challenges::{
 pub use clients::{ClientRecord, ClientStore, NewClient};
 pub use error::{OpenError, StoreError};
 pub use keys::{Canary, KeyStore, NewSigningKey, SigningKeyState, StoredSigningKey};
-pub use lifecycle::{Lifecycle, SchemaState};
+pub use lifecycle::{Lifecycle, Location, SchemaState};
 pub use sessions::{NewSession, RevokeScope, RotateOutcome, Rotated, Rotation, SessionQuery, SessionStore};
 
 /// A store: one of the two backends, seen through its intents.
@@ -39,12 +39,25 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// The live challenges that one client, session, address, network and format may have side by side.
 pub const LIVE_CHALLENGE_LIMIT: usize = 8;
 
-/// Opens the store that a URL names: `sqlite:FILE`, `sqlite::memory:` or `postgres://...`, the latter with
-/// at most so many connections.
+/// How many challenges a look-up by address answers at most.
+pub const FOUND_LIMIT: u32 = 65;
+
+/// How many connections to PostgreSQL are opened at most, unless somebody says otherwise.
+pub const DEFAULT_CONNECTIONS: u32 = 16;
+
+/// Opens the store that a URL names: `sqlite:FILE`, `sqlite::memory:` or `postgres://...`.
 ///
 /// # Errors
 /// If the URL is none, or the store cannot be reached; the password is never part of the message.
-pub async fn open(url: &str, connections: u32) -> std::result::Result<Arc<dyn Store>, OpenError> {
+pub async fn open(url: &str) -> std::result::Result<Arc<dyn Store>, OpenError> {
+    open_with(url, DEFAULT_CONNECTIONS).await
+}
+
+/// The same, with at most so many connections to PostgreSQL.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_with(url: &str, connections: u32) -> std::result::Result<Arc<dyn Store>, OpenError> {
     match url.split_once(':').map(|(scheme, _)| scheme) {
         Some("sqlite") => Ok(Arc::new(sqlite::Sqlite::open(url).await?)),
         Some("postgres" | "postgresql") => Ok(Arc::new(postgres::Postgres::open(url, connections).await?)),

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use super::Result;
-use crate::domain::{AccountId, Address, ClientId, Fingerprint, Party, RevokeReason, Session, SessionId};
+use crate::domain::{
+    AccountId, Address, Client, ClientId, Fingerprint, Party, RevokeReason, Session, SessionId,
+};
 
 /// A session to be made, PENDING.
 #[derive(Clone, Debug)]
@@ -66,6 +68,8 @@ pub struct Rotation {
 pub struct Rotated {
     /// The session after the step.
     pub session: Session,
+    /// Its client, as the step saw it.
+    pub client: Client,
     /// The generation that is now current.
     pub generation: u32,
     /// The root key that its token is derived from.

@@ -37,7 +37,10 @@ async fn an_unknown_client_and_a_wrong_secret_are_answered_the_same(store: &Test
     .map(|authorization| one.with(&authorization));
     for caller in answers {
         let status = caller.start(start_for(&wallet())).await.unwrap_err();
-        assert_eq!(status.message(), "the client id or the client secret is wrong");
+        assert_eq!(
+            status.message(),
+            "the client id or the client secret is wrong (`Basic` takes base64 of id:secret)"
+        );
         assert_eq!(
             refusal::<()>(Err(status)),
             (Code::Unauthenticated, "CLIENT_CREDENTIALS_INVALID".to_owned())
@@ -127,7 +130,7 @@ async fn garbage_in_the_authorization_is_refused_and_never_an_internal_error(sto
         ("Bearer a.b.c", "ACCESS_TOKEN_INVALID"),
         ("JWT eyJhbGciOiJub25lIn0.e30.", "ACCESS_TOKEN_INVALID"),
         ("Digest x", "CREDENTIALS_MISSING"),
-        ("Basic x", "CREDENTIALS_MISSING"),
+        ("Basic x", "CLIENT_CREDENTIALS_INVALID"),
         ("Bearer", "CREDENTIALS_MISSING"),
     ] {
         assert_eq!(

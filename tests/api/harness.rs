@@ -28,6 +28,7 @@ pub const ISSUER: &str = "https://issuer.example";
 pub struct Server {
     pub grpc: SocketAddr,
     pub http: SocketAddr,
+    pub operations: SocketAddr,
     pub store: Arc<dyn Store>,
     /// Dropped with this value, which is the server's end.
     _end: oneshot::Sender<()>,
@@ -42,10 +43,11 @@ impl Server {
     /// Starts on a store that is reached by another URL, such as a proxy's.
     pub async fn start_at(store: &TestStore, url: &str) -> Self {
         let app = App::start(&settings(store, url)).await.unwrap();
-        let (grpc, http, store) = (app.grpc_address, app.http_address, Arc::clone(&app.store));
+        let (grpc, http, operations) = (app.grpc_address, app.http_address, app.operations_address);
+        let store = Arc::clone(&app.store);
         let (end, ended) = oneshot::channel();
         tokio::spawn(async move { app.run_until(async { ended.await.unwrap_or(()) }).await });
-        Self { grpc, http, store, _end: end }
+        Self { grpc, http, operations, store, _end: end }
     }
 
     /// Makes a client and a caller with its credentials.
@@ -306,4 +308,16 @@ pub fn claims(access_token: &str) -> serde_json::Value {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     let body = access_token.split('.').nth(1).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(body).unwrap()).unwrap()
+}
+
+/// The head in lower case and the body of an answer.
+pub async fn http_get(address: SocketAddr, path: &str) -> (String, String) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_lowercase(), body.to_owned())
 }

@@ -13,10 +13,13 @@ use tokio::{
     task::JoinSet,
 };
 use tonic::{Code, Status};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    harness::{Caller, Server, refusal, start_for, wallet},
+    harness::{Caller, Server, http_get, refusal, start_for, wallet},
     support::TestStore,
 };
 
@@ -90,10 +93,29 @@ async fn a_lost_database_is_unavailable_with_a_time_to_retry_and_comes_back_by_i
         assert_eq!(refusal::<()>(Err(status)), (Code::Unavailable, "STORE_UNAVAILABLE".to_owned()));
     }
     assert_eq!(client.jwks().await.unwrap().len(), 2, "what needs no store goes on");
+    health_turns(&server, ServingStatus::NotServing).await;
+    let (head, _) = http_get(server.operations, "/readyz").await;
+    assert!(
+        head.starts_with("http/1.1 200"),
+        "an outage of the store takes no instance out of service: {head}"
+    );
 
     wire.mend();
     answered_again(&client, &tokens.refresh_token).await;
+    health_turns(&server, ServingStatus::Serving).await;
     client.sign_in(&wallet).await;
+}
+
+/// Watches a service's health until it is as expected; that of the server as a whole stays.
+async fn health_turns(server: &Server, expected: ServingStatus) {
+    let endpoint = tonic::transport::Channel::from_shared(format!("http://{}", server.grpc)).unwrap();
+    let mut health = HealthClient::new(endpoint.connect().await.unwrap());
+    let service = "countersign.v1.ChallengeService".to_owned();
+    let mut states = health.watch(HealthCheckRequest { service }).await.unwrap().into_inner();
+    let turned = async { while states.message().await.unwrap().unwrap().status() != expected {} };
+    tokio::time::timeout(Duration::from_secs(20), turned).await.expect("health turns by itself");
+    let whole = health.check(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(whole.status(), ServingStatus::Serving);
 }
 
 /// Calls until one is answered; every refusal until then must be the store's.

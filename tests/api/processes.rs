@@ -9,6 +9,9 @@ use std::{
 
 use countersign::{grpc::v1::SessionState, wallet::signer::Signer};
 use tokio::task::JoinSet;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use crate::{
     harness::{Caller, by_id, reason, root_keys_file, start_for, wallet},
@@ -180,8 +183,14 @@ async fn nothing_answered_is_lost_and_nothing_spent_is_spendable_after_kill_9(st
 
 async fn sigterm_finishes_and_exits_with_0(store: &TestStore) {
     let mut process = Process::start(store);
+    // A stream that nobody ends does not keep the server from its end.
+    let endpoint = tonic::transport::Channel::from_shared(format!("http://{}", process.grpc)).unwrap();
+    let mut health = HealthClient::new(endpoint.connect().await.unwrap());
+    let mut states = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    states.message().await.unwrap().unwrap();
     let pid = process.child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert_eq!(states.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
     let status = tokio::task::spawn_blocking(move || process.child.wait().unwrap()).await.unwrap();
     assert_eq!(status.code(), Some(0));
 }

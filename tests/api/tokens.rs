@@ -3,7 +3,7 @@
 use countersign::domain::{Policy, Role};
 
 use crate::{
-    harness::{Server, claims, reason, wallet, wrong_field},
+    harness::{Server, claims, http_get, reason, wallet, wrong_field},
     support::TestStore,
 };
 
@@ -114,6 +114,7 @@ async fn the_keys_over_grpc_and_http_are_the_same_and_verify_tokens(store: &Test
     assert_eq!(over_grpc.len(), 2, "one signs, one is prepared");
 
     let (head, body) = http_get(two.http, "/.well-known/jwks.json").await;
+    assert!(head.starts_with("http/1.1 200"), "{head}");
     assert!(head.contains("cache-control: public, max-age=600"), "{head}");
     let set: serde_json::Value = serde_json::from_str(&body).unwrap();
     let over_http: Vec<&str> =
@@ -126,19 +127,6 @@ async fn the_keys_over_grpc_and_http_are_the_same_and_verify_tokens(store: &Test
     validation.set_issuer(&[crate::harness::ISSUER]);
     let key = jsonwebtoken::DecodingKey::from_jwk(&jwk).unwrap();
     jsonwebtoken::decode::<serde_json::Value>(&token, &key, &validation).unwrap();
-}
-
-/// The head in lower case and the body of an answer.
-async fn http_get(address: std::net::SocketAddr, path: &str) -> (String, String) {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-    (head.to_lowercase(), body.to_owned())
 }
 
 async fn a_token_of_another_issuer_or_store_is_invalid(store: &TestStore) {

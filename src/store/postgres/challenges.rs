@@ -5,12 +5,12 @@ use sqlx::{Row as _, postgres::PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Postgres, once_more, rows};
+use super::{Postgres, bound_lock_waits, once_more, rows};
 use crate::{
     domain::{Account, AccountId, Challenge, ChallengePurpose, Network, SessionId},
     store::{
-        ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore, FoundChallenge, LIVE_CHALLENGE_LIMIT,
-        NewChallenge, RedeemOutcome, Redemption, Result, SignedIn, StoreError,
+        ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore, FOUND_LIMIT, FoundChallenge,
+        LIVE_CHALLENGE_LIMIT, NewChallenge, RedeemOutcome, Redemption, Result, SignedIn, StoreError,
         columns::{challenge_columns, session_columns},
     },
 };
@@ -53,14 +53,12 @@ impl ChallengeStore for Postgres {
                     .bind(address.as_str())
                     .bind(network.as_ref().map(Network::as_str)),
             };
-            wanted
-                .bind(scope.client_id.uuid())
-                .bind(scope.session_id.map(SessionId::uuid))
-                .fetch_all(&self.pool)
-                .await?
-                .iter()
-                .map(found)
-                .collect::<Result<Vec<FoundChallenge>>>()
+            let scoped = wanted.bind(scope.client_id.uuid()).bind(scope.session_id.map(SessionId::uuid));
+            let bounded = match &key {
+                ChallengeKey::Id(_) | ChallengeKey::Nonce(_) => scoped,
+                ChallengeKey::Address(_) => scoped.bind(i64::from(FOUND_LIMIT)),
+            };
+            bounded.fetch_all(&self.pool).await?.iter().map(found).collect::<Result<Vec<FoundChallenge>>>()
         })
         .await
     }
@@ -135,27 +133,32 @@ impl Postgres {
 
 /// $1 id, $2 client, $3 session, $4 purpose, $5 format, $6 nonce, $7 message, $8 address, $9 network,
 /// $10 create, $11 expire, $12 limit. Each live one holds a slot, and the unique index on slots is what
-/// keeps two callers from both taking the last: the slower one gets no row, and tries again.
+/// keeps two callers from both taking the last: the slower one gets no row, and tries again. Slots of dead
+/// ones are freed in the order of their ids, and only those that nobody else is freeing.
 const ISSUE: &str = concat!(
-    "WITH held AS MATERIALIZED (
+    bound_lock_waits!(),
+    "held AS MATERIALIZED (
         SELECT * FROM challenges
-        WHERE client_id = $2 AND address = $8 AND network = $9 AND format = $5 AND purpose = $4
+        WHERE address = $8 AND client_id = $2 AND network = $9 AND format = $5 AND purpose = $4
           AND COALESCE(session_id, '00000000-0000-0000-0000-000000000000')
             = COALESCE($3, '00000000-0000-0000-0000-000000000000')
           AND slot IS NOT NULL
     ), live AS MATERIALIZED (
         SELECT * FROM held WHERE redeem_time IS NULL AND expire_time > clock_timestamp()
-    ), freed AS (
-        UPDATE challenges SET slot = NULL FROM held
+    ), dead AS MATERIALIZED (
+        SELECT challenges.id FROM challenges, held, bound
         WHERE challenges.id = held.id AND held.id NOT IN (SELECT id FROM live)
-        RETURNING challenges.id
+        ORDER BY challenges.id FOR UPDATE OF challenges SKIP LOCKED
+    ), freed AS (
+        UPDATE challenges SET slot = NULL FROM dead WHERE challenges.id = dead.id RETURNING challenges.id
     ), issued AS (
         INSERT INTO challenges (id, client_id, session_id, purpose, format, nonce, message, address, network,
                                 slot, create_time, expire_time)
         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, free.slot, $10, $11
         FROM (SELECT slot FROM generate_series(0, $12 - 1) AS slot
-              WHERE slot NOT IN (SELECT slot FROM live) ORDER BY random() LIMIT 1) AS free,
-             (SELECT count(*) FROM freed) AS freed_first
+              WHERE slot NOT IN (SELECT slot FROM held WHERE id NOT IN (SELECT id FROM freed))
+              ORDER BY random() LIMIT 1) AS free
+        WHERE (SELECT count(*) FROM live) < $12
         ON CONFLICT DO NOTHING
         RETURNING *
     )
@@ -174,7 +177,8 @@ const FIND_BY_ID: &str = concat!(
     "SELECT ",
     challenge_columns!(),
     ", redeem_time, clock_timestamp() AS now FROM challenges
-    WHERE id = $1 AND client_id = $2 AND ($3::uuid IS NULL OR session_id = $3) AND purpose = 'SIGN_IN'"
+    WHERE id = $1 AND client_id = $2 AND ($3::uuid IS NULL OR session_id = $3) AND purpose = 'SIGN_IN'
+      AND format = 'TEXT'"
 );
 
 /// $1 nonce, further as above.
@@ -183,21 +187,22 @@ const FIND_BY_NONCE: &str = concat!(
     challenge_columns!(),
     ", redeem_time, clock_timestamp() AS now FROM challenges
     WHERE nonce = $1 AND client_id = $2 AND ($3::uuid IS NULL OR session_id = $3) AND purpose = 'SIGN_IN'
-    ORDER BY id DESC"
+      AND format = 'TEXT' ORDER BY id DESC"
 );
 
-/// $1 address, $2 network if one is given, $3 client, $4 session if it must be bound to one: the live ones,
-/// or else the newest.
+/// $1 address, $2 network if one is given, $3 client, $4 session if it must be bound to one, $5 how many:
+/// the live ones, or else the newest.
 const FIND_BY_ADDRESS: &str = concat!(
     "WITH live AS MATERIALIZED (
         SELECT *, clock_timestamp() AS now FROM challenges
         WHERE address = $1 AND client_id = $3 AND ($4::uuid IS NULL OR session_id = $4)
-          AND purpose = 'SIGN_IN' AND ($2::text IS NULL OR network = $2)
+          AND purpose = 'SIGN_IN' AND format = 'TEXT' AND ($2::text IS NULL OR network = $2)
           AND slot IS NOT NULL AND redeem_time IS NULL AND expire_time > clock_timestamp()
+        ORDER BY id DESC LIMIT $5
     ), newest AS MATERIALIZED (
         SELECT *, clock_timestamp() AS now FROM challenges
         WHERE address = $1 AND client_id = $3 AND ($4::uuid IS NULL OR session_id = $4)
-          AND purpose = 'SIGN_IN' AND ($2::text IS NULL OR network = $2)
+          AND purpose = 'SIGN_IN' AND format = 'TEXT' AND ($2::text IS NULL OR network = $2)
           AND NOT EXISTS (SELECT FROM live)
         ORDER BY id DESC LIMIT 1
     )
@@ -211,12 +216,15 @@ const FIND_BY_ADDRESS: &str = concat!(
 /// $6 address, $7 network, $8 kind, $9 account if new, $10 session if new, $11 fingerprint, $12 access,
 /// $13 refresh and $14 session life in milliseconds.
 ///
-/// Both rows are locked before the clock is read; what follows acts only on the verdict.
+/// Both rows are locked before the clock is read; what follows acts only on the verdict. The wallet's row is
+/// locked later, by the statement that finds or makes it, so the clock is looked at once more at the end: a
+/// redeem whose time ran out there divides by zero, which undoes it, and its next attempt finds it expired.
 const REDEEM: &str = concat!(
-    "WITH challenge AS MATERIALIZED (
-        SELECT * FROM challenges
+    bound_lock_waits!(),
+    "challenge AS MATERIALIZED (
+        SELECT challenges.* FROM challenges, bound
         WHERE id = $1 AND client_id = $2 AND ($3::uuid IS NULL OR session_id = $3) AND purpose = 'SIGN_IN'
-        FOR UPDATE
+        FOR UPDATE OF challenges
     ), held AS MATERIALIZED (
         SELECT * FROM sessions WHERE id = (SELECT session_id FROM challenge) FOR UPDATE
     ), clock AS MATERIALIZED (
@@ -227,6 +235,7 @@ const REDEEM: &str = concat!(
                clock.now + LEAST($13, $14) * interval '1 millisecond' AS deadline,
                clock.now + LEAST($12, $14) * interval '1 millisecond' AS access_deadline,
                challenge.session_id,
+               LEAST(challenge.expire_time, held.expire_time) AS last_moment,
                CASE
                    WHEN challenge.redeem_time IS NOT NULL THEN 'ALREADY_USED'
                    WHEN challenge.expire_time <= clock.now THEN 'EXPIRED'
@@ -278,9 +287,10 @@ const REDEEM: &str = concat!(
         RETURNING *
     )
     SELECT verdict, now,
+           1 / CASE WHEN session.id IS NULL OR clock_timestamp() < last_moment THEN 1 ELSE 0 END AS in_time,
            (SELECT accounts.create_time FROM accounts WHERE accounts.id = account_id) AS account_create_time, ",
     session_columns!(),
-    " FROM (SELECT verdict, now FROM verdict) AS verdict
+    " FROM (SELECT verdict, now, last_moment FROM verdict) AS verdict
     LEFT JOIN (SELECT * FROM activated UNION ALL SELECT * FROM created) AS session ON TRUE"
 );
 

@@ -60,6 +60,19 @@ impl ClientStore for Postgres {
         .await
     }
 
+    async fn client_secret_hashes(&self, id: ClientId) -> Result<Vec<[u8; 32]>> {
+        self.retrying(async || {
+            let hashes: Vec<Vec<u8>> = sqlx::query_scalar(
+                "SELECT ARRAY(SELECT hash FROM client_secrets WHERE client_id = $1 AND revoke_time IS NULL)",
+            )
+            .bind(id.uuid())
+            .fetch_one(&self.pool)
+            .await?;
+            hashes.iter().map(|hash| rows::exactly("hash", hash)).collect::<Result<_>>()
+        })
+        .await
+    }
+
     async fn list_clients(&self, after: Option<ClientId>, limit: u32) -> Result<Vec<Client>> {
         self.retrying(async || {
             sqlx::query(

@@ -19,7 +19,7 @@ impl KeyStore for Postgres {
                              WHEN retire_time IS NULL THEN 'ACTIVE'
                              ELSE 'RETIRING' END AS state
                  FROM signing_keys
-                 WHERE revoke_time IS NULL AND (remove_time IS NULL OR remove_time > clock_timestamp())",
+                 WHERE algorithm = 'ES256' AND revoke_time IS NULL AND (remove_time IS NULL OR remove_time > clock_timestamp())",
             )
             .fetch_all(&self.pool)
             .await?

@@ -6,7 +6,7 @@ use sqlx::{PgConnection, SqlSafeStr as _};
 use time::OffsetDateTime;
 
 use super::Postgres;
-use crate::store::{Lifecycle, Result, SchemaState, StoreError};
+use crate::store::{Lifecycle, Location, Result, SchemaState, StoreError};
 
 /// Version, name and text of each migration.
 const MIGRATIONS: [(i64, &str, &str); 1] =
@@ -19,6 +19,10 @@ const MIGRATION_LOCK: i64 = i64::from_be_bytes(*b"counters");
 impl Lifecycle for Postgres {
     fn backend(&self) -> &'static str {
         "postgres"
+    }
+
+    fn location(&self) -> Location {
+        Location::Server
     }
 
     async fn schema(&self) -> Result<SchemaState> {

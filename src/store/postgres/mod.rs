@@ -23,7 +23,8 @@ use super::{OpenError, Result, StoreError};
 
 /// How long a call waits for a free connection, or for one to be made.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a statement may take in all, waiting for locks included.
+/// How long a statement may take in all. What a statement waits for, others hold for a moment only; see
+/// [`bound_lock_waits`].
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that lay idle for longer may have been cut by something on the way.
 const LONG_IDLE: Duration = Duration::from_secs(30);
@@ -37,6 +38,7 @@ pub(super) struct Postgres {
 impl Postgres {
     /// Connects once, so that a wrong URL is told at once, and keeps a pool.
     pub(super) async fn open(url: &str, connections: u32) -> std::result::Result<Self, OpenError> {
+        refuse_unknown_parts(url)?;
         let options = PgConnectOptions::from_str(url)
             .map_err(|error| OpenError::MalformedUrl(error.to_string()))?
             // Poolers refuse start-up parameters that they do not know.
@@ -99,6 +101,34 @@ impl Trouble {
     }
 }
 
+/// Refuses what sqlx would read as something else, and might log or show: a password with a `/` in it, which
+/// ends up in the name of the database, and parameters that it does not know.
+fn refuse_unknown_parts(url: &str) -> std::result::Result<(), OpenError> {
+    const KNOWN: [&str; 12] = [
+        "sslmode",
+        "ssl-mode",
+        "sslrootcert",
+        "ssl-root-cert",
+        "sslcert",
+        "ssl-cert",
+        "sslkey",
+        "ssl-key",
+        "host",
+        "port",
+        "application_name",
+        "statement-cache-capacity",
+    ];
+    let malformed = |why: &str| Err(OpenError::MalformedUrl(why.to_owned()));
+    let Ok(url) = url::Url::parse(url) else { return malformed("it is no URL") };
+    if url.path().trim_start_matches('/').contains(['/', '@', ':']) {
+        return malformed("its database name holds `/`, `@` or `:`; in a password write %2F, %40 and %3A");
+    }
+    if url.query_pairs().any(|(name, _)| !KNOWN.contains(&name.as_ref())) {
+        return malformed("it has a parameter that is not known");
+    }
+    Ok(())
+}
+
 /// Where the server is, without user and password.
 fn target(options: &PgConnectOptions) -> String {
     let database = options.get_database().unwrap_or("(default database)");
@@ -107,6 +137,16 @@ fn target(options: &PgConnectOptions) -> String {
         None => format!("PostgreSQL database {database} at {}:{}", options.get_host(), options.get_port()),
     }
 }
+
+/// The first part of every statement that locks: no lock is waited for longer than a second. Set for this
+/// statement alone, by itself, so that it holds behind a pooler too and costs no round trip. A locking part
+/// names `bound` among its tables, and so comes after it.
+macro_rules! bound_lock_waits {
+    () => {
+        "WITH bound AS MATERIALIZED (SELECT set_config('lock_timeout', '1000', true)), "
+    };
+}
+use bound_lock_waits;
 
 /// For a statement that answers no row when another was faster.
 fn once_more<T>(row: Option<T>) -> Result<T> {

@@ -107,6 +107,17 @@ pub(super) fn client(row: &PgRow) -> Result<Client> {
     })
 }
 
+/// The client of a session's row; its policy comes as text.
+pub(super) fn client_of_session(row: &PgRow) -> Result<Client> {
+    Ok(Client {
+        id: row.try_get::<Uuid, _>("client_id")?.into(),
+        realm: row.try_get("client_realm")?,
+        policy: policy_json::read(row.try_get("client_policy")?)?,
+        create_time: row.try_get("client_create_time")?,
+        update_time: row.try_get("client_update_time")?,
+    })
+}
+
 /// Bytes of a fixed length.
 pub(super) fn bytes<const N: usize>(row: &PgRow, column: &str) -> Result<[u8; N]> {
     let stored: Vec<u8> = row.try_get(column)?;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::{Row as _, postgres::PgRow};
 use uuid::Uuid;
 
-use super::{Postgres, rows};
+use super::{Postgres, bound_lock_waits, rows};
 use crate::{
     domain::{AccountId, ClientId, Fingerprint, RevokeReason, Session, SessionId},
     store::{
@@ -117,29 +117,13 @@ impl SessionStore for Postgres {
             RevokeScope::Account => (None, None),
         };
         self.retrying(async || {
-            let row = sqlx::query(
-                "WITH account AS MATERIALIZED (
-                     SELECT id FROM accounts WHERE id = $1 AND ($3::text IS NULL OR realm = $3)
-                 ), held AS MATERIALIZED (
-                     SELECT sessions.id FROM sessions, account
-                     WHERE sessions.account_id = account.id AND revoke_time IS NULL
-                       AND ($2::uuid IS NULL OR client_id = $2)
-                     ORDER BY sessions.id FOR UPDATE OF sessions
-                 ), clock AS MATERIALIZED (
-                     SELECT clock_timestamp() AS now FROM (SELECT count(*) FROM held) AS locked
-                 ), revoked AS (
-                     UPDATE sessions SET revoke_time = clock.now, revoke_reason = $4, update_time = clock.now
-                     FROM held, clock WHERE sessions.id = held.id AND sessions.hard_expire_time > clock.now
-                     RETURNING sessions.id
-                 )
-                 SELECT (SELECT count(*) FROM revoked) AS revoked FROM account",
-            )
-            .bind(account_id.uuid())
-            .bind(client_id)
-            .bind(realm.as_deref())
-            .bind(RevokeReason::AccountSessionsRevoked.as_str())
-            .fetch_optional(&self.pool)
-            .await?;
+            let row = sqlx::query(REVOKE_OF_ACCOUNT)
+                .bind(account_id.uuid())
+                .bind(client_id)
+                .bind(realm.as_deref())
+                .bind(RevokeReason::AccountSessionsRevoked.as_str())
+                .fetch_optional(&self.pool)
+                .await?;
             row.map(|row| Ok(u32::try_from(row.try_get::<i64, _>("revoked")?).unwrap_or(u32::MAX)))
                 .transpose()
         })
@@ -181,10 +165,30 @@ const LIST_OF_ADDRESS: &str = concat!(
     WHERE client_id = $1 AND signing_address = $2 AND id < $3 ORDER BY id DESC LIMIT $4"
 );
 
+/// $1 account, $2 client whose sessions it must be, $3 realm that the account must be of, $4 reason.
+const REVOKE_OF_ACCOUNT: &str = concat!(
+    bound_lock_waits!(),
+    "account AS MATERIALIZED (
+        SELECT id FROM accounts WHERE id = $1 AND ($3::text IS NULL OR realm = $3)
+    ), held AS MATERIALIZED (
+        SELECT sessions.id FROM sessions, account, bound
+        WHERE sessions.account_id = account.id AND revoke_time IS NULL AND ($2::uuid IS NULL OR client_id = $2)
+        ORDER BY sessions.id FOR UPDATE OF sessions
+    ), clock AS MATERIALIZED (
+        SELECT clock_timestamp() AS now FROM (SELECT count(*) FROM held) AS locked
+    ), revoked AS (
+        UPDATE sessions SET revoke_time = clock.now, revoke_reason = $4, update_time = clock.now
+        FROM held, clock WHERE sessions.id = held.id AND sessions.hard_expire_time > clock.now
+        RETURNING sessions.id
+    )
+    SELECT (SELECT count(*) FROM revoked) AS revoked FROM account"
+);
+
 /// $1 session, $2 reason.
 const REVOKE: &str = concat!(
-    "WITH held AS MATERIALIZED (
-        SELECT * FROM sessions WHERE id = $1 FOR UPDATE
+    bound_lock_waits!(),
+    "held AS MATERIALIZED (
+        SELECT sessions.* FROM sessions, bound WHERE id = $1 FOR UPDATE OF sessions
     ), clock AS MATERIALIZED (
         SELECT clock_timestamp() AS now FROM held
     ), revoked AS (
@@ -202,8 +206,9 @@ const REVOKE: &str = concat!(
 
 /// $1 session, $2 generation presented, $3 client, $4 fingerprint of the next, $5 reason of reuse.
 const ROTATE: &str = concat!(
-    "WITH held AS MATERIALIZED (
-        SELECT * FROM sessions WHERE id = $1 FOR UPDATE
+    bound_lock_waits!(),
+    "held AS MATERIALIZED (
+        SELECT sessions.* FROM sessions, bound WHERE id = $1 FOR UPDATE OF sessions
     ), clock AS MATERIALIZED (
         SELECT clock_timestamp() AS now FROM held
     ), verdict AS MATERIALIZED (
@@ -212,6 +217,8 @@ const ROTATE: &str = concat!(
                      clock.now + client.refresh_token_ttl_ms * interval '1 millisecond') AS deadline,
                LEAST(held.hard_expire_time,
                      clock.now + client.access_token_ttl_ms * interval '1 millisecond') AS access_deadline,
+               client.realm AS client_realm, client.policy::text AS client_policy,
+               client.create_time AS client_create_time, client.update_time AS client_update_time,
                CASE
                    WHEN held.refresh_generation IS NULL THEN 'UNKNOWN'
                    WHEN $3::uuid IS NOT NULL AND $3 <> held.client_id THEN 'UNKNOWN'
@@ -249,7 +256,7 @@ const ROTATE: &str = concat!(
         FROM verdict WHERE sessions.id = $1 AND verdict.outcome = 'REUSED'
         RETURNING sessions.*
     )
-    SELECT verdict.now, verdict.outcome, ",
+    SELECT verdict.now, verdict.outcome, client_realm, client_policy, client_create_time, client_update_time, ",
     session_columns!(),
     " FROM verdict, (
         SELECT * FROM rotated
@@ -281,6 +288,7 @@ fn outcome(row: &PgRow) -> Result<RotateOutcome> {
 fn rotated(row: &PgRow) -> Result<Rotated> {
     Ok(Rotated {
         session: rows::session(row)?,
+        client: rows::client_of_session(row)?,
         generation: rows::generation(row)?,
         fingerprint: Fingerprint(rows::bytes(row, "refresh_fingerprint")?),
         now: row.try_get("now")?,

@@ -8,8 +8,8 @@ use super::{Sqlite, end, retrying, rows};
 use crate::{
     domain::{Account, AccountId, Challenge, ChallengePurpose, Network, Session, SessionId},
     store::{
-        ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore, FoundChallenge, LIVE_CHALLENGE_LIMIT,
-        NewChallenge, RedeemOutcome, Redemption, Result, SignedIn, StoreError,
+        ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore, FOUND_LIMIT, FoundChallenge,
+        LIVE_CHALLENGE_LIMIT, NewChallenge, RedeemOutcome, Redemption, Result, SignedIn, StoreError,
         columns::{challenge_columns, session_columns},
     },
 };
@@ -45,6 +45,7 @@ impl ChallengeStore for Sqlite {
                 .bind(scope.client_id.uuid())
                 .bind(scope.session_id.map(SessionId::uuid))
                 .bind(network.as_ref().map(Network::as_str))
+                .bind(FOUND_LIMIT)
                 .fetch_all(&self.reader)
                 .await?
                 .iter()
@@ -92,7 +93,8 @@ const FIND_BY_ID: &str = concat!(
     "SELECT ",
     challenge_columns!(),
     ", redeem_time, (SELECT now FROM clock) AS now FROM challenges
-     WHERE id = ?1 AND client_id = ?2 AND (?3 IS NULL OR session_id = ?3) AND purpose = 'SIGN_IN'"
+     WHERE id = ?1 AND client_id = ?2 AND (?3 IS NULL OR session_id = ?3) AND purpose = 'SIGN_IN'
+       AND format = 'TEXT'"
 );
 
 /// ?1 nonce, further as above.
@@ -101,24 +103,26 @@ const FIND_BY_NONCE: &str = concat!(
     challenge_columns!(),
     ", redeem_time, (SELECT now FROM clock) AS now FROM challenges
      WHERE nonce = ?1 AND client_id = ?2 AND (?3 IS NULL OR session_id = ?3) AND purpose = 'SIGN_IN'
-     ORDER BY id DESC"
+       AND format = 'TEXT' ORDER BY id DESC"
 );
 
-/// ?1 address, further as above, ?4 network if one is given: the live ones, or else the newest.
+/// ?1 address, further as above, ?4 network if one is given, ?5 how many: the live ones,
+/// or else the newest.
 const FIND_BY_ADDRESS: &str = concat!(
     "WITH live AS MATERIALIZED (
          SELECT ",
     challenge_columns!(),
     ", redeem_time, now FROM challenges, clock
          WHERE address = ?1 AND client_id = ?2 AND (?3 IS NULL OR session_id = ?3)
-           AND purpose = 'SIGN_IN' AND (?4 IS NULL OR network = ?4)
+           AND purpose = 'SIGN_IN' AND format = 'TEXT' AND (?4 IS NULL OR network = ?4)
            AND redeem_time IS NULL AND expire_time > now
+         ORDER BY id DESC LIMIT ?5
      ), newest AS MATERIALIZED (
          SELECT ",
     challenge_columns!(),
     ", redeem_time, (SELECT now FROM clock) AS now FROM challenges
          WHERE address = ?1 AND client_id = ?2 AND (?3 IS NULL OR session_id = ?3)
-           AND purpose = 'SIGN_IN' AND (?4 IS NULL OR network = ?4)
+           AND purpose = 'SIGN_IN' AND format = 'TEXT' AND (?4 IS NULL OR network = ?4)
            AND NOT EXISTS (SELECT 1 FROM live)
          ORDER BY id DESC LIMIT 1
      )

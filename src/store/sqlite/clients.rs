@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Sqlite, retrying, rows};
 use crate::{
-    domain::{Client, ClientId},
+    domain::{Client, ClientId, SecretId},
     store::{ClientRecord, ClientStore, NewClient, Result, policy_json},
 };
 
@@ -31,7 +31,7 @@ impl ClientStore for Sqlite {
                 "INSERT INTO client_secrets (id, client_id, hash, create_time)
                  SELECT ?1, id, ?2, create_time FROM clients WHERE id = ?3",
             )
-            .bind(ClientId::generate().uuid())
+            .bind(SecretId::generate().uuid())
             .bind(&client.secret_hash[..])
             .bind(client.id.uuid())
             .execute(&mut *tx)
@@ -61,6 +61,19 @@ impl ClientStore for Sqlite {
                 client: rows::client(first)?,
                 secret_hashes: secret_hashes.collect::<Result<_>>()?,
             }))
+        })
+        .await
+    }
+
+    async fn client_secret_hashes(&self, id: ClientId) -> Result<Vec<[u8; 32]>> {
+        retrying(async || {
+            sqlx::query("SELECT hash FROM client_secrets WHERE client_id = ?1 AND revoke_time IS NULL")
+                .bind(id.uuid())
+                .fetch_all(&self.reader)
+                .await?
+                .iter()
+                .map(|row| rows::bytes(row, "hash"))
+                .collect::<Result<Vec<[u8; 32]>>>()
         })
         .await
     }

@@ -19,7 +19,7 @@ impl KeyStore for Sqlite {
                              WHEN retire_time IS NULL THEN 'ACTIVE'
                              ELSE 'RETIRING' END AS state
                  FROM signing_keys, clock
-                 WHERE revoke_time IS NULL AND (remove_time IS NULL OR remove_time > now)",
+                 WHERE algorithm = 'ES256' AND revoke_time IS NULL AND (remove_time IS NULL OR remove_time > now)",
             )
             .fetch_all(&self.reader)
             .await?

@@ -8,7 +8,7 @@ use sqlx::{Row as _, SqlSafeStr as _, SqliteConnection};
 use time::OffsetDateTime;
 
 use super::{Sqlite, retrying, rows};
-use crate::store::{Lifecycle, Result, SchemaState, StoreError, retry};
+use crate::store::{Lifecycle, Location, Result, SchemaState, StoreError, retry};
 
 /// Version, name and text of each migration.
 const MIGRATIONS: [(i64, &str, &str); 1] =
@@ -20,6 +20,10 @@ const MIGRATION_TIMEOUT: Duration = Duration::from_mins(10);
 impl Lifecycle for Sqlite {
     fn backend(&self) -> &'static str {
         "sqlite"
+    }
+
+    fn location(&self) -> Location {
+        self.file.clone().map_or(Location::Memory, Location::File)
     }
 
     async fn schema(&self) -> Result<SchemaState> {

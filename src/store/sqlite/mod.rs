@@ -7,7 +7,14 @@ mod lifecycle;
 mod rows;
 mod sessions;
 
-use std::{fs, future::Future, io, path::Path, str::FromStr as _, time::Duration};
+use std::{
+    fs,
+    future::Future,
+    io,
+    path::{Path, PathBuf},
+    str::FromStr as _,
+    time::Duration,
+};
 
 use sqlx::{
     ConnectOptions as _, Connection as _, SqlitePool,
@@ -32,6 +39,8 @@ pub(super) struct Sqlite {
     /// Those that only read. In memory this is the writer again, since any other connection would have
     /// a database of its own.
     reader: SqlitePool,
+    /// The database, unless it is in memory.
+    file: Option<PathBuf>,
 }
 
 impl Sqlite {
@@ -53,7 +62,7 @@ impl Sqlite {
         let unreachable = |cause| OpenError::Unreachable { target: "memory".to_owned(), cause };
         // The database ends with its connection, so nothing may close that.
         let writer = connect(pool(1).min_connections(1), options).await.map_err(unreachable)?;
-        Ok(Self { reader: writer.clone(), writer })
+        Ok(Self { reader: writer.clone(), writer, file: None })
     }
 
     async fn in_file(options: SqliteConnectOptions) -> std::result::Result<Self, OpenError> {
@@ -63,7 +72,7 @@ impl Sqlite {
         let wal = options.clone().journal_mode(SqliteJournalMode::Wal);
         let writer = connect(healed(pool(1)), wal).await.map_err(unreachable)?;
         let reader = pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"));
-        Ok(Self { writer, reader })
+        Ok(Self { writer, reader, file: Some(file) })
     }
 
     /// Begins a transaction that holds the write lock from its first moment on: what it reads stays true
@@ -112,7 +121,7 @@ async fn connect(
     let outcome = retrying(async || Ok(pool.clone().connect_with(options.clone()).await?)).await;
     outcome.map_err(|error| match error {
         StoreError::Unavailable(cause) | StoreError::Broken(cause) => cause,
-        StoreError::Contention => "another process keeps it locked".to_owned(),
+        StoreError::Contention | StoreError::Locked => "another process keeps it locked".to_owned(),
     })
 }
 

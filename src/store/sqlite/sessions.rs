@@ -191,7 +191,8 @@ const REVOKE_ACCOUNT: &str = "
 
 /// ?1 session, ?2 generation presented, ?3 client.
 const ROTATE_VERDICT: &str = "
-    SELECT clock.now, held.client_id,
+    SELECT clock.now, held.client_id, client.realm AS client_realm, client.policy AS client_policy,
+           client.create_time AS client_create_time, client.update_time AS client_update_time,
            MIN(held.hard_expire_time, clock.now + client.refresh_token_ttl_ms) AS deadline,
            MIN(held.hard_expire_time, clock.now + client.access_token_ttl_ms) AS access_deadline,
            CASE
@@ -204,7 +205,7 @@ const ROTATE_VERDICT: &str = "
                WHEN held.expire_time <= clock.now OR held.hard_expire_time <= clock.now THEN 'EXPIRED'
                WHEN held.refresh_generation = ?2 THEN 'ROTATED'
                WHEN held.refresh_generation < ?2 THEN 'UNKNOWN'
-               WHEN held.refresh_generation = ?2 + 1
+               WHEN held.refresh_generation - 1 = ?2
                     AND clock.now <= held.refresh_step_time + client.refresh_grace_ms THEN 'REPEATED'
                ELSE 'REUSED'
            END AS outcome
@@ -273,7 +274,7 @@ async fn step(tx: &mut SqliteConnection, rotation: &Rotation, verdict: &SqliteRo
         .bind(verdict.try_get::<i64, _>("access_deadline")?)
         .fetch_one(tx)
         .await?;
-    rotated(&row)
+    rotated(&row, verdict)
 }
 
 async fn repeat(tx: &mut SqliteConnection, rotation: &Rotation, verdict: &SqliteRow) -> Result<Rotated> {
@@ -283,7 +284,7 @@ async fn repeat(tx: &mut SqliteConnection, rotation: &Rotation, verdict: &Sqlite
         .bind(verdict.try_get::<i64, _>("now")?)
         .fetch_one(tx)
         .await?;
-    rotated(&row)
+    rotated(&row, verdict)
 }
 
 /// Ends a session, once.
@@ -292,9 +293,10 @@ async fn revoke(tx: &mut SqliteConnection, id: SessionId, reason: RevokeReason) 
     Ok(())
 }
 
-fn rotated(row: &SqliteRow) -> Result<Rotated> {
+fn rotated(row: &SqliteRow, verdict: &SqliteRow) -> Result<Rotated> {
     Ok(Rotated {
         session: rows::session(row)?,
+        client: rows::client_of_session(verdict)?,
         generation: rows::generation(row)?,
         fingerprint: Fingerprint(rows::bytes(row, "refresh_fingerprint")?),
         now: rows::time(row, "now")?,

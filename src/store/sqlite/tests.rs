@@ -39,7 +39,7 @@ impl Bench {
     }
 
     async fn on(url: &str, directory: Option<TempDir>) -> Self {
-        let store = open(url, 4).await.unwrap();
+        let store = open(url).await.unwrap();
         assert_eq!(store.schema().await.unwrap(), SchemaState::Behind(1));
         assert_eq!(store.migrate().await.unwrap(), 1);
         assert_eq!(store.schema().await.unwrap(), SchemaState::Current);
@@ -372,13 +372,13 @@ async fn a_column_that_a_newer_version_adds_meanwhile_disturbs_nobody() {
 #[tokio::test]
 async fn a_url_without_a_usable_file_is_told_with_its_path() {
     for url in ["sqlite:", "sqlite://", "sqlite:file:store.db", "sqlite:store.db?mode=odd"] {
-        assert!(matches!(open(url, 4).await.err(), Some(OpenError::MalformedUrl(_))), "{url}");
+        assert!(matches!(open(url).await.err(), Some(OpenError::MalformedUrl(_))), "{url}");
     }
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("notes.txt");
     std::fs::write(&file, "no database, but long enough to be looked at".repeat(100)).unwrap();
     for path in [directory.path(), &file, &file.join("store.db")] {
-        match open(&format!("sqlite:{}", path.display()), 4).await.err() {
+        match open(&format!("sqlite:{}", path.display())).await.err() {
             Some(OpenError::Unreachable { target, .. }) => assert_eq!(target, path.display().to_string()),
             other => panic!("{other:?}"),
         }
