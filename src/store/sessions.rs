@@ -123,8 +123,8 @@ pub trait SessionStore: Send + Sync {
     /// Ends a session, once; answers it as it then is.
     async fn revoke_session(&self, id: SessionId, reason: RevokeReason) -> Result<Option<Session>>;
 
-    /// Ends an account's sessions whose hard end has not passed: how many, or `None` where the scope has no
-    /// such account.
+    /// Ends an account's sessions up to their hard end, so that access tokens of idle ones end too: how many
+    /// were live, or `None` where the scope has no such account.
     async fn revoke_account_sessions(&self, account_id: AccountId, scope: RevokeScope)
     -> Result<Option<u32>>;
 

@@ -17,7 +17,8 @@ impl ClientStore for Postgres {
         self.retrying(async || {
             let row = sqlx::query(
                 "WITH client AS (
-                     INSERT INTO clients (id, realm, policy) VALUES ($1, $2, $3::jsonb)
+                     INSERT INTO clients (id, realm, policy, create_time, update_time)
+                     SELECT $1, $2, $3::jsonb, now, now FROM (SELECT clock_timestamp() AS now OFFSET 0) AS clock
                      RETURNING id, realm, policy::text AS policy, create_time, update_time
                  ), secret AS (
                      INSERT INTO client_secrets (id, client_id, hash) VALUES ($4, $1, $5)

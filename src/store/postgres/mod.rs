@@ -138,12 +138,12 @@ fn target(options: &PgConnectOptions) -> String {
     }
 }
 
-/// The first part of every statement that locks: no lock is waited for longer than a second. Set for this
+/// The first part of every statement that locks: no lock is waited for longer than two seconds. Set for this
 /// statement alone, by itself, so that it holds behind a pooler too and costs no round trip. A locking part
 /// names `bound` among its tables, and so comes after it.
 macro_rules! bound_lock_waits {
     () => {
-        "WITH bound AS MATERIALIZED (SELECT set_config('lock_timeout', '1000', true)), "
+        "WITH bound AS MATERIALIZED (SELECT set_config('lock_timeout', '2000', true)), "
     };
 }
 use bound_lock_waits;

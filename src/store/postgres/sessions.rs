@@ -179,9 +179,9 @@ const REVOKE_OF_ACCOUNT: &str = concat!(
     ), revoked AS (
         UPDATE sessions SET revoke_time = clock.now, revoke_reason = $4, update_time = clock.now
         FROM held, clock WHERE sessions.id = held.id AND sessions.hard_expire_time > clock.now
-        RETURNING sessions.id
+        RETURNING sessions.expire_time > clock.now AS was_live
     )
-    SELECT (SELECT count(*) FROM revoked) AS revoked FROM account"
+    SELECT (SELECT count(*) FROM revoked WHERE was_live) AS revoked FROM account"
 );
 
 /// $1 session, $2 reason.
@@ -220,7 +220,7 @@ const ROTATE: &str = concat!(
                client.realm AS client_realm, client.policy::text AS client_policy,
                client.create_time AS client_create_time, client.update_time AS client_update_time,
                CASE
-                   WHEN held.refresh_generation IS NULL THEN 'UNKNOWN'
+                   WHEN held.refresh_generation IS NULL OR $2 < 1 THEN 'UNKNOWN'
                    WHEN $3::uuid IS NOT NULL AND $3 <> held.client_id THEN 'UNKNOWN'
                    WHEN held.revoke_time IS NOT NULL THEN 'REVOKED'
                    WHEN client.id IS NULL OR client.disabled OR client.delete_time IS NOT NULL

@@ -113,10 +113,11 @@ impl SessionStore for Sqlite {
                 .bind(account_id.uuid())
                 .bind(client_id)
                 .bind(RevokeReason::AccountSessionsRevoked.as_str())
-                .execute(&mut *tx)
+                .fetch_all(&mut *tx)
                 .await?;
             tx.commit().await?;
-            Ok(Some(u32::try_from(revoked.rows_affected()).unwrap_or(u32::MAX)))
+            let live = revoked.iter().filter(|row| row.try_get("was_live").unwrap_or(false)).count();
+            Ok(Some(u32::try_from(live).unwrap_or(u32::MAX)))
         })
         .await
     }
@@ -187,7 +188,8 @@ const REVOKE_ACCOUNT: &str = "
     UPDATE sessions SET revoke_time = clock.now, revoke_reason = ?3, update_time = clock.now
     FROM clock
     WHERE account_id = ?1 AND revoke_time IS NULL AND (?2 IS NULL OR client_id = ?2)
-      AND hard_expire_time > clock.now";
+      AND hard_expire_time > clock.now
+    RETURNING expire_time > update_time AS was_live";
 
 /// ?1 session, ?2 generation presented, ?3 client.
 const ROTATE_VERDICT: &str = "
@@ -196,7 +198,7 @@ const ROTATE_VERDICT: &str = "
            MIN(held.hard_expire_time, clock.now + client.refresh_token_ttl_ms) AS deadline,
            MIN(held.hard_expire_time, clock.now + client.access_token_ttl_ms) AS access_deadline,
            CASE
-               WHEN held.refresh_generation IS NULL THEN 'UNKNOWN'
+               WHEN held.refresh_generation IS NULL OR ?2 < 1 THEN 'UNKNOWN'
                WHEN ?3 IS NOT NULL AND ?3 <> held.client_id THEN 'UNKNOWN'
                WHEN held.revoke_time IS NOT NULL THEN 'REVOKED'
                WHEN client.id IS NULL OR client.disabled OR client.delete_time IS NOT NULL

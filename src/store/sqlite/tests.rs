@@ -286,7 +286,7 @@ async fn many_that_open_and_migrate_one_new_file_at_once_all_succeed() {
         for _ in 0..8 {
             let url = url(&directory);
             tasks.spawn(async move {
-                let store = open(&url, 4).await.unwrap();
+                let store = open(&url).await.unwrap();
                 let ran = store.migrate().await.unwrap();
                 assert_eq!(store.schema().await.unwrap(), SchemaState::Current);
                 store.close().await;

@@ -1,0 +1,60 @@
+//! Serialisation failures and deadlocks are tried again. PostgreSQL alone: SQLite, with one writer at a
+//! time, has neither.
+
+use countersign::store::{LIVE_CHALLENGE_LIMIT, RedeemOutcome, RotateOutcome};
+
+use crate::{
+    crowd::Instances,
+    database::{Lock, literal},
+    fixture::{Bench, new_address, redeem, rotate, rotation},
+    support::TestStore,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_transactions_are_serializable_by_default_races_end_as_ever() {
+    let test = TestStore::postgres().await;
+    let bench = Bench::on(&test).await;
+    let url = url::Url::parse(&test.url).unwrap();
+    let database = url.path().trim_start_matches('/');
+    test.execute(&format!("ALTER DATABASE {database} SET default_transaction_isolation = serializable"))
+        .await;
+    let instances = Instances::on(&test).await;
+    for _ in 0..4 {
+        let challenge = bench.challenge(&new_address()).await;
+        let redemptions = (0..LIVE_CHALLENGE_LIMIT).map(|_| bench.redemption(&challenge));
+        let outcomes = instances.at_once(redemptions, redeem).await;
+        let (mut won, mut lost) = (Vec::new(), 0);
+        for outcome in outcomes {
+            match outcome {
+                RedeemOutcome::SignedIn(signed_in) => won.push(signed_in.session.id),
+                RedeemOutcome::AlreadyUsed => lost += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((won.len(), lost), (1, LIVE_CHALLENGE_LIMIT - 1));
+        let rotations = (0..LIVE_CHALLENGE_LIMIT).map(|_| rotation(won[0], 1));
+        let outcomes = instances.at_once(rotations, rotate).await;
+        let stepped = outcomes.iter().filter(|outcome| matches!(outcome, RotateOutcome::Rotated(_))).count();
+        assert_eq!(stepped, 1, "{outcomes:?}");
+        assert_eq!(bench.session(won[0]).await.sign_in.unwrap().generation, 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redeem_that_is_in_a_deadlock_is_tried_again() {
+    let test = TestStore::postgres().await;
+    let bench = Bench::on(&test).await;
+    let session = bench.pending(&new_address()).await;
+    let challenge = bench.bound_challenge(&session).await;
+    // The redeem holds the challenge and waits for the session; the other one does the opposite. Who has
+    // waited for a second first is chosen to give way: the redeem.
+    let mut lock = Lock::on(&test, "sessions", session.id.uuid()).await;
+    let waiting = tokio::spawn(redeem(bench.store.clone(), bench.redemption(&challenge)));
+    lock.until_awaited().await;
+    let id = literal(&test, challenge.id.uuid());
+    lock.execute(&format!("SELECT 1 FROM challenges WHERE id = {id} FOR UPDATE")).await;
+    lock.commit().await;
+    assert_is!(waiting.await.unwrap(), RedeemOutcome::SignedIn(_));
+    let deadlocks = "SELECT 1 FROM pg_stat_database WHERE datname = current_database() AND deadlocks > 0";
+    Lock::Postgres(test.postgres_connection().await).until(&format!("SELECT EXISTS ({deadlocks})")).await;
+}

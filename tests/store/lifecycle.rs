@@ -1,0 +1,123 @@
+//! The store as a whole: its schema, its clock, its end.
+
+use std::sync::Arc;
+
+use countersign::store::{SchemaState, Store, StoreError, open};
+
+use crate::{
+    crowd::at_once,
+    database::{assert_unchanged, contents},
+    fixture::{Bench, new_address, new_client},
+    support::TestStore,
+};
+
+on_both_stores!(
+    an_empty_database_is_behind_until_it_is_migrated,
+    migrating_again_does_nothing,
+    migrations_at_once_all_succeed_and_have_run_once,
+    of_migrations_at_once_only_those_that_ran_are_told,
+    what_a_newer_version_has_migrated_is_current,
+    the_clock_is_that_of_the_database,
+    a_closed_store_answers_that_it_is_unavailable,
+    a_store_names_its_backend,
+);
+
+/// How many migrations an empty database needs.
+async fn missing(store: &Arc<dyn Store>) -> usize {
+    match store.schema().await.unwrap() {
+        SchemaState::Behind(missing) => missing,
+        SchemaState::Current => panic!("an empty database is no current one"),
+    }
+}
+
+async fn an_empty_database_is_behind_until_it_is_migrated(test: &TestStore) {
+    let store = open(&test.url).await.unwrap();
+    let missing = missing(&store).await;
+    assert!(missing > 0);
+    assert_eq!(store.migrate().await.unwrap(), missing);
+    assert_eq!(store.schema().await.unwrap(), SchemaState::Current);
+    let elsewhere = open(&test.url).await.unwrap();
+    assert_eq!(elsewhere.schema().await.unwrap(), SchemaState::Current);
+}
+
+async fn migrating_again_does_nothing(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    bench.sign_in(&new_address()).await;
+    let before = contents(test).await;
+    assert_eq!(bench.store.migrate().await.unwrap(), 0);
+    assert_eq!(bench.store.schema().await.unwrap(), SchemaState::Current);
+    assert_unchanged(test, &before, "nothing to do").await;
+}
+
+/// Eight instances start at once: how many migrations there are, and how many each one says it ran.
+async fn migrate_at_once(test: &TestStore) -> (usize, Vec<usize>) {
+    let mut stores = Vec::new();
+    for _ in 0..8 {
+        stores.push(open(&test.url).await.unwrap());
+    }
+    let missing = missing(&stores[0]).await;
+    let migrate = |store: Arc<dyn Store>| async move {
+        let ran = store.migrate().await.unwrap();
+        assert_eq!(store.schema().await.unwrap(), SchemaState::Current);
+        ran
+    };
+    (missing, at_once(stores.into_iter().map(migrate).collect()).await)
+}
+
+async fn migrations_at_once_all_succeed_and_have_run_once(test: &TestStore) {
+    let (missing, ran) = migrate_at_once(test).await;
+    assert_eq!(ran.len(), 8);
+    let applied = i64::try_from(missing).unwrap();
+    assert_eq!(test.count("_sqlx_migrations", "success").await, applied);
+    Bench::on(test).await.sign_in(&new_address()).await;
+}
+
+async fn of_migrations_at_once_only_those_that_ran_are_told(test: &TestStore) {
+    let (missing, ran) = migrate_at_once(test).await;
+    assert_eq!(ran.iter().sum::<usize>(), missing, "{ran:?}");
+}
+
+async fn what_a_newer_version_has_migrated_is_current(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let checksum = if test.is_postgres() { r"'\x00'" } else { "x'00'" };
+    test.execute(&format!(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (9999, 'of a newer version', TRUE, {checksum}, 1)"
+    ))
+    .await;
+    test.execute("ALTER TABLE sessions ADD COLUMN of_a_newer_version text").await;
+    test.execute("ALTER TABLE challenges ADD COLUMN of_a_newer_version text").await;
+    let elsewhere = open(&test.url).await.unwrap();
+    for store in [&bench.store, &elsewhere] {
+        assert_eq!(store.schema().await.unwrap(), SchemaState::Current);
+        assert_eq!(store.migrate().await.unwrap(), 0);
+    }
+    bench.sign_in(&new_address()).await;
+}
+
+async fn the_clock_is_that_of_the_database(test: &TestStore) {
+    let store = open(&test.url).await.unwrap();
+    let earlier = store.now().await.unwrap();
+    let later = store.now().await.unwrap();
+    assert!(earlier <= later);
+    // The tests' own clock runs on the same machine, or near it.
+    let here = time::OffsetDateTime::from(std::fs::metadata(&test.folder).unwrap().modified().unwrap());
+    assert!((later - here).abs() < time::Duration::hours(1), "{here} here, {later} there");
+}
+
+async fn a_closed_store_answers_that_it_is_unavailable(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    bench.store.close().await;
+    assert_is!(bench.store.now().await, Err(StoreError::Unavailable(_)));
+    assert_is!(bench.store.schema().await, Err(StoreError::Unavailable(_)));
+    let refused = bench.store.create_client(new_client("a realm")).await;
+    assert_is!(refused, Err(StoreError::Unavailable(_)));
+    // What was kept is there for the next one.
+    let again = open(&test.url).await.unwrap();
+    assert_eq!(again.list_clients(None, 10).await.unwrap(), [bench.client]);
+}
+
+async fn a_store_names_its_backend(test: &TestStore) {
+    let store = open(&test.url).await.unwrap();
+    assert_eq!(store.backend(), if test.is_postgres() { "postgres" } else { "sqlite" });
+}

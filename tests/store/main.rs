@@ -1,0 +1,41 @@
+//! The store's conformance suite: what the traits promise, on every backend.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "a test may fail, and say why"
+)]
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+#[macro_use]
+mod fixture;
+mod crowd;
+mod database;
+
+mod bounded_waits;
+mod cancelled;
+mod challenge_limit;
+mod challenges;
+mod clients;
+mod clock;
+mod contention;
+mod deadlines;
+mod keys;
+mod lifecycle;
+mod locks;
+mod memory;
+mod open;
+mod redeem;
+mod redeem_races;
+mod redeem_refused;
+mod revoke;
+mod revoke_account;
+mod rotate;
+mod rotate_races;
+mod rotate_refused;
+mod sessions;
+mod writers;
