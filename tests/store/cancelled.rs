@@ -54,7 +54,7 @@ async fn wholly(bench: &Bench<'_>, challenge: &Challenge) -> bool {
 async fn a_redeem_whose_caller_went_away_happened_wholly_or_not_at_all(test: &TestStore) {
     let bench = Bench::on(test).await;
     let challenge = bench.challenge(&new_address()).await;
-    let mut lock = Lock::on(test, "challenges", challenge.id.uuid()).await;
+    let mut lock = Lock::on_id(test, "challenges", challenge.id.uuid()).await;
     let call = tokio::spawn(redeem(bench.store.clone(), bench.redemption(&challenge)));
     lock.until_awaited().await;
     call.abort();
@@ -69,7 +69,7 @@ async fn a_redeem_whose_caller_went_away_happened_wholly_or_not_at_all(test: &Te
 async fn a_refresh_whose_caller_went_away_happened_wholly_or_not_at_all(test: &TestStore) {
     let bench = Bench::on(test).await;
     let id = bench.sign_in(&new_address()).await.session.id;
-    let mut lock = Lock::on(test, "sessions", id.uuid()).await;
+    let mut lock = Lock::on_id(test, "sessions", id.uuid()).await;
     let call = tokio::spawn(rotate(bench.store.clone(), rotation(id, 1)));
     lock.until_awaited().await;
     call.abort();
@@ -84,7 +84,7 @@ async fn a_refresh_whose_caller_went_away_happened_wholly_or_not_at_all(test: &T
 async fn after_more_callers_went_away_than_there_are_connections_the_store_goes_on(test: &TestStore) {
     let bench = Bench::on(test).await;
     let challenge = bench.challenge(&new_address()).await;
-    let mut lock = Lock::on(test, "challenges", challenge.id.uuid()).await;
+    let mut lock = Lock::on_id(test, "challenges", challenge.id.uuid()).await;
     let calls: Vec<_> =
         (0..40).map(|_| tokio::spawn(redeem(bench.store.clone(), bench.redemption(&challenge)))).collect();
     lock.until_awaited().await;

@@ -2,7 +2,10 @@
 
 use countersign::{
     domain::{Address, Challenge, ChallengeId, Network, Nonce},
-    store::{ChallengeKey, ChallengeScope, ChallengeState, FoundChallenge, NewChallenge},
+    store::{
+        ChallengeKey, ChallengeScope, ChallengeState, FOUND_LIMIT, FoundChallenge, LIVE_CHALLENGE_LIMIT,
+        NewChallenge,
+    },
 };
 
 use crate::{
@@ -26,6 +29,8 @@ on_both_stores!(
     by_id_and_nonce_a_given_network_is_not_looked_at,
     challenges_that_share_a_nonce_are_found_newest_first,
     a_challenge_of_another_purpose_is_never_found,
+    a_challenge_of_a_format_that_is_not_known_here_is_never_found,
+    by_address_the_newest_are_found_where_there_are_very_many,
 );
 
 /// Ids and states, as they were found.
@@ -218,15 +223,39 @@ async fn challenges_that_share_a_nonce_are_found_newest_first(test: &TestStore) 
 }
 
 async fn a_challenge_of_another_purpose_is_never_found(test: &TestStore) {
+    assert_never_found(test, "purpose = 'LINK_WALLET'").await;
+}
+
+async fn a_challenge_of_a_format_that_is_not_known_here_is_never_found(test: &TestStore) {
+    assert_never_found(test, "format = 'OF_A_NEWER_VERSION'").await;
+}
+
+async fn assert_never_found(test: &TestStore, change: &str) {
     let bench = Bench::on(test).await;
-    let address = new_address();
-    let linking = bench.challenge(&address).await;
-    set(test, "challenges", linking.id.uuid(), "purpose = 'LINK_WALLET'").await;
-    for key in keys(&linking) {
+    let challenge = bench.challenge(&new_address()).await;
+    set(test, "challenges", challenge.id.uuid(), change).await;
+    for key in keys(&challenge) {
         assert!(bench.find(key).await.is_empty());
     }
-    test.age("challenges", linking.id.uuid(), 3_600).await;
-    assert!(bench.find(ChallengeKey::Address(address)).await.is_empty(), "nor as the newest dead one");
+    test.age("challenges", challenge.id.uuid(), 3_600).await;
+    let by_address = ChallengeKey::Address(challenge.address);
+    assert!(bench.find(by_address).await.is_empty(), "nor as the newest dead one");
+}
+
+async fn by_address_the_newest_are_found_where_there_are_very_many(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let (address, limit) = (new_address(), usize::try_from(FOUND_LIMIT).unwrap());
+    let mut ids = Vec::new();
+    while ids.len() < limit + LIVE_CHALLENGE_LIMIT {
+        let session = bench.pending(&address).await;
+        for _ in 0..LIVE_CHALLENGE_LIMIT {
+            ids.insert(0, bench.bound_challenge(&session).await.id);
+        }
+    }
+    let found = bench.find(ChallengeKey::Address(address)).await;
+    assert!(found.iter().all(|found| found.state == ChallengeState::Live));
+    let found: Vec<_> = found.iter().map(|found| found.challenge.id).collect();
+    assert_eq!(found, ids[..limit]);
 }
 
 fn polygon() -> Network {

@@ -8,7 +8,7 @@ use countersign::{
 };
 
 use crate::{
-    database::set,
+    database::{literal, set},
     fixture::{Bench, new_client},
     support::TestStore,
 };
@@ -34,6 +34,7 @@ async fn a_client_reads_back_as_it_was_made(test: &TestStore) {
     let record = bench.store.client(new.id).await.unwrap().unwrap();
     assert_eq!(record.client, made);
     assert_eq!(record.secret_hashes, [new.secret_hash]);
+    assert_eq!(bench.store.client_secret_hashes(new.id).await.unwrap(), [new.secret_hash]);
 }
 
 async fn a_new_client_has_changed_when_it_was_made(test: &TestStore) {
@@ -85,6 +86,7 @@ fn unusual_policy() -> Policy {
 async fn a_client_that_never_was_is_none(test: &TestStore) {
     let bench = Bench::on(test).await;
     assert!(bench.store.client(ClientId::generate()).await.unwrap().is_none());
+    assert!(bench.store.client_secret_hashes(ClientId::generate()).await.unwrap().is_empty());
 }
 
 async fn a_deleted_client_is_none_and_in_no_list(test: &TestStore) {
@@ -97,10 +99,16 @@ async fn a_deleted_client_is_none_and_in_no_list(test: &TestStore) {
 
 async fn a_revoked_secret_opens_nothing(test: &TestStore) {
     let bench = Bench::on(test).await;
-    test.execute("UPDATE client_secrets SET revoke_time = create_time").await;
+    let neighbour = new_client("a realm");
+    bench.store.create_client(neighbour.clone()).await.unwrap();
+    let own = format!("client_id = {}", literal(test, bench.client.id.uuid()));
+    test.execute(&format!("UPDATE client_secrets SET revoke_time = create_time WHERE {own}")).await;
     let record = bench.store.client(bench.client.id).await.unwrap().unwrap();
     assert_eq!(record.client, bench.client);
     assert!(record.secret_hashes.is_empty());
+    assert!(bench.store.client_secret_hashes(bench.client.id).await.unwrap().is_empty());
+    let hashes = bench.store.client_secret_hashes(neighbour.id).await.unwrap();
+    assert_eq!(hashes, [neighbour.secret_hash]);
 }
 
 async fn clients_are_listed_page_by_page_in_the_order_of_their_ids(test: &TestStore) {

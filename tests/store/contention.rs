@@ -1,11 +1,13 @@
-//! Serialisation failures and deadlocks are tried again. PostgreSQL alone: SQLite, with one writer at a
-//! time, has neither.
+//! Serialisation failures, deadlocks, and locks that are held for long. PostgreSQL alone: SQLite, with one
+//! writer at a time, has none of them, and waits for its turn.
 
-use countersign::store::{LIVE_CHALLENGE_LIMIT, RedeemOutcome, RotateOutcome};
+use std::time::Duration;
+
+use countersign::store::{LIVE_CHALLENGE_LIMIT, RedeemOutcome, RotateOutcome, StoreError};
 
 use crate::{
-    crowd::Instances,
-    database::{Lock, literal},
+    crowd::{Instances, at_once},
+    database::{Lock, assert_unchanged, contents, literal},
     fixture::{Bench, new_address, redeem, rotate, rotation},
     support::TestStore,
 };
@@ -47,14 +49,35 @@ async fn a_redeem_that_is_in_a_deadlock_is_tried_again() {
     let session = bench.pending(&new_address()).await;
     let challenge = bench.bound_challenge(&session).await;
     // The redeem holds the challenge and waits for the session; the other one does the opposite. Who has
-    // waited for a second first is chosen to give way: the redeem.
-    let mut lock = Lock::on(&test, "sessions", session.id.uuid()).await;
+    // waited for a second first (`deadlock_timeout`) gives way: the redeem.
+    let mut lock = Lock::on_id(&test, "sessions", session.id.uuid()).await;
     let waiting = tokio::spawn(redeem(bench.store.clone(), bench.redemption(&challenge)));
     lock.until_awaited().await;
     let id = literal(&test, challenge.id.uuid());
     lock.execute(&format!("SELECT 1 FROM challenges WHERE id = {id} FOR UPDATE")).await;
     lock.commit().await;
     assert_is!(waiting.await.unwrap(), RedeemOutcome::SignedIn(_));
-    let deadlocks = "SELECT 1 FROM pg_stat_database WHERE datname = current_database() AND deadlocks > 0";
-    Lock::Postgres(test.postgres_connection().await).until(&format!("SELECT EXISTS ({deadlocks})")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_too_long_for_a_row_is_told_and_others_are_not_held_up() {
+    let test = TestStore::postgres().await;
+    let bench = Bench::on(&test).await;
+    let challenge = bench.challenge(&new_address()).await;
+    let other = bench.challenge(&new_address()).await;
+    let before = contents(&test).await;
+    let lock = Lock::on_id(&test, "challenges", challenge.id.uuid()).await;
+    // As many as there are connections.
+    let calls = (0..16).map(|_| {
+        let (store, redemption) = (bench.store.clone(), bench.redemption(&challenge));
+        async move { store.redeem_challenge(redemption).await }
+    });
+    for answer in at_once(calls.collect()).await {
+        assert_is!(answer, Err(StoreError::Locked));
+    }
+    assert_unchanged(&test, &before, "still locked").await;
+    let elsewhere = tokio::time::timeout(Duration::from_secs(9), bench.redeem(&other)).await;
+    assert_is!(elsewhere.expect("held up by somebody else's lock"), RedeemOutcome::SignedIn(_));
+    lock.rollback().await;
+    assert_is!(bench.redeem(&challenge).await, RedeemOutcome::SignedIn(_));
 }

@@ -129,19 +129,32 @@ pub enum Lock {
 }
 
 impl Lock {
-    /// Takes it.
-    pub async fn on(test: &TestStore, table: &str, id: Uuid) -> Self {
+    /// Begins the transaction; on SQLite, that locks.
+    pub async fn begin(test: &TestStore) -> Self {
         if test.is_postgres() {
             let mut connection = test.postgres_connection().await;
             connection.execute("BEGIN").await.unwrap();
-            let row = format!("SELECT 1 FROM {table} WHERE id = '{id}' FOR UPDATE");
-            connection.fetch_one(AssertSqlSafe(row)).await.unwrap();
             Self::Postgres(connection)
         } else {
             let mut connection = test.sqlite_connection().await;
             connection.execute("BEGIN IMMEDIATE").await.unwrap();
             Self::Sqlite(connection)
         }
+    }
+
+    /// Takes the lock of the one row that a condition holds for.
+    pub async fn on(test: &TestStore, table: &str, condition: &str) -> Self {
+        let mut lock = Self::begin(test).await;
+        if let Self::Postgres(connection) = &mut lock {
+            let row = format!("SELECT 1 FROM {table} WHERE {condition} FOR UPDATE");
+            connection.fetch_one(AssertSqlSafe(row)).await.unwrap();
+        }
+        lock
+    }
+
+    /// Takes the lock of a row of a table that has ids.
+    pub async fn on_id(test: &TestStore, table: &str, id: Uuid) -> Self {
+        Self::on(test, table, &format!("id = {}", literal(test, id))).await
     }
 
     /// Runs a statement within the transaction.

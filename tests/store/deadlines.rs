@@ -1,16 +1,16 @@
 //! A deadline that passes while a call waits for a lock has passed.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use countersign::{
-    domain::{Challenge, SessionId},
-    store::{RedeemOutcome, RotateOutcome},
+    domain::{AccountId, Address, Challenge, SessionId},
+    store::{RedeemOutcome, Redemption, Result, RotateOutcome, Store, StoreError},
 };
 use uuid::Uuid;
 
 use crate::{
     database::{Lock, assert_unchanged, contents, in_millis, literal, set},
-    fixture::{Bench, new_address, redeem, rotate, rotation},
+    fixture::{Bench, REALM, new_address, rotation},
     support::TestStore,
 };
 
@@ -22,6 +22,10 @@ on_both_stores!(
     a_session_expires_while_its_sign_in_waits_for_one_who_rolls_back,
     a_session_expires_while_its_sign_in_waits_for_one_who_only_locks,
     a_challenge_expires_while_its_redeem_waits_for_its_session,
+    a_challenge_expires_while_its_redeem_waits_for_a_wallet_that_is_there,
+    a_challenge_expires_while_its_redeem_waits_for_a_wallet_that_does_not_come,
+    a_challenge_expires_while_its_redeem_waits_for_a_wallet_that_comes,
+    a_session_expires_while_its_sign_in_waits_for_a_wallet,
     a_token_expires_while_its_refresh_waits_for_one_who_commits,
     a_token_expires_while_its_refresh_waits_for_one_who_rolls_back,
     a_token_expires_while_its_refresh_waits_for_one_who_only_locks,
@@ -39,42 +43,55 @@ enum Holder {
     OnlyLocks,
 }
 
-/// A deadline, and the row that its call has to wait for.
+/// What a call has to wait for.
+enum Locked {
+    /// A row, by its table and its condition.
+    Row(&'static str, String),
+    /// The wallet of an address, which its holder adds, and takes back or not.
+    NewWallet(Address),
+}
+
+/// A deadline, and what its call has to wait for.
 struct Situation<'a> {
     bench: &'a Bench<'a>,
     deadline: (&'static str, &'static str, Uuid),
-    locked: (&'static str, Uuid),
+    locked: Locked,
     holder: Holder,
 }
 
-/// How long before the deadline the lock is taken, in milliseconds. Where the machine is too slow for
-/// the call to wait before the deadline, which is the whole point, the next one is taken; all lie below the time after which PostgreSQL gives a lock up.
-const LEADS: [i64; 4] = [300, 700, 1_200, 1_700];
+/// How long before the deadline the lock is taken, in milliseconds: shorter than a call waits for a lock.
+const LEAD: i64 = 400;
+
+/// How often the situation is set up, should the machine be too slow for it: the call has to wait for the
+/// lock before the deadline, and get it soon after.
+const SET_UPS: usize = 20;
 
 impl Situation<'_> {
     /// What a call answers that began to wait before the deadline, and got its lock after it. Nothing has
     /// changed then.
-    async fn answers<F>(&self, call: impl Fn() -> F) -> F::Output
+    async fn answers<T, F>(&self, call: impl Fn() -> F) -> T
     where
-        F: Future<Output: Send + 'static> + Send + 'static,
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
     {
-        for lead in LEADS {
-            if let Some(answer) = self.answers_at(lead, call()).await {
+        for _ in 0..SET_UPS {
+            if let Some(answer) = self.answers_once(call()).await {
                 return answer;
             }
         }
-        panic!("no call began to wait within {} ms", LEADS[3])
+        panic!("{SET_UPS} times, no call waited from before the deadline until after it")
     }
 
-    async fn answers_at<F>(&self, lead: i64, call: F) -> Option<F::Output>
+    async fn answers_once<T, F>(&self, call: F) -> Option<T>
     where
-        F: Future<Output: Send + 'static> + Send + 'static,
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
     {
         let test = self.bench.test;
         let (table, column, id) = self.deadline;
-        set(test, table, id, &format!("{column} = {}", in_millis(test, lead))).await;
+        set(test, table, id, &format!("{column} = {}", in_millis(test, LEAD))).await;
         let before = contents(test).await;
-        let mut lock = Lock::on(test, self.locked.0, self.locked.1).await;
+        let mut lock = self.take().await;
         let waiting = tokio::spawn(call);
         lock.until_awaited().await;
         let passed = self.passed();
@@ -82,8 +99,19 @@ impl Situation<'_> {
         lock.until(&passed).await;
         self.let_go(lock).await;
         let answer = waiting.await.unwrap();
-        assert_unchanged(test, &before, "what came too late").await;
-        in_time.then_some(answer)
+        if !self.adds_a_wallet() {
+            assert_unchanged(test, &before, "what came too late").await;
+        }
+        match answer {
+            Ok(answer) => in_time.then_some(answer),
+            Err(StoreError::Locked) => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Whether the holder leaves something behind.
+    const fn adds_a_wallet(&self) -> bool {
+        matches!((&self.locked, self.holder), (Locked::NewWallet(_), Holder::Commits))
     }
 
     /// Asks the database whether its clock has reached the deadline.
@@ -93,18 +121,38 @@ impl Situation<'_> {
         format!("SELECT {column} <= {now} FROM {table} WHERE id = {id}")
     }
 
+    async fn take(&self) -> Lock {
+        let test = self.bench.test;
+        match &self.locked {
+            Locked::Row(table, condition) => Lock::on(test, table, condition).await,
+            Locked::NewWallet(address) => {
+                // Left behind where this is set up a second time.
+                test.execute(&format!("DELETE FROM wallets WHERE address = '{address}'")).await;
+                let mut lock = Lock::begin(test).await;
+                let (id, now) = (literal(test, AccountId::generate().uuid()), in_millis(test, 0));
+                let account = format!("VALUES ({id}, '{REALM}', {now})");
+                lock.execute(&format!("INSERT INTO accounts (id, realm, create_time) {account}")).await;
+                let columns = "realm, scope, address, account_id, kind, create_time";
+                let wallet = format!("VALUES ('{REALM}', 'eip155', '{address}', {id}, 'eoa', {now})");
+                lock.execute(&format!("INSERT INTO wallets ({columns}) {wallet}")).await;
+                lock
+            }
+        }
+    }
+
     async fn let_go(&self, mut lock: Lock) {
-        let (table, id) = self.locked;
-        let row = format!("{table} SET expire_time = expire_time");
-        let id = literal(self.bench.test, id);
+        let Locked::Row(table, condition) = &self.locked else {
+            return if self.adds_a_wallet() { lock.commit().await } else { lock.rollback().await };
+        };
+        let column = if *table == "wallets" { "last_sign_in_time" } else { "expire_time" };
         match self.holder {
             Holder::Commits => {
-                lock.execute(&format!("UPDATE {row} WHERE id = {id}")).await;
+                lock.execute(&format!("UPDATE {table} SET {column} = {column} WHERE {condition}")).await;
                 lock.commit().await;
             }
             Holder::RollsBack => {
                 let hour = in_millis(self.bench.test, 3_600_000);
-                lock.execute(&format!("UPDATE {table} SET expire_time = {hour} WHERE id = {id}")).await;
+                lock.execute(&format!("UPDATE {table} SET {column} = {hour} WHERE {condition}")).await;
                 lock.rollback().await;
             }
             Holder::OnlyLocks => lock.rollback().await,
@@ -112,14 +160,27 @@ impl Situation<'_> {
     }
 }
 
+async fn redeem(store: Arc<dyn Store>, redemption: Redemption) -> Result<RedeemOutcome> {
+    store.redeem_challenge(redemption).await
+}
+
+fn row(test: &TestStore, table: &'static str, id: Uuid) -> Locked {
+    Locked::Row(table, format!("id = {}", literal(test, id)))
+}
+
+/// What redeeming a challenge comes to.
+async fn redeems(situation: Situation<'_>, challenge: &Challenge) -> RedeemOutcome {
+    let bench = situation.bench;
+    situation.answers(|| redeem(bench.store.clone(), bench.redemption(challenge))).await
+}
+
 async fn redeem_as_the_challenge_expires(test: &TestStore, holder: Holder) {
     let bench = Bench::on(test).await;
     let challenge = bench.challenge(&new_address()).await;
     let id = challenge.id.uuid();
     let deadline = ("challenges", "expire_time", id);
-    let situation = Situation { bench: &bench, deadline, locked: ("challenges", id), holder };
-    let call = || redeem(bench.store.clone(), bench.redemption(&challenge));
-    assert_is!(situation.answers(call).await, RedeemOutcome::Expired);
+    let situation = Situation { bench: &bench, deadline, locked: row(test, "challenges", id), holder };
+    assert_is!(redeems(situation, &challenge).await, RedeemOutcome::Expired);
 }
 
 async fn a_challenge_expires_while_its_redeem_waits_for_one_who_commits(test: &TestStore) {
@@ -144,9 +205,9 @@ async fn sign_in_as_the_session_expires(test: &TestStore, holder: Holder) {
     let bench = Bench::on(test).await;
     let (session, challenge) = bound(&bench).await;
     let deadline = ("sessions", "expire_time", session.uuid());
-    let situation = Situation { bench: &bench, deadline, locked: ("sessions", session.uuid()), holder };
-    let call = || redeem(bench.store.clone(), bench.redemption(&challenge));
-    assert_is!(situation.answers(call).await, RedeemOutcome::SessionExpired);
+    let locked = row(test, "sessions", session.uuid());
+    let situation = Situation { bench: &bench, deadline, locked, holder };
+    assert_is!(redeems(situation, &challenge).await, RedeemOutcome::SessionExpired);
 }
 
 async fn a_session_expires_while_its_sign_in_waits_for_one_who_commits(test: &TestStore) {
@@ -165,19 +226,66 @@ async fn a_challenge_expires_while_its_redeem_waits_for_its_session(test: &TestS
     let bench = Bench::on(test).await;
     let (session, challenge) = bound(&bench).await;
     let deadline = ("challenges", "expire_time", challenge.id.uuid());
-    let locked = ("sessions", session.uuid());
+    let locked = row(test, "sessions", session.uuid());
     let situation = Situation { bench: &bench, deadline, locked, holder: Holder::OnlyLocks };
-    let call = || redeem(bench.store.clone(), bench.redemption(&challenge));
-    assert_is!(situation.answers(call).await, RedeemOutcome::Expired);
+    assert_is!(redeems(situation, &challenge).await, RedeemOutcome::Expired);
+}
+
+async fn a_challenge_expires_while_its_redeem_waits_for_a_wallet_that_is_there(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let address = new_address();
+    bench.sign_in(&address).await;
+    for holder in [Holder::Commits, Holder::RollsBack, Holder::OnlyLocks] {
+        let challenge = bench.challenge(&address).await;
+        let deadline = ("challenges", "expire_time", challenge.id.uuid());
+        let locked = Locked::Row("wallets", format!("address = '{address}'"));
+        let situation = Situation { bench: &bench, deadline, locked, holder };
+        assert_is!(redeems(situation, &challenge).await, RedeemOutcome::Expired);
+    }
+}
+
+async fn a_challenge_expires_while_its_redeem_waits_for_a_wallet_that_does_not_come(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let challenge = bench.challenge(&new_address()).await;
+    let deadline = ("challenges", "expire_time", challenge.id.uuid());
+    let locked = Locked::NewWallet(challenge.address.clone());
+    let situation = Situation { bench: &bench, deadline, locked, holder: Holder::RollsBack };
+    assert_is!(redeems(situation, &challenge).await, RedeemOutcome::Expired);
+}
+
+async fn a_challenge_expires_while_its_redeem_waits_for_a_wallet_that_comes(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let challenge = bench.challenge(&new_address()).await;
+    let deadline = ("challenges", "expire_time", challenge.id.uuid());
+    let locked = Locked::NewWallet(challenge.address.clone());
+    let situation = Situation { bench: &bench, deadline, locked, holder: Holder::Commits };
+    assert_is!(redeems(situation, &challenge).await, RedeemOutcome::Expired);
+    assert_eq!(test.count("challenges", "redeem_time IS NOT NULL").await, 0);
+    assert_eq!(test.count("sessions", "TRUE").await, 0);
+    assert_eq!(test.count("wallets", "last_sign_in_time IS NOT NULL").await, 0);
+}
+
+async fn a_session_expires_while_its_sign_in_waits_for_a_wallet(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let (session, challenge) = bound(&bench).await;
+    let deadline = ("sessions", "expire_time", session.uuid());
+    let locked = Locked::NewWallet(challenge.address.clone());
+    let situation = Situation { bench: &bench, deadline, locked, holder: Holder::RollsBack };
+    assert_is!(redeems(situation, &challenge).await, RedeemOutcome::SessionExpired);
+}
+
+async fn refresh(store: Arc<dyn Store>, session: SessionId) -> Result<RotateOutcome> {
+    store.rotate_refresh_token(rotation(session, 1)).await
 }
 
 async fn refresh_as(test: &TestStore, column: &'static str, holder: Holder) {
     let bench = Bench::on(test).await;
     let id = bench.sign_in(&new_address()).await.session.id;
     let deadline = ("sessions", column, id.uuid());
-    let situation = Situation { bench: &bench, deadline, locked: ("sessions", id.uuid()), holder };
-    let call = || rotate(bench.store.clone(), rotation(id, 1));
-    assert_is!(situation.answers(call).await, RotateOutcome::Expired);
+    let locked = row(test, "sessions", id.uuid());
+    let situation = Situation { bench: &bench, deadline, locked, holder };
+    let outcome = situation.answers(|| refresh(bench.store.clone(), id)).await;
+    assert_is!(outcome, RotateOutcome::Expired);
     assert_eq!(bench.session(id).await.sign_in.unwrap().generation, 1);
 }
 

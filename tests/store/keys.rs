@@ -16,6 +16,7 @@ on_both_stores!(
     of_many_keys_for_one_place_at_once_one_is_added,
     a_key_that_retires_is_published_until_it_is_removed,
     a_revoked_key_is_published_no_more_and_leaves_its_place,
+    a_key_of_an_algorithm_that_is_not_known_here_is_not_published,
     canaries_read_back_and_may_be_added_again,
     of_many_canaries_of_one_root_key_at_once_one_is_kept,
 );
@@ -100,6 +101,17 @@ async fn a_revoked_key_is_published_no_more_and_leaves_its_place(test: &TestStor
     for state in [SigningKeyState::Active, SigningKeyState::Prepared] {
         assert!(bench.store.add_signing_key(new_key(state)).await.unwrap());
     }
+}
+
+async fn a_key_of_an_algorithm_that_is_not_known_here_is_not_published(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    for state in [SigningKeyState::Active, SigningKeyState::Prepared] {
+        assert!(bench.store.add_signing_key(new_key(state)).await.unwrap());
+    }
+    test.execute("UPDATE signing_keys SET algorithm = 'OF_A_NEWER_VERSION'").await;
+    assert!(bench.store.signing_keys().await.unwrap().is_empty());
+    // It takes nobody's place, either.
+    assert!(bench.store.add_signing_key(new_key(SigningKeyState::Active)).await.unwrap());
 }
 
 async fn canaries_read_back_and_may_be_added_again(test: &TestStore) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use countersign::store::{SchemaState, Store, StoreError, open};
+use countersign::store::{Location, SchemaState, Store, StoreError, open};
 
 use crate::{
     crowd::at_once,
@@ -19,7 +19,7 @@ on_both_stores!(
     what_a_newer_version_has_migrated_is_current,
     the_clock_is_that_of_the_database,
     a_closed_store_answers_that_it_is_unavailable,
-    a_store_names_its_backend,
+    a_store_tells_its_backend_and_where_it_lives,
 );
 
 /// How many migrations an empty database needs.
@@ -117,7 +117,11 @@ async fn a_closed_store_answers_that_it_is_unavailable(test: &TestStore) {
     assert_eq!(again.list_clients(None, 10).await.unwrap(), [bench.client]);
 }
 
-async fn a_store_names_its_backend(test: &TestStore) {
+async fn a_store_tells_its_backend_and_where_it_lives(test: &TestStore) {
     let store = open(&test.url).await.unwrap();
-    assert_eq!(store.backend(), if test.is_postgres() { "postgres" } else { "sqlite" });
+    let (backend, location) = match test.url.strip_prefix("sqlite:") {
+        Some(file) => ("sqlite", Location::File(file.into())),
+        None => ("postgres", Location::Server),
+    };
+    assert_eq!((store.backend(), store.location()), (backend, location));
 }

@@ -38,7 +38,7 @@ async fn meanwhile<F>(
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
-    let mut lock = Lock::on(test, table, id).await;
+    let mut lock = Lock::on_id(test, table, id).await;
     let waiting = tokio::spawn(call);
     lock.until_awaited().await;
     lock.execute(&format!("UPDATE {table} SET {change} WHERE id = {}", literal(test, id))).await;
@@ -177,7 +177,7 @@ async fn reading_waits_for_nobody(test: &TestStore) {
     let session = rotated(bench.rotate(bench.sign_in(&address).await.session.id, 1).await).session;
     let challenge = bench.challenge(&address).await;
     let before = contents(test).await;
-    let mut lock = Lock::on(test, "sessions", session.id.uuid()).await;
+    let mut lock = Lock::on_id(test, "sessions", session.id.uuid()).await;
     let id = literal(test, challenge.id.uuid());
     lock.execute(&format!("UPDATE challenges SET expire_time = create_time WHERE id = {id}")).await;
     let reads = async {

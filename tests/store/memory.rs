@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use countersign::{
     domain::{RevokeReason, SessionState},
-    store::{RedeemOutcome, RotateOutcome, SchemaState, Store, open},
+    store::{Location, RedeemOutcome, RotateOutcome, SchemaState, Store, open},
 };
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
 /// A bench in memory; what a test sees of a database from outside is an empty file.
 async fn in_memory(outside: &TestStore) -> Bench<'_> {
     let store: Arc<dyn Store> = open("sqlite::memory:").await.unwrap();
+    assert_eq!((store.backend(), store.location()), ("sqlite", Location::Memory));
     assert_is!(store.schema().await.unwrap(), SchemaState::Behind(_));
     store.migrate().await.unwrap();
     assert_eq!(store.schema().await.unwrap(), SchemaState::Current);

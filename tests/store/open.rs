@@ -1,12 +1,18 @@
-//! URLs that name no store, or none that can be reached.
+//! Opening a store: how many connections it may have, and URLs that name none.
 
-use countersign::store::{OpenError, Store, open};
+use std::sync::Arc;
 
-use crate::support::TestStore;
+use countersign::store::{OpenError, Store, open, open_with};
+
+use crate::{
+    crowd::{CROWD, at_once},
+    fixture::Bench,
+    support::TestStore,
+};
 
 /// The refusal; the store itself shows nothing of what it is.
 async fn refused(url: &str) -> OpenError {
-    match open(url).await.map(|store: std::sync::Arc<dyn Store>| store.backend()) {
+    match open(url).await.map(|store: Arc<dyn Store>| store.backend()) {
         Err(error) => error,
         Ok(backend) => panic!("{url} opened a store on {backend}"),
     }
@@ -21,9 +27,16 @@ async fn a_scheme_of_another_store_is_unknown() {
 
 #[tokio::test]
 async fn a_url_that_cannot_be_read_is_told_without_its_password() {
-    let error = refused("postgres://user:s3cret-word@local host:port/db").await;
-    assert_is!(&error, OpenError::MalformedUrl(_));
-    assert!(!format!("{error} {error:?}").contains("s3cret-word"), "{error:?}");
+    for url in [
+        "postgres://user:s3cret-word@local host:port/db",
+        "postgres://user:s3cret-word/2@localhost/db",
+        "postgres://localhost/db/s3cret-word",
+        "postgres://localhost/db?password=s3cret-word",
+    ] {
+        let error = refused(url).await;
+        assert_is!(&error, OpenError::MalformedUrl(_));
+        assert!(!format!("{error} {error:?}").contains("s3cret-word"), "{error:?}");
+    }
 }
 
 #[tokio::test]
@@ -45,4 +58,16 @@ async fn a_server_that_refuses_is_told_without_the_password() {
     assert_is!(&error, OpenError::Unreachable { .. });
     let shown = format!("{error} {error:?}");
     assert!(!shown.contains("s3cret-word") && !shown.contains("nobody_of_this_name@"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_connections_are_opened_than_were_said() {
+    let test = TestStore::postgres().await;
+    Bench::on(&test).await.store.close().await;
+    let store = open_with(&test.url, 3).await.unwrap();
+    let call = |store: Arc<dyn Store>| async move { store.list_clients(None, 1).await.unwrap().len() };
+    let found = at_once((0..CROWD).map(|_| call(store.clone())).collect()).await;
+    assert_eq!(found, [1; CROWD]);
+    let connections = "datname = current_database() AND application_name = 'countersign'";
+    assert_eq!(test.count("pg_stat_activity", connections).await, 3);
 }

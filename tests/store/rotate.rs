@@ -24,6 +24,7 @@ on_both_stores!(
     no_step_pushes_a_deadline_past_the_hard_end,
     the_end_that_clean_up_looks_for_is_never_too_early_and_seldom_moves,
     credentials_of_the_sessions_own_client_are_welcome,
+    a_step_and_a_repetition_bring_the_client_as_it_is_now,
 );
 
 /// A session that has just been signed in.
@@ -195,4 +196,15 @@ async fn credentials_of_the_sessions_own_client_are_welcome(test: &TestStore) {
     set_policy(test, bench.client.id, "refresh_requires_client", "true").await;
     let demanded = Rotation { client_id: Some(bench.client.id), ..rotation(id, 2) };
     assert_is!(rotate(bench.store.clone(), demanded).await, RotateOutcome::Rotated(_));
+}
+
+async fn a_step_and_a_repetition_bring_the_client_as_it_is_now(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let id = session(&bench).await;
+    assert_eq!(rotated(bench.rotate(id, 1).await).client, bench.client);
+    set_policy(test, bench.client.id, "access_token_ttl_ms", "90000").await;
+    let changed = bench.store.client(bench.client.id).await.unwrap().unwrap().client;
+    assert_eq!(changed.policy.access_token_ttl, Duration::from_secs(90));
+    assert_eq!(repeated(bench.rotate(id, 1).await).client, changed);
+    assert_eq!(rotated(bench.rotate(id, 2).await).client, changed);
 }
