@@ -1,6 +1,13 @@
 //! The composition root: opens the store, then the keys, then the doors.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
@@ -122,7 +129,11 @@ impl App {
             shutdown_delay: settings.shutdown_delay,
             shutdown_timeout: settings.shutdown_timeout,
         };
-        Ok(app.with_servers(settings.request_timeout, &ended, Listeners { grpc, http, operations }))
+        let mut app =
+            app.with_servers(settings.request_timeout, &ended, Listeners { grpc, http, operations });
+        let (retention, interval) = (settings.store.retention, settings.clean_up_interval);
+        app.servers.spawn(clean_up(flows, retention, interval, until(ended)));
+        Ok(app)
     }
 
     fn with_servers(
@@ -241,6 +252,29 @@ async fn keep_current(flows: Arc<Flows>, end: impl Future<Output = ()>) -> Resul
             Ok(()) | Err(_) => {}
         }
         failing = outcome.is_err();
+    }
+}
+
+/// Cleans up for ever, at intervals that differ by up to a quarter so that instances do not do it all at once.
+async fn clean_up(
+    flows: Arc<Flows>,
+    retention: Duration,
+    interval: Duration,
+    end: impl Future<Output = ()>,
+) -> Result<(), AppError> {
+    tokio::pin!(end);
+    loop {
+        let jitter = RandomState::new().build_hasher().finish() % 250;
+        let pause = interval.mul_f64(0.875 + f64::from(u32::try_from(jitter).unwrap_or(0)) / 1_000.0);
+        tokio::select! {
+            () = &mut end => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
+        }
+        match flows.clean_up(retention).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::debug!(rows, "removed what has ended"),
+            Err(error) => tracing::warn!(%error, "what has ended could not be removed"),
+        }
     }
 }
 

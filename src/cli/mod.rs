@@ -6,6 +6,7 @@
 mod bench;
 mod client;
 mod demo;
+mod gc;
 mod keys;
 mod migrate;
 mod remote;
@@ -46,6 +47,8 @@ enum Command {
     Settings(settings::Settings),
     /// Bring the store's schema up to date.
     Migrate(migrate::Migrate),
+    /// Remove what has ended longer ago than the retention; a server does so by itself.
+    Gc(gc::Gc),
     /// Make and look at clients; talks to the store, not to a server.
     #[command(subcommand)]
     Client(client::Client),
@@ -93,6 +96,7 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Bench(bench) => bench.run().await,
         Command::Settings(settings) => settings.run(),
         Command::Migrate(migrate) => migrate.run().await,
+        Command::Gc(gc) => gc.run().await,
         Command::Client(client) => client.run().await,
         Command::Keys(keys) => keys.run(),
         Command::Wallet(wallet) => wallet.run(),
@@ -106,6 +110,7 @@ impl Command {
             Self::Serve(serve) => serve.flags.0.log(),
             Self::Settings(settings) => settings.flags.0.log(),
             Self::Migrate(migrate) => migrate.flags.0.log(),
+            Self::Gc(gc) => gc.flags.0.log(),
             Self::Client(client) => client.flags().0.log(),
             Self::Demo(_) | Self::Bench(_) => LogSettings { filter: "error".to_owned(), json: Some(false) },
             Self::Keys(_) | Self::Wallet(_) => Given::default().log(),

@@ -25,6 +25,8 @@ pub struct StoreSettings {
     pub data_dir: PathBuf,
     /// How many connections an instance opens at most.
     pub connections: u32,
+    /// How long rows stay after their end.
+    pub retention: Duration,
 }
 
 /// What `serve` runs with.
@@ -46,6 +48,8 @@ pub struct ServeSettings {
     pub issuer: String,
     /// The longest that a call may take.
     pub request_timeout: Duration,
+    /// How often what has ended is removed.
+    pub clean_up_interval: Duration,
     /// How long new calls are still served after the end was called for.
     pub shutdown_delay: Duration,
     /// How long calls that run may take to finish then.
@@ -109,6 +113,16 @@ impl Reader {
             connections: self.parsed("database-connections", "must be a number from 1 to 1000", |text| {
                 text.parse().ok().filter(|number| (1..=1_000).contains(number))
             }),
+            retention: self.parsed(
+                "retention",
+                "must be a length of time from 1s to 365d, such as 24h",
+                |text| {
+                    let year = Duration::from_hours(365 * 24);
+                    humantime::parse_duration(text)
+                        .ok()
+                        .filter(|time| (Duration::from_secs(1)..=year).contains(time))
+                },
+            ),
         }
     }
 
@@ -136,6 +150,7 @@ impl Reader {
             operations_listen: self.address("operations-listen"),
             issuer: self.parsed("issuer", "must be an absolute URL without query and fragment", issuer),
             request_timeout: self.time("request-timeout", Duration::from_millis(100)),
+            clean_up_interval: self.time("clean-up-interval", Duration::from_secs(1)),
             shutdown_delay: self.time("shutdown-delay", Duration::ZERO),
             shutdown_timeout: self.time("shutdown-timeout", Duration::ZERO),
         };

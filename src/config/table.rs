@@ -89,7 +89,7 @@ use Fallback::{Described, Value};
 use Kind::{Secret, SecretOffTheCommandLine, Switch};
 
 /// The table, in the order of the reference.
-pub const SETTINGS: [Setting; 15] = [
+pub const SETTINGS: [Setting; 17] = [
     Setting::new(
         "database-url",
         "URL",
@@ -171,6 +171,20 @@ pub const SETTINGS: [Setting; 15] = [
         "TIME",
         Value("20s"),
         "How long calls that run may take to finish after that; then the program ends with exit code 3.",
+    ),
+    Setting::new(
+        "retention",
+        "TIME",
+        Value("24h"),
+        "How long challenges and sessions stay after their end, so that expired, used and unknown can be told \
+         apart. Below 24h less is told than the API promises.",
+    )
+    .of_the_store(),
+    Setting::new(
+        "clean-up-interval",
+        "TIME",
+        Value("1m"),
+        "How often what has ended longer ago than `retention` is removed.",
     ),
     Setting::new(
         "log",

@@ -1,6 +1,7 @@
 //! One user story per file: each line of a flow is one call into one room.
 
 pub mod authenticate;
+pub mod clean_up;
 pub mod clients;
 pub mod clock;
 pub mod create_client;

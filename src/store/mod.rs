@@ -5,6 +5,7 @@
 //! store itself. The only room that names sqlx.
 
 mod challenges;
+mod clean_up;
 mod clients;
 mod columns;
 mod error;
@@ -22,6 +23,7 @@ pub use challenges::{
     ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore, FoundChallenge, NewChallenge,
     RedeemOutcome, Redemption, SignedIn,
 };
+pub use clean_up::{Backlog, CleanUp, Ended};
 pub use clients::{ClientRecord, ClientStore, NewClient};
 pub use error::{OpenError, StoreError};
 pub use keys::{Canary, KeyStore, NewSigningKey, SigningKeyState, StoredSigningKey};
@@ -29,9 +31,9 @@ pub use lifecycle::{Lifecycle, Location, SchemaState};
 pub use sessions::{NewSession, RevokeScope, RotateOutcome, Rotated, Rotation, SessionQuery, SessionStore};
 
 /// A store: one of the two backends, seen through its intents.
-pub trait Store: ChallengeStore + ClientStore + KeyStore + Lifecycle + SessionStore {}
+pub trait Store: ChallengeStore + CleanUp + ClientStore + KeyStore + Lifecycle + SessionStore {}
 
-impl<T: ChallengeStore + ClientStore + KeyStore + Lifecycle + SessionStore> Store for T {}
+impl<T: ChallengeStore + CleanUp + ClientStore + KeyStore + Lifecycle + SessionStore> Store for T {}
 
 /// What every method answers.
 pub type Result<T> = std::result::Result<T, StoreError>;

@@ -6,11 +6,12 @@ use countersign::{
     domain::{RevokeReason, Session, SessionState},
     store::{ChallengeKey, RedeemOutcome, RotateOutcome, SessionQuery, Store},
 };
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
     database::{Lock, assert_unchanged, contents, in_millis, literal},
-    fixture::{Bench, new_address, redeem, repeated, rotate, rotated, rotation, scope},
+    fixture::{Bench, new_address, redeem, repeated, rotate, rotated, rotation, scope, signed_in},
     support::TestStore,
 };
 
@@ -23,6 +24,7 @@ on_both_stores!(
     a_token_that_stepped_twice_meanwhile_is_stolen,
     a_session_revoked_meanwhile_keeps_its_first_reason,
     a_session_that_stepped_meanwhile_is_revoked_as_it_then_is,
+    what_waited_counts_from_the_moment_it_got_its_lock,
     reading_waits_for_nobody,
 );
 
@@ -169,6 +171,38 @@ async fn a_session_that_stepped_meanwhile_is_revoked_as_it_then_is(test: &TestSt
     assert_eq!(answer.state, SessionState::Revoked);
     assert_eq!(answer.sign_in.as_ref().unwrap().generation, 2, "the step was undone");
     assert_eq!(bench.session(answer.id).await, answer);
+}
+
+/// When somebody let go of a row, and what a call answers that waited for it.
+async fn behind<F>(bench: &Bench<'_>, (table, id): (&str, Uuid), call: F) -> (OffsetDateTime, F::Output)
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    let mut lock = Lock::on_id(bench.test, table, id).await;
+    let waiting = tokio::spawn(call);
+    lock.until_awaited().await;
+    let released = bench.store.now().await.unwrap();
+    lock.rollback().await;
+    (released, waiting.await.unwrap())
+}
+
+async fn what_waited_counts_from_the_moment_it_got_its_lock(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let pending = bench.pending(&new_address()).await;
+    let row = ("sessions", pending.id.uuid());
+    let challenge = bench.bound_challenge(&pending).await;
+    let call = redeem(bench.store.clone(), bench.redemption(&challenge));
+    let (released, outcome) = behind(&bench, row, call).await;
+    assert!(signed_in(outcome).now >= released, "the session's lock");
+    let unbound = bench.challenge(&new_address()).await;
+    let call = redeem(bench.store.clone(), bench.redemption(&unbound));
+    let (released, outcome) = behind(&bench, ("challenges", unbound.id.uuid()), call).await;
+    assert!(signed_in(outcome).now >= released, "the challenge's lock");
+    let call = rotate(bench.store.clone(), rotation(pending.id, 1));
+    let (released, outcome) = behind(&bench, row, call).await;
+    assert!(rotated(outcome).session.update_time >= released, "the refresh");
+    let (released, session) = behind(&bench, row, revoke(bench.store.clone(), pending)).await;
+    assert!(session.revocation.unwrap().time >= released, "the revoke");
 }
 
 async fn reading_waits_for_nobody(test: &TestStore) {

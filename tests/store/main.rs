@@ -20,6 +20,7 @@ mod bounded_waits;
 mod cancelled;
 mod challenge_limit;
 mod challenges;
+mod clean_up;
 mod clients;
 mod clock;
 mod contention;

@@ -78,8 +78,9 @@ async fn within_the_grace_the_spent_token_gives_the_same_next_one_again(test: &T
 async fn a_repetition_moves_neither_the_step_nor_a_deadline(test: &TestStore) {
     let bench = Bench::on(test).await;
     let id = session(&bench).await;
+    set_policy(test, bench.client.id, "refresh_grace_ms", "600000").await;
     rotated(bench.rotate(id, 1).await);
-    test.age("sessions", id.uuid(), 20).await;
+    test.age("sessions", id.uuid(), 500).await;
     let moving = async || {
         let mut values = Vec::new();
         for name in
@@ -92,22 +93,23 @@ async fn a_repetition_moves_neither_the_step_nor_a_deadline(test: &TestStore) {
     let before = moving().await;
     repeated(bench.rotate(id, 1).await);
     assert_eq!(moving().await, before);
-    // So the grace ends when it would have: 20 and 11 seconds are more than 30.
-    test.age("sessions", id.uuid(), 11).await;
+    // So the grace ends when it would have: 500 and 101 seconds are more than 10 minutes.
+    test.age("sessions", id.uuid(), 101).await;
     assert_is!(bench.rotate(id, 1).await, RotateOutcome::Reused(..));
 }
 
 async fn a_repetition_lets_its_access_token_end_later_never_earlier(test: &TestStore) {
     let bench = Bench::on(test).await;
     let id = session(&bench).await;
+    set_policy(test, bench.client.id, "refresh_grace_ms", "600000").await;
     rotated(bench.rotate(id, 1).await);
-    test.age("sessions", id.uuid(), 20).await;
+    test.age("sessions", id.uuid(), 500).await;
     let ttl = bench.client.policy.access_token_ttl;
     let of_step = format!("access_expire_time = {}", after(test, "refresh_step_time", ttl));
     assert!(holds(test, "sessions", id.uuid(), &of_step).await);
     let repeated = repeated(bench.rotate(id, 1).await);
     let later =
-        format!("access_expire_time >= {}", after(test, "refresh_step_time", ttl + Duration::from_secs(20)));
+        format!("access_expire_time >= {}", after(test, "refresh_step_time", ttl + Duration::from_secs(500)));
     assert!(holds(test, "sessions", id.uuid(), &later).await, "the token of {} outlives it", repeated.now);
     let end = column(test, id, "access_expire_time").await;
     set_policy(test, bench.client.id, "access_token_ttl_ms", "60000").await;
@@ -122,10 +124,9 @@ async fn the_grace_is_the_policys_and_counts_from_the_step(test: &TestStore) {
     // The age of the session before the step counts for nothing.
     test.age("sessions", id.uuid(), 3_600).await;
     rotated(bench.rotate(id, 1).await);
-    test.age("sessions", id.uuid(), 25).await;
     assert_is!(bench.rotate(id, 1).await, RotateOutcome::Repeated(_));
     set_policy(test, bench.client.id, "refresh_grace_ms", "600000").await;
-    test.age("sessions", id.uuid(), 560).await;
+    test.age("sessions", id.uuid(), 500).await;
     assert_is!(bench.rotate(id, 1).await, RotateOutcome::Repeated(_));
     set_policy(test, bench.client.id, "refresh_grace_ms", "0").await;
     assert_is!(bench.rotate(id, 1).await, RotateOutcome::Reused(..));

@@ -1,6 +1,7 @@
 //! PostgreSQL 14 and later: each intent is one statement on one connection.
 
 mod challenges;
+mod clean_up;
 mod clients;
 mod keys;
 mod lifecycle;
@@ -22,7 +23,7 @@ use sqlx::{
 use super::{OpenError, Result, StoreError};
 
 /// How long a call waits for a free connection, or for one to be made.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a statement may take in all. What a statement waits for, others hold for a moment only; see
 /// [`bound_lock_waits`].
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,7 +49,7 @@ impl Postgres {
         let unreachable = |cause: String| OpenError::Unreachable { target: target(&options), cause };
         tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect())
             .await
-            .map_err(|_| unreachable("no answer within 3 s".to_owned()))?
+            .map_err(|_| unreachable("no answer within 5 s".to_owned()))?
             .map_err(|error| unreachable(error.to_string()))?
             .close()
             .await

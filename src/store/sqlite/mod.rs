@@ -1,6 +1,7 @@
 //! SQLite, embedded: each intent is one transaction, and one connection writes.
 
 mod challenges;
+mod clean_up;
 mod clients;
 mod keys;
 mod lifecycle;

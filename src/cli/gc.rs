@@ -1,0 +1,23 @@
+//! `countersign gc`: remove what has ended, by hand. A server does the same by itself.
+
+use clap::Args;
+
+use super::Outcome;
+use crate::{app::open_store, config::StoreFlags, flows::clean_up::clean_up};
+
+#[derive(Args)]
+pub(super) struct Gc {
+    #[command(flatten)]
+    pub(super) flags: StoreFlags,
+}
+
+impl Gc {
+    pub(super) async fn run(self) -> Outcome {
+        let settings = self.flags.settings()?;
+        let store = open_store(&settings, false).await?;
+        let removed = clean_up(store.as_ref(), settings.retention).await;
+        store.close().await;
+        println!("{} rows removed", removed?);
+        Ok(())
+    }
+}

@@ -1,0 +1,56 @@
+//! Rows that nobody needs any more, on SQLite.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::Row as _;
+
+use super::{Sqlite, retrying, rows};
+use crate::store::{Backlog, CleanUp, Ended, Result};
+
+#[async_trait]
+impl CleanUp for Sqlite {
+    async fn remove_ended(&self, ended: Ended, retention: Duration, limit: u32) -> Result<u64> {
+        let statement = match ended {
+            Ended::Challenges => {
+                "DELETE FROM challenges WHERE id IN (
+                     SELECT id FROM challenges, clock WHERE expire_time < now - ?1 ORDER BY expire_time LIMIT ?2)"
+            }
+            Ended::Sessions => {
+                "DELETE FROM sessions WHERE id IN (
+                     SELECT id FROM sessions, clock WHERE latest_expire_time < now - ?1
+                     ORDER BY latest_expire_time LIMIT ?2)"
+            }
+        };
+        retrying(async || {
+            let mut tx = self.begin().await?;
+            let removed =
+                sqlx::query(statement).bind(rows::millis(retention)).bind(limit).execute(&mut *tx).await?;
+            tx.commit().await?;
+            Ok(removed.rows_affected())
+        })
+        .await
+    }
+
+    async fn backlog(&self, ended: Ended, retention: Duration) -> Result<Backlog> {
+        let statement = match ended {
+            Ended::Challenges => {
+                "SELECT count(*) AS rows, COALESCE(MAX(now - ?1 - ended), 0) AS oldest
+                 FROM (SELECT expire_time AS ended, now FROM challenges, clock
+                       WHERE expire_time < now - ?1 ORDER BY expire_time LIMIT 10000)"
+            }
+            Ended::Sessions => {
+                "SELECT count(*) AS rows, COALESCE(MAX(now - ?1 - ended), 0) AS oldest
+                 FROM (SELECT latest_expire_time AS ended, now FROM sessions, clock
+                       WHERE latest_expire_time < now - ?1 ORDER BY latest_expire_time LIMIT 10000)"
+            }
+        };
+        retrying(async || {
+            let row = sqlx::query(statement).bind(rows::millis(retention)).fetch_one(&self.reader).await?;
+            let number =
+                |column| -> Result<u64> { Ok(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0)) };
+            Ok(Backlog { rows: number("rows")?, oldest: Duration::from_millis(number("oldest")?) })
+        })
+        .await
+    }
+}
