@@ -72,7 +72,7 @@ impl Bench {
         let app = App::start(&settings).await?;
         let policy = Policy { name: "Bench".to_owned(), ..Policy::default() };
         let (made, secret) = create_client(app.store.as_ref(), policy, "").await?;
-        println!("store: {}", app.store.backend());
+        say!("store: {}", app.store.backend());
         let outcome = self.drive(app.grpc_address, client::authorization(made.id, &secret)).await;
         app.run_until(std::future::ready(())).await?;
         outcome
@@ -198,7 +198,7 @@ impl Run {
         };
         #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
         let rate = latencies.len() as f64 / took.as_secs_f64();
-        println!(
+        say!(
             "{:>10}: {rate:>8.0}/s   p50 {:.2} ms   p90 {:.2} ms   p99 {:.2} ms   max {:.2} ms   ({} at a time)",
             self.what,
             at(50),

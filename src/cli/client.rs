@@ -5,6 +5,7 @@ use std::{fs, path::PathBuf, sync::Arc};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
+use time::format_description::well_known::Rfc3339;
 
 use super::Outcome;
 use crate::{
@@ -105,8 +106,8 @@ impl Create {
         store.close().await;
         let (client, secret) = created.map_err(|error| format!("the policy is refused: {error}"))?;
         match self.output {
-            Output::Text => println!("{}", credentials_text(client.id, &secret)),
-            Output::Json => println!("{}", credentials_json(client.id, &secret)),
+            Output::Text => say!("{}", credentials_text(client.id, &secret)),
+            Output::Json => say!("{}", credentials_json(client.id, &secret)),
         }
         Ok(())
     }
@@ -138,8 +139,8 @@ impl List {
         for client in clients? {
             let state = if client.policy.disabled { "disabled" } else { "enabled" };
             match self.output {
-                Output::Text => println!("{}  {state:8}  {}", client.id, client.policy.name),
-                Output::Json => println!("{}", described(client)?),
+                Output::Text => say!("{}  {state:8}  {}", client.id, client.policy.name),
+                Output::Json => say!("{}", described(client)?),
             }
         }
         Ok(())
@@ -152,7 +153,7 @@ impl Show {
         let record = store.client(self.client_id).await;
         store.close().await;
         let record = record?.ok_or_else(|| format!("there is no client {}", self.client_id))?;
-        println!("{:#}", described(record.client)?);
+        say!("{:#}", described(record.client)?);
         Ok(())
     }
 }
@@ -173,7 +174,7 @@ async fn every_client(store: &Arc<dyn Store>) -> Result<Vec<domain::Client>, cra
 
 fn described(client: domain::Client) -> Result<serde_json::Value, String> {
     let id = client.id.to_string();
-    let create_time = client.create_time.to_string();
+    let create_time = client.create_time.format(&Rfc3339).map_err(|error| error.to_string())?;
     Ok(json!({ "client_id": id, "create_time": create_time, "policy": policy_file::write(&client.into())? }))
 }
 

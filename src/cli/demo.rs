@@ -29,12 +29,12 @@ impl Demo {
     /// Ends with an error as soon as something does not go as it should.
     pub(super) async fn run(self) -> Outcome {
         let app = App::start(&settings()?).await?;
-        println!("A server runs on {}, its store is embedded and gone afterwards.", app.grpc_address);
+        say!("A server runs on {}, its store is embedded and gone afterwards.", app.grpc_address);
         let stage = Stage::new(&app).await?;
         let outcome = stage.play().await;
         app.run_until(std::future::ready(())).await?;
         outcome?;
-        println!("\nThat was Countersign. Next: `countersign serve`, and README's walk with grpcurl.");
+        say!("\nThat was Countersign. Next: `countersign serve`, and README's walk with grpcurl.");
         Ok(())
     }
 }
@@ -54,9 +54,9 @@ impl Stage {
     async fn new(app: &App) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let policy = Policy { name: "Demo Shop".to_owned(), ..Policy::default() };
         let (made, secret) = create_client(app.store.as_ref(), policy, "").await?;
-        println!("A client was made: {} ({})", made.id, made.policy.name);
+        say!("A client was made: {} ({})", made.id, made.policy.name);
         let wallet = Signer::generate(random::bytes);
-        println!("A throw-away wallet was made: {}", wallet.address());
+        say!("A throw-away wallet was made: {}", wallet.address());
         Ok(Self {
             remote: Remote::connect(app.grpc_address).await?,
             wallet,
@@ -84,8 +84,8 @@ impl Stage {
         };
         let answer = self.remote.sessions.create_session(with(&self.client, request)?).await?.into_inner();
         let session = answer.session.unwrap_or_default();
-        println!("  session        {} {}", session.id, session.state().as_str_name());
-        println!(
+        say!("  session        {} {}", session.id, session.state().as_str_name());
+        say!(
             "  session token  {}  (for the device, which holds no secret)",
             shortened(&answer.session_token)
         );
@@ -147,18 +147,14 @@ impl Stage {
     ) -> Result<[String; 3], Box<dyn std::error::Error + Send + Sync>> {
         heading("Refresh tokens rotate: RefreshToken");
         let second = self.remote.refresh(&first.refresh_token).await?.refresh_token;
-        println!("  {} -> {}", shortened(&first.refresh_token), shortened(&second));
+        say!("  {} -> {}", shortened(&first.refresh_token), shortened(&second));
         let retried = self.remote.refresh(&first.refresh_token).await?.refresh_token;
-        println!(
-            "  {} -> {}  (a retry within the grace)",
-            shortened(&first.refresh_token),
-            shortened(&retried)
-        );
+        say!("  {} -> {}  (a retry within the grace)", shortened(&first.refresh_token), shortened(&retried));
         if retried != second {
             return Err("the retry was answered with another token".into());
         }
         let third = self.remote.refresh(&second).await?.refresh_token;
-        println!("  {} -> {}", shortened(&second), shortened(&third));
+        say!("  {} -> {}", shortened(&second), shortened(&third));
         Ok([first.refresh_token, second, third])
     }
 
@@ -174,11 +170,11 @@ impl Stage {
 
     async fn log_out(&mut self, tokens: v1::TokenPair) -> Outcome {
         heading("Logging out: RevokeToken; the store knows at once: IntrospectToken");
-        println!("  before  active: {}", self.is_active(&tokens.access_token).await?);
+        say!("  before  active: {}", self.is_active(&tokens.access_token).await?);
         let request = v1::RevokeTokenRequest { token: tokens.refresh_token, ..Default::default() };
         self.remote.tokens.revoke_token(request).await?;
         let active = self.is_active(&tokens.access_token).await?;
-        println!("  after   active: {active}");
+        say!("  after   active: {active}");
         if active { Err("a revoked token is still active".into()) } else { Ok(()) }
     }
 
@@ -190,13 +186,13 @@ impl Stage {
 }
 
 fn heading(text: &str) {
-    println!("\n{text}");
+    say!("\n{text}");
 }
 
 fn show_text(challenge: &v1::Challenge) {
-    println!("  {}; the wallet shows:", challenge.format().as_str_name());
+    say!("  {}; the wallet shows:", challenge.format().as_str_name());
     for line in challenge.message.lines() {
-        println!("    | {line}");
+        say!("    | {line}");
     }
 }
 
@@ -205,10 +201,10 @@ fn show_sign_in(answer: &v1::VerifyChallengeResponse) -> Result<(), Status> {
     let account = answer.account.clone().unwrap_or_default();
     let tokens = tokens(answer.tokens.clone())?;
     let newness = if account.created { "new" } else { "known" };
-    println!("  session        {} {}", session.id, session.state().as_str_name());
-    println!("  account        {} ({newness})", account.id);
-    println!("  access token   {}", shortened(&tokens.access_token));
-    println!("  refresh token  {}", shortened(&tokens.refresh_token));
+    say!("  session        {} {}", session.id, session.state().as_str_name());
+    say!("  account        {} ({newness})", account.id);
+    say!("  access token   {}", shortened(&tokens.access_token));
+    say!("  refresh token  {}", shortened(&tokens.refresh_token));
     Ok(())
 }
 
@@ -216,7 +212,7 @@ fn show_sign_in(answer: &v1::VerifyChallengeResponse) -> Result<(), Status> {
 fn refused<T>(what: &str, outcome: Result<T, Status>, expected: &str) -> Outcome {
     match outcome {
         Err(status) if reason(&status) == expected => {
-            println!("  {what}: {expected}");
+            say!("  {what}: {expected}");
             Ok(())
         }
         Err(status) => Err(format!("{what}: expected {expected}, but got {status}").into()),

@@ -17,7 +17,7 @@ impl Gc {
         let store = open_store(&settings, false).await?;
         let removed = clean_up(store.as_ref(), settings.retention).await;
         store.close().await;
-        println!("{} rows removed", removed?);
+        say!("{} rows removed", removed?);
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ pub(super) enum Keys {
 impl Keys {
     pub(super) fn run(self) -> Outcome {
         match self {
-            Self::NewRoot => println!("{}", RootKeys::new_key().expose()),
+            Self::NewRoot => say!("{}", RootKeys::new_key().expose()),
         }
         Ok(())
     }

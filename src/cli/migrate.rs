@@ -20,8 +20,8 @@ impl Migrate {
         let outcome = store.migrate().await;
         store.close().await;
         match outcome? {
-            0 => println!("the schema is up to date"),
-            count => println!("{count} migration(s) have run; the schema is up to date"),
+            0 => say!("the schema is up to date"),
+            count => say!("{count} migration(s) have run; the schema is up to date"),
         }
         Ok(())
     }

@@ -1,7 +1,15 @@
 //! The command line: one file per command.
 //!
 //! What a command was asked for goes to standard output, what happens meanwhile to standard error.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program speaks")]
+#![expect(clippy::print_stderr, reason = "this is where the program speaks")]
+
+/// Prints a line to standard output. Whoever reads no further, as `head` does, has read enough.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
 
 mod bench;
 mod client;

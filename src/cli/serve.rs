@@ -35,7 +35,7 @@ impl Serve {
 async fn print_a_client(app: &App) -> Outcome {
     let policy = Policy { name: "In memory".to_owned(), ..Policy::default() };
     let (client, secret) = create_client(app.store.as_ref(), policy, "").await?;
-    println!("{}", credentials_text(client.id, &secret));
+    say!("{}", credentials_text(client.id, &secret));
     Ok(())
 }
 

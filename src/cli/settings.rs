@@ -21,7 +21,7 @@ impl Settings {
                 Some(text) => text,
                 None => "(see the reference)".to_owned(),
             };
-            println!("{:24} {shown:32} {origin}", setting.key);
+            say!("{:24} {shown:32} {origin}", setting.key);
         }
         self.flags.settings().map(|_| ()).map_err(Into::into)
     }

@@ -67,7 +67,7 @@ impl New {
             .open(&self.key_file)
             .and_then(|mut file| writeln!(file, "{}", signer.private_key().expose()));
         written.map_err(|error| format!("key-file: {}: {error}", self.key_file.display()))?;
-        println!("{}", signer.address());
+        say!("{}", signer.address());
         Ok(())
     }
 }
@@ -77,7 +77,7 @@ impl Sign {
         let key = read(&self.key_file).map_err(|error| format!("key-file: {error}"))?;
         let signer =
             Signer::from_hex(key.trim()).ok_or("key-file: must hold 32 bytes in hex that are a key")?;
-        println!("{}", signer.sign_text(&self.source.message()?));
+        say!("{}", signer.sign_text(&self.source.message()?));
         Ok(())
     }
 }

@@ -95,7 +95,9 @@ impl From<Violation> for Error {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) => Self::StoreUnavailable(Trouble(error.to_string())),
+            StoreError::Unavailable(_) | StoreError::ReadOnly(_) => {
+                Self::StoreUnavailable(Trouble(error.to_string()))
+            }
             StoreError::Contention | StoreError::Locked => Self::Contention,
             StoreError::Broken(_) => Self::internal(error),
         }

@@ -90,11 +90,13 @@ fn duration(
 
 impl From<Client> for v1::ClientPolicy {
     fn from(client: Client) -> Self {
+        // A realm of one's own is what a policy without one means.
+        let realm = if client.realm == client.id.to_string() { String::new() } else { client.realm };
         let policy = client.policy;
         let lasting = |duration: std::time::Duration| duration.try_into().ok();
         Self {
             name: policy.name,
-            realm: client.realm,
+            realm,
             roles: policy.roles.into_iter().map(|role| v1::ClientRole::from(role).into()).collect(),
             introspect_audiences: policy.introspect_audiences,
             formats: policy

@@ -8,6 +8,9 @@ pub enum StoreError {
     /// The store does not answer now; the same call may succeed later.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
+    /// The server only reads: it was demoted, or never was a primary. Its connections are of no more use.
+    #[error("the store only reads: {0}")]
+    ReadOnly(String),
     /// Others were in the way each time; nothing was changed.
     #[error("the store was contended too long")]
     Contention,
@@ -85,10 +88,9 @@ fn from_sqlstate(code: &str) -> fn(String) -> StoreError {
         "40001" | "40P01" | "22012" => |_| StoreError::Contention,
         // `lock_timeout` has passed.
         "55P03" => |_| StoreError::Locked,
-        // Shut down, starting up, cancelled, out of connections, memory or disk, read only.
-        "57P01" | "57P02" | "57P03" | "57014" | "53300" | "53200" | "53100" | "25006" => {
-            StoreError::Unavailable
-        }
+        // Shut down, starting up, cancelled, out of connections, memory or disk.
+        "57P01" | "57P02" | "57P03" | "57014" | "53300" | "53200" | "53100" => StoreError::Unavailable,
+        "25006" => StoreError::ReadOnly,
         lost if lost.starts_with("08") => StoreError::Unavailable,
         _ => StoreError::Broken,
     }

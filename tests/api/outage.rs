@@ -160,3 +160,32 @@ async fn what_was_answered_before_connections_were_cut_holds_and_what_failed_may
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_to_a_server_that_only_reads_are_dropped_and_writes_come_back_by_themselves() {
+    let store = TestStore::postgres().await;
+    let server = Server::start(&store).await;
+    let client = server.client(Policy::default()).await;
+    client.sign_in(&wallet()).await;
+    let mut outside = store.postgres_connection().await;
+    // As after a failover that left the old primary behind as a standby: its connections stay, and only read.
+    let statements = [
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database()); END $$",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    ];
+    for statement in statements {
+        sqlx::query(statement).execute(&mut outside).await.unwrap();
+    }
+    let refused = async || client.start(start_for(&wallet())).await.unwrap_err();
+    for _ in 0..20 {
+        assert_unavailable(refused().await);
+    }
+    let back = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET default_transaction_read_only', current_database()); END $$";
+    sqlx::query(back).execute(&mut outside).await.unwrap();
+    let give_up = Instant::now() + Duration::from_secs(10);
+    while let Err(status) = client.start(start_for(&wallet())).await {
+        assert!(Instant::now() < give_up, "connections that only read were kept: {status:?}");
+        assert_unavailable(status);
+    }
+}

@@ -34,6 +34,7 @@ const LONG_IDLE: Duration = Duration::from_secs(30);
 pub(super) struct Postgres {
     pool: PgPool,
     trouble: Trouble,
+    demoted: Trouble,
 }
 
 impl Postgres {
@@ -46,6 +47,7 @@ impl Postgres {
             .extra_float_digits(None)
             .application_name("countersign")
             .disable_statement_logging();
+        let options = without_brackets(options);
         let unreachable = |cause: String| OpenError::Unreachable { target: target(&options), cause };
         tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect())
             .await
@@ -54,8 +56,8 @@ impl Postgres {
             .close()
             .await
             .map_err(|error| unreachable(error.to_string()))?;
-        let trouble = Trouble::default();
-        Ok(Self { pool: pool(options, connections, trouble.clone()), trouble })
+        let (trouble, demoted) = (Trouble::default(), Trouble::default());
+        Ok(Self { pool: pool(options, connections, trouble.clone(), demoted.clone()), trouble, demoted })
     }
 
     /// Runs a statement, again where a serialisation failure, a deadlock or a lost race (`None` of
@@ -65,23 +67,27 @@ impl Postgres {
         F: Future<Output = Result<T>>,
     {
         let outcome = super::retry::retrying(STATEMENT_TIMEOUT, statement).await;
-        if matches!(outcome, Err(StoreError::Unavailable(_))) {
-            self.trouble.note();
+        match outcome {
+            Err(StoreError::Unavailable(_)) => self.trouble.note(),
+            Err(StoreError::ReadOnly(_)) => self.demoted.note(),
+            Ok(_) | Err(_) => {}
         }
         outcome
     }
 }
 
 /// A pool that tests a connection before use only where it may have been cut: it has been idle since
-/// before the last trouble, or for long. Testing each time would double the round trips.
-fn pool(options: PgConnectOptions, connections: u32, trouble: Trouble) -> PgPool {
+/// before the last trouble, or for long. Testing each time would double the round trips. One that is older
+/// than the last word of a server that only reads may lead to a demoted primary, and is dropped.
+fn pool(options: PgConnectOptions, connections: u32, trouble: Trouble, demoted: Trouble) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
         .before_acquire(move |connection, meta| {
+            let useless = demoted.is_within(meta.age);
             let suspect = meta.idle_for > LONG_IDLE || trouble.is_within(meta.idle_for);
-            Box::pin(async move { Ok(!suspect || connection.ping().await.is_ok()) })
+            Box::pin(async move { Ok(!useless && (!suspect || connection.ping().await.is_ok())) })
         })
         .connect_lazy_with(options)
 }
@@ -128,6 +134,16 @@ fn refuse_unknown_parts(url: &str) -> std::result::Result<(), OpenError> {
         return malformed("it has a parameter that is not known");
     }
     Ok(())
+}
+
+/// An IPv6 address stands in brackets in a URL, and nowhere else (RFC 3986, section 3.2.2).
+fn without_brackets(options: PgConnectOptions) -> PgConnectOptions {
+    let bare =
+        options.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']')).map(str::to_owned);
+    match bare {
+        Some(bare) => options.host(&bare),
+        None => options,
+    }
 }
 
 /// Where the server is, without user and password.

@@ -121,7 +121,7 @@ async fn connect(
 ) -> std::result::Result<SqlitePool, String> {
     let outcome = retrying(async || Ok(pool.clone().connect_with(options.clone()).await?)).await;
     outcome.map_err(|error| match error {
-        StoreError::Unavailable(cause) | StoreError::Broken(cause) => cause,
+        StoreError::Unavailable(cause) | StoreError::ReadOnly(cause) | StoreError::Broken(cause) => cause,
         StoreError::Contention | StoreError::Locked => "another process keeps it locked".to_owned(),
     })
 }
