@@ -2,6 +2,7 @@
 
 pub mod flags;
 pub mod layers;
+pub mod origin;
 pub mod problem;
 pub mod reference;
 pub mod table;
@@ -9,7 +10,8 @@ pub mod table;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use flags::{ServeFlags, StoreFlags};
-use layers::{Given, Layers, Origin};
+use layers::{Given, Layers};
+use origin::Origin;
 use problem::Problem;
 pub use problem::Problems;
 use table::{Fallback, Setting, setting};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::layers::Origin;
+use super::origin::Origin;
 
 /// One setting that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
