@@ -246,6 +246,11 @@ async fn keep_current(flows: Arc<Flows>, end: impl Future<Output = ()>) -> Resul
             () = tokio::time::sleep(KEEP_CURRENT) => {}
         }
         let outcome = flows.keep_current().await;
+        if outcome.is_ok()
+            && let Err(error) = flows.tell_secret_uses().await
+        {
+            tracing::debug!(%error, "the use of client secrets could not be noted");
+        }
         match &outcome {
             Err(error) if !failing => tracing::warn!(%error, "clock and keys could not be read"),
             Ok(()) if failing => tracing::info!("clock and keys are read again"),

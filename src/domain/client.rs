@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::{ClientId, Policy};
+use super::{ClientId, Policy, SecretId};
 
 /// What a client may call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,22 @@ pub struct Client {
     /// When it last changed.
     pub update_time: OffsetDateTime,
 }
+
+/// What is kept of a secret that lets a client in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveSecret {
+    /// Its id, by which it can be revoked.
+    pub id: SecretId,
+    /// SHA-256 of its text.
+    pub hash: [u8; 32],
+    /// When it was made.
+    pub create_time: OffsetDateTime,
+    /// When it was last used, to the minute; `None` if it never was.
+    pub last_used_time: Option<OffsetDateTime>,
+}
+
+/// How many live secrets a client has at most: the one in use, and the one that is to replace it.
+pub const SECRET_LIMIT: usize = 2;
 
 impl Client {
     /// The `aud` of its access tokens: its id unless the policy names audiences.

@@ -39,15 +39,20 @@ pub enum RevokeReason {
     TokenRevoked,
     /// Because a spent refresh token came back.
     RefreshTokenReused,
+    /// With its client.
+    ClientDeleted,
+    /// For a reason that only a later version of this program knows.
+    Later,
 }
 
 impl RevokeReason {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::RevokedByClient,
         Self::RevokedByUser,
         Self::AccountSessionsRevoked,
         Self::TokenRevoked,
         Self::RefreshTokenReused,
+        Self::ClientDeleted,
     ];
 
     /// What the store keeps.
@@ -58,12 +63,14 @@ impl RevokeReason {
             Self::AccountSessionsRevoked => "ACCOUNT_SESSIONS_REVOKED",
             Self::TokenRevoked => "TOKEN_REVOKED",
             Self::RefreshTokenReused => "REFRESH_TOKEN_REUSED",
+            Self::ClientDeleted => "CLIENT_DELETED",
+            Self::Later => "LATER",
         }
     }
 
-    /// Reads what [`Self::as_str`] wrote.
-    pub fn from_stored(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
+    /// Reads what [`Self::as_str`] wrote, here or in a later version.
+    pub fn from_stored(text: &str) -> Self {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text).unwrap_or(Self::Later)
     }
 }
 

@@ -8,9 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Error, Result};
+use super::{Error, Result, secret_uses::SecretUses};
 use crate::{
-    domain::ClientId,
+    domain::{ClientId, LiveSecret, SECRET_LIMIT},
     store::{ClientRecord, Store},
     token::ClientSecret,
 };
@@ -20,12 +20,12 @@ const MAX_AGE: Duration = Duration::from_millis(500);
 /// How many clients are remembered at most.
 const MAX_CLIENTS: usize = 10_000;
 
-/// As many hashes are compared, whether or not a client has so many secrets.
-const SECRETS_COMPARED: usize = 2;
-
 /// Remembers the clients of the last half second.
 #[derive(Default)]
-pub struct ClientDirectory(RwLock<HashMap<ClientId, (Instant, Arc<ClientRecord>)>>);
+pub struct ClientDirectory {
+    clients: RwLock<HashMap<ClientId, (Instant, Arc<ClientRecord>)>>,
+    uses: SecretUses,
+}
 
 impl ClientDirectory {
     /// A client that is not deleted.
@@ -50,15 +50,30 @@ impl ClientDirectory {
         id: ClientId,
         secret: &ClientSecret,
     ) -> Result<Arc<ClientRecord>> {
-        if let Some(record) = self.remembered(id).filter(|record| secret.matches(&record.secret_hashes)) {
+        if let Some(record) = self.remembered(id)
+            && let Some(used) = matching(secret, &record.secrets)
+        {
+            self.uses.note(used.id);
             return enabled(record);
         }
-        let mut hashes = store.client_secret_hashes(id).await?;
-        hashes.resize(hashes.len().max(SECRETS_COMPARED), [0; 32]);
-        if !secret.matches(&hashes) {
-            return Err(Error::ClientCredentialsInvalid);
+        let secrets = store.client_secrets(id).await?;
+        let used = matching(secret, &secrets).ok_or(Error::ClientCredentialsInvalid)?;
+        let record = self.read(store, id).await?.ok_or(Error::ClientCredentialsInvalid)?;
+        self.uses.note(used.id);
+        enabled(record)
+    }
+
+    /// Tells the store which secrets were used since it was last told.
+    ///
+    /// # Errors
+    /// If the store does not answer; they are told the next time.
+    pub async fn tell_uses(&self, store: &dyn Store) -> Result<()> {
+        let used = self.uses.untold();
+        if !used.is_empty() {
+            store.client_secrets_used(&used).await?;
+            self.uses.told(&used);
         }
-        enabled(self.read(store, id).await?.ok_or(Error::ClientCredentialsInvalid)?)
+        Ok(())
     }
 
     async fn read(&self, store: &dyn Store, id: ClientId) -> Result<Option<Arc<ClientRecord>>> {
@@ -71,17 +86,24 @@ impl ClientDirectory {
     }
 
     fn remembered(&self, id: ClientId) -> Option<Arc<ClientRecord>> {
-        let clients = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
         clients.get(&id).filter(|(asked, _)| asked.elapsed() <= MAX_AGE).map(|(_, record)| Arc::clone(record))
     }
 
     fn remember(&self, id: ClientId, asked: Instant, record: Arc<ClientRecord>) {
-        let mut clients = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
         if clients.len() >= MAX_CLIENTS {
             clients.clear();
         }
         clients.insert(id, (asked, record));
     }
+}
+
+/// The secret's own record. As many hashes are compared, whether or not a client has so many secrets.
+fn matching<'a>(secret: &ClientSecret, secrets: &'a [LiveSecret]) -> Option<&'a LiveSecret> {
+    let mut hashes: Vec<[u8; 32]> = secrets.iter().map(|secret| secret.hash).collect();
+    hashes.resize(hashes.len().max(SECRET_LIMIT), [0; 32]);
+    secret.position_in(&hashes).and_then(|at| secrets.get(at))
 }
 
 /// A client that may be served.

@@ -49,6 +49,8 @@ pub enum Error {
     ChallengeNotFound,
     #[error("there is no such account")]
     AccountNotFound,
+    #[error("there is no such client")]
+    ClientNotFound,
 
     #[error("the challenge has expired: start a new one")]
     ChallengeExpired,
@@ -58,6 +60,8 @@ pub enum Error {
     SessionAlreadyActive,
     #[error("the session has expired: create a new one")]
     SessionExpired,
+    #[error("the client has two live secrets already: revoke one first")]
+    SecretLimitReached,
 
     #[error("other calls were in the way each time; nothing was changed, try again")]
     Contention,

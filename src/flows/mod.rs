@@ -2,10 +2,12 @@
 
 pub mod authenticate;
 pub mod clean_up;
+pub mod client_secrets;
 pub mod clients;
 pub mod clock;
 pub mod create_client;
 pub mod create_session;
+pub mod delete_client;
 pub mod error;
 pub mod get_session;
 pub mod introspect_token;
@@ -15,7 +17,9 @@ pub mod list_sessions;
 pub mod refresh_token;
 pub mod revoke_sessions;
 pub mod revoke_token;
+mod secret_uses;
 pub mod start_challenge;
+pub mod update_client;
 pub mod verify_challenge;
 pub mod vitals;
 
@@ -87,5 +91,13 @@ impl Flows {
         self.vitals.store_answers(clock.is_ok());
         clock?;
         self.keys.reload(self.store.as_ref(), &self.roots).await
+    }
+
+    /// Tells the store which client secrets were used of late; to be called every second.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn tell_secret_uses(&self) -> Result<()> {
+        self.clients.tell_uses(self.store.as_ref()).await
     }
 }

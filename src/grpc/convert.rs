@@ -59,6 +59,8 @@ impl From<RevokeReason> for v1::RevokeReason {
             RevokeReason::AccountSessionsRevoked => Self::AccountSessionsRevoked,
             RevokeReason::TokenRevoked => Self::TokenRevoked,
             RevokeReason::RefreshTokenReused => Self::RefreshTokenReused,
+            RevokeReason::ClientDeleted => Self::ClientDeleted,
+            RevokeReason::Later => Self::Unspecified,
         }
     }
 }

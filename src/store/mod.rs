@@ -24,7 +24,7 @@ pub use challenges::{
     RedeemOutcome, Redemption, SignedIn,
 };
 pub use clean_up::{Backlog, CleanUp, Ended};
-pub use clients::{ClientRecord, ClientStore, NewClient};
+pub use clients::{AddSecretOutcome, ClientRecord, ClientStore, NewClient, Sweep};
 pub use error::{OpenError, StoreError};
 pub use keys::{Canary, KeyStore, NewSigningKey, SigningKeyState, StoredSigningKey};
 pub use lifecycle::{Lifecycle, Location, SchemaState};

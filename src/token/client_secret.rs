@@ -39,11 +39,11 @@ impl ClientSecret {
         sha256(self.expose().as_bytes())
     }
 
-    /// Whether one of the stored hashes is this secret's. Every hash is compared, each in constant
-    /// time.
-    pub fn matches(&self, hashes: &[[u8; 32]]) -> bool {
+    /// Which of the stored hashes is this secret's. Every hash is compared, each in constant time.
+    pub fn position_in(&self, hashes: &[[u8; 32]]) -> Option<usize> {
         let own = self.hash();
-        hashes.iter().fold(false, |found, hash| found | verify_slices_are_equal(&own, hash).is_ok())
+        let same = |hash: &[u8; 32]| verify_slices_are_equal(&own, hash).is_ok();
+        hashes.iter().enumerate().fold(None, |found, (at, hash)| if same(hash) { Some(at) } else { found })
     }
 }
 
@@ -60,8 +60,9 @@ mod tests {
     fn a_secret_reads_back_and_matches_its_own_hash_only() {
         let (one, two) = (ClientSecret::generate(), ClientSecret::generate());
         assert_eq!(ClientSecret::parse(one.expose()).as_ref(), Some(&one));
-        assert!(one.matches(&[two.hash(), one.hash()]));
-        assert!(!one.matches(&[two.hash()]) && !one.matches(&[]));
+        assert_eq!(one.position_in(&[two.hash(), one.hash()]), Some(1));
+        assert_eq!(one.position_in(&[one.hash(), two.hash()]), Some(0));
+        assert_eq!((one.position_in(&[two.hash()]), one.position_in(&[])), (None, None));
         assert!(!format!("{one:?}").contains(&one.expose()[4..]));
     }
 

@@ -9,8 +9,10 @@ use super::Postgres;
 use crate::store::{Lifecycle, Location, Result, SchemaState, StoreError};
 
 /// Version, name and text of each migration.
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "initial", include_str!("../../../migrations/postgres/0001_initial.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "initial", include_str!("../../../migrations/postgres/0001_initial.sql")),
+    (2, "client secret slots", include_str!("../../../migrations/postgres/0002_client_secret_slots.sql")),
+];
 
 /// Names the lock under which migrations run: `counters`, in ASCII.
 const MIGRATION_LOCK: i64 = i64::from_be_bytes(*b"counters");

@@ -62,8 +62,7 @@ fn revocation(row: &PgRow) -> Result<Option<Revocation>> {
         return Ok(None);
     };
     let reason: String = row.try_get("revoke_reason")?;
-    let reason =
-        RevokeReason::from_stored(&reason).ok_or_else(|| StoreError::unreadable("revoke_reason", &reason))?;
+    let reason = RevokeReason::from_stored(&reason);
     Ok(Some(Revocation { time, reason }))
 }
 
