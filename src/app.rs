@@ -38,9 +38,11 @@ pub enum AppError {
     Open(#[from] OpenError),
     /// The schema is not as this program needs it.
     #[error(
-        "the store's schema is {0} migration(s) behind: run `countersign migrate` first, or `serve --migrate`"
+        "the store's schema lacks {} migration(s): {}; run `countersign migrate` first, or `serve --migrate`",
+        .0.len(),
+        .0.join(", ")
     )]
-    SchemaBehind(usize),
+    SchemaBehind(Vec<String>),
     /// The store is at fault.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -228,7 +230,7 @@ pub async fn open_store(settings: &StoreSettings, migrate: bool) -> Result<Arc<d
     }
     match store.schema().await? {
         SchemaState::Current => Ok(store),
-        SchemaState::Behind(count) => Err(AppError::SchemaBehind(count)),
+        SchemaState::Behind(missing) => Err(AppError::SchemaBehind(missing)),
     }
 }
 

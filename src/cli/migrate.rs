@@ -3,12 +3,19 @@
 use clap::Args;
 
 use super::Outcome;
-use crate::{config::StoreFlags, store};
+use crate::{
+    app::AppError,
+    config::StoreFlags,
+    store::{self, SchemaState, Store},
+};
 
 #[derive(Args)]
 pub(super) struct Migrate {
     #[command(flatten)]
     pub(super) flags: StoreFlags,
+    /// Change nothing: succeed if the schema is up to date, and fail with what is to run if it is not.
+    #[arg(long)]
+    check: bool,
 }
 
 impl Migrate {
@@ -17,12 +24,24 @@ impl Migrate {
         let store = store::open_with(&settings.url(), settings.connections)
             .await
             .map_err(|error| format!("database-url: {error}"))?;
-        let outcome = store.migrate().await;
+        let outcome = if self.check { check(store.as_ref()).await } else { migrate(store.as_ref()).await };
         store.close().await;
-        match outcome? {
-            0 => say!("the schema is up to date"),
-            count => say!("{count} migration(s) have run; the schema is up to date"),
-        }
-        Ok(())
+        outcome
     }
+}
+
+async fn check(store: &dyn Store) -> Outcome {
+    match store.schema().await? {
+        SchemaState::Current => say!("the schema is up to date"),
+        SchemaState::Behind(missing) => return Err(AppError::SchemaBehind(missing).into()),
+    }
+    Ok(())
+}
+
+async fn migrate(store: &dyn Store) -> Outcome {
+    match store.migrate().await? {
+        0 => say!("the schema is up to date"),
+        count => say!("{count} migration(s) have run; the schema is up to date"),
+    }
+    Ok(())
 }

@@ -8,12 +8,12 @@ use time::OffsetDateTime;
 use super::Result;
 
 /// How the schema compares with what this program needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SchemaState {
     /// Every migration has run; later ones of a newer program may have, too.
     Current,
-    /// This many migrations are still to run.
-    Behind(usize),
+    /// These migrations are still to run.
+    Behind(Vec<String>),
 }
 
 /// Where a store lives.

@@ -25,7 +25,7 @@ on_both_stores!(
 /// How many migrations an empty database needs.
 async fn missing(store: &Arc<dyn Store>) -> usize {
     match store.schema().await.unwrap() {
-        SchemaState::Behind(missing) => missing,
+        SchemaState::Behind(missing) => missing.len(),
         SchemaState::Current => panic!("an empty database is no current one"),
     }
 }

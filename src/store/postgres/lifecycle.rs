@@ -29,8 +29,9 @@ impl Lifecycle for Postgres {
 
     async fn schema(&self) -> Result<SchemaState> {
         let applied = self.retrying(async || applied(&mut *self.pool.acquire().await?).await).await?;
-        let missing = MIGRATIONS.iter().filter(|(version, ..)| !applied.contains(version)).count();
-        Ok(if missing == 0 { SchemaState::Current } else { SchemaState::Behind(missing) })
+        let missing = MIGRATIONS.iter().filter(|(version, ..)| !applied.contains(version));
+        let missing: Vec<_> = missing.map(|(version, name, _)| format!("{version:04} {name}")).collect();
+        Ok(if missing.is_empty() { SchemaState::Current } else { SchemaState::Behind(missing) })
     }
 
     async fn migrate(&self) -> Result<usize> {

@@ -30,8 +30,9 @@ impl Lifecycle for Sqlite {
 
     async fn schema(&self) -> Result<SchemaState> {
         let applied = retrying(async || applied(&mut *self.reader.acquire().await?).await).await?;
-        let missing = MIGRATIONS.iter().filter(|(version, ..)| !applied.contains(version)).count();
-        Ok(if missing == 0 { SchemaState::Current } else { SchemaState::Behind(missing) })
+        let missing = MIGRATIONS.iter().filter(|(version, ..)| !applied.contains(version));
+        let missing: Vec<_> = missing.map(|(version, name, _)| format!("{version:04} {name}")).collect();
+        Ok(if missing.is_empty() { SchemaState::Current } else { SchemaState::Behind(missing) })
     }
 
     async fn migrate(&self) -> Result<usize> {

@@ -40,8 +40,8 @@ impl Bench {
 
     async fn on(url: &str, directory: Option<TempDir>) -> Self {
         let store = open(url).await.unwrap();
-        assert_eq!(store.schema().await.unwrap(), SchemaState::Behind(1));
-        assert_eq!(store.migrate().await.unwrap(), 1);
+        assert!(matches!(store.schema().await.unwrap(), SchemaState::Behind(_)));
+        assert!(store.migrate().await.unwrap() > 0);
         assert_eq!(store.schema().await.unwrap(), SchemaState::Current);
         let client = NewClient {
             id: ClientId::generate(),
@@ -293,7 +293,8 @@ async fn many_that_open_and_migrate_one_new_file_at_once_all_succeed() {
                 ran
             });
         }
-        assert_eq!(tasks.join_all().await.iter().sum::<usize>(), 1, "each migration ran once");
+        let ran = tasks.join_all().await;
+        assert_eq!(ran.iter().filter(|ran| **ran > 0).count(), 1, "one of them ran all: {ran:?}");
     }
 }
 
