@@ -57,7 +57,7 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Remove what has ended longer ago than the retention; a server does so by itself.
     Gc(gc::Gc),
-    /// Make and look at clients; talks to the store, not to a server.
+    /// Make, change and end clients; talks to the store, not to a server.
     #[command(subcommand)]
     Client(client::Client),
     /// Make root keys.

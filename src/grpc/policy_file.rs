@@ -2,14 +2,29 @@
 
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+use serde_json::{Map, Value};
 
 use super::v1;
 
-/// Reads a policy file. Unknown fields are refused: a mistyped rule must not be dropped silently.
+/// Reads a policy file over a policy: what the file names takes the place of what was there, and `null`
+/// brings a field's default back. Unknown fields are refused: a mistyped rule must not be dropped silently.
 ///
 /// # Errors
 /// What is wrong with the JSON, and where.
-pub fn read(json: &str) -> Result<v1::ClientPolicy, String> {
+pub fn read_over(base: &v1::ClientPolicy, json: &str) -> Result<v1::ClientPolicy, String> {
+    // Read by itself first, so that a mistake is told at its place in the file.
+    read(json)?;
+    let named: Map<String, Value> = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    let descriptor = descriptor()?;
+    let mut whole = write(base)?;
+    for (name, value) in named {
+        let field = descriptor.get_field_by_json_name(&name).or_else(|| descriptor.get_field_by_name(&name));
+        whole[field.map_or(name, |field| field.json_name().to_owned())] = value;
+    }
+    read(&whole.to_string())
+}
+
+fn read(json: &str) -> Result<v1::ClientPolicy, String> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
     let message = DynamicMessage::deserialize(descriptor()?, &mut deserializer)
         .and_then(|message| deserializer.end().map(|()| message))
@@ -45,6 +60,21 @@ mod tests {
         assert_eq!(policy.challenge_ttl.as_ref().unwrap().seconds, 90);
         let written = write(&policy).unwrap();
         assert_eq!(read(&written.to_string()).unwrap(), policy);
+    }
+
+    #[test]
+    fn a_file_read_over_a_policy_changes_what_it_names_and_nothing_else() {
+        let base =
+            read(r#"{"name": "Shop", "disabled": true, "challengeTtl": "90s", "scope": "a"}"#).unwrap();
+        let over = |json| read_over(&base, json).unwrap();
+        assert_eq!(over("{}"), base);
+        let named = over(r#"{"challenge_ttl": "60s", "scope": null, "networks": ["EVM"]}"#);
+        assert_eq!(named.challenge_ttl.unwrap().seconds, 60);
+        assert_eq!((named.name.as_str(), named.disabled, named.scope.as_str()), ("Shop", true, ""));
+        assert_eq!(named.networks, ["EVM"]);
+        for wrong in [r#"{"challengeTtll": "90s"}"#, "[]", "{", r#"{"name": 7}"#] {
+            assert!(read_over(&base, wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

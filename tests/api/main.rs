@@ -11,13 +11,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod client_changes;
+mod client_commands;
 mod credentials;
 mod harness;
 mod operation;
 mod outage;
+mod process;
 mod processes;
 mod refresh;
 mod sessions;
 mod sign_in;
 mod sign_in_races;
+mod starting;
 mod tokens;

@@ -1,12 +1,6 @@
-//! The real program: started, refused, stopped, killed.
+//! The real program: two at once, stopped, killed, and its log.
 
-use std::{
-    io::{BufRead as _, BufReader},
-    net::SocketAddr,
-    process::{Child, Command, Output, Stdio},
-    sync::{Arc, Mutex},
-};
-
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use countersign::{grpc::v1::SessionState, wallet::signer::Signer};
 use tokio::task::JoinSet;
 use tonic_health::pb::{
@@ -15,6 +9,7 @@ use tonic_health::pb::{
 
 use crate::{
     harness::{Caller, by_id, reason, root_keys_file, start_for, wallet},
+    process::{Process, client_of},
     support::TestStore,
 };
 
@@ -22,99 +17,8 @@ on_both_stores![
     two_processes_on_one_store_redeem_a_challenge_once,
     nothing_answered_is_lost_and_nothing_spent_is_spendable_after_kill_9,
     sigterm_finishes_and_exits_with_0,
-    the_wrong_root_keys_stop_the_start,
-    clients_are_made_listed_and_shown_from_the_command_line,
-    a_wrong_policy_is_refused_with_every_field_named,
     no_secret_of_a_full_run_is_in_the_log,
 ];
-
-fn countersign() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("COUNTERSIGN_")) {
-        command.env_remove(name);
-    }
-    command
-}
-
-fn run(arguments: &[&str]) -> Output {
-    countersign().args(arguments).output().unwrap()
-}
-
-/// What a failed command said, which must not have been a panic.
-fn failure(output: &Output, code: i32) -> String {
-    let said = String::from_utf8(output.stderr.clone()).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    assert!(!said.contains("panicked"), "{said}");
-    said
-}
-
-/// A server process; killed with this value.
-struct Process {
-    child: Child,
-    grpc: SocketAddr,
-    log: Arc<Mutex<String>>,
-}
-
-impl Process {
-    /// Starts and waits until it listens.
-    fn start(store: &TestStore) -> Self {
-        let keys = root_keys_file(store);
-        let mut child = countersign()
-            .args(["serve", "--migrate", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
-            .args(["--database-url", &store.url, "--root-keys-file", keys.to_str().unwrap()])
-            .args(["--operations-listen", "127.0.0.1:0", "--log", "trace", "--log-format", "text"])
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let log = Arc::new(Mutex::new(String::new()));
-        let mut grpc = None;
-        for line in lines.by_ref().map_while(Result::ok) {
-            *log.lock().unwrap() += &format!("{line}\n");
-            if let Some((_, address)) = line.split_once("gRPC listening address=") {
-                grpc = Some(address.trim().parse().unwrap());
-            }
-            if line.contains("HTTP listening") {
-                break;
-            }
-        }
-        let kept = Arc::clone(&log);
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                *kept.lock().unwrap() += &format!("{line}\n");
-            }
-        });
-        let grpc = grpc.unwrap_or_else(|| panic!("did not start: {}", log.lock().unwrap()));
-        Self { child, grpc, log }
-    }
-
-    async fn caller(&self, authorization: &str) -> Caller {
-        Caller::connect(self.grpc, authorization).await
-    }
-
-    /// SIGKILL: no chance to finish anything.
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The `authorization` of a client made by the command line.
-fn client_of(store: &TestStore) -> String {
-    let output =
-        run(&["client", "create", "--name", "Test", "--output", "json", "--database-url", &store.url]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    made["authorization"].as_str().unwrap().to_owned()
-}
 
 async fn two_processes_on_one_store_redeem_a_challenge_once(store: &TestStore) {
     let processes = [Process::start(store), Process::start(store)];
@@ -182,83 +86,15 @@ async fn nothing_answered_is_lost_and_nothing_spent_is_spendable_after_kill_9(st
 }
 
 async fn sigterm_finishes_and_exits_with_0(store: &TestStore) {
-    let mut process = Process::start(store);
+    let process = Process::start(store);
     // A stream that nobody ends does not keep the server from its end.
     let endpoint = tonic::transport::Channel::from_shared(format!("http://{}", process.grpc)).unwrap();
     let mut health = HealthClient::new(endpoint.connect().await.unwrap());
     let mut states = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     states.message().await.unwrap().unwrap();
-    let pid = process.child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    process.signal("TERM");
     assert_eq!(states.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
-    let status = tokio::task::spawn_blocking(move || process.child.wait().unwrap()).await.unwrap();
-    assert_eq!(status.code(), Some(0));
-}
-
-async fn the_wrong_root_keys_stop_the_start(store: &TestStore) {
-    drop(Process::start(store));
-    let other = store.folder.path().join("other-keys");
-    let made = run(&["keys", "new-root"]);
-    std::fs::write(&other, &made.stdout).unwrap();
-    let serve = |keys: &str| {
-        let ports = ["--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
-        let store = ["serve", "--database-url", &store.url, "--root-keys-file", keys];
-        run(&[&store[..], &ports[..]].concat())
-    };
-    let said = failure(&serve(other.to_str().unwrap()), 1);
-    assert!(said.contains("the root keys do not fit this store"), "{said}");
-    assert!(!said.contains(std::str::from_utf8(&made.stdout).unwrap().trim()), "{said}");
-    std::fs::write(&other, "crk_short").unwrap();
-    assert!(failure(&serve(other.to_str().unwrap()), 1).contains("root key 1 is none"));
-    assert!(
-        failure(&serve("/does/not/exist"), 1)
-            .contains("root-keys-file (flag --root-keys-file): /does/not/exist")
-    );
-}
-
-async fn clients_are_made_listed_and_shown_from_the_command_line(store: &TestStore) {
-    assert!(run(&["migrate", "--database-url", &store.url]).status.success());
-    let policy = store.folder.path().join("policy.json");
-    std::fs::write(&policy, r#"{"name": "From file", "challengeTtl": "90s", "networks": ["EVM"]}"#).unwrap();
-    let at_store = ["--database-url", &store.url];
-    let create = ["client", "create", "--role", "sign_in", "--role", "INTROSPECT", "--policy-file"];
-    let made = run(&[&create[..], &[policy.to_str().unwrap()], &at_store].concat());
-    let text = String::from_utf8(made.stdout).unwrap();
-    assert!(text.contains("client_secret:  ccs_") && text.contains("authorization:  Basic "), "{text}");
-    let id = text.lines().next().unwrap().rsplit(' ').next().unwrap();
-
-    let listed = String::from_utf8(run(&[&["client", "list"], &at_store[..]].concat()).stdout).unwrap();
-    assert_eq!(listed, format!("{id}  enabled   From file\n"));
-    let shown = run(&[&["client", "show", id], &at_store[..]].concat());
-    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
-    assert_eq!(shown["policy"]["challengeTtl"], "90s");
-    assert_eq!(
-        shown["policy"]["roles"],
-        serde_json::json!(["CLIENT_ROLE_SIGN_IN", "CLIENT_ROLE_INTROSPECT"])
-    );
-    assert!(!shown.to_string().contains("ccs_"));
-    let unknown = "01890a5d-ac96-774b-bcce-b302099a8057";
-    let said = failure(&run(&[&["client", "show", unknown], &at_store[..]].concat()), 1);
-    assert!(said.contains("there is no client"), "{said}");
-}
-
-async fn a_wrong_policy_is_refused_with_every_field_named(store: &TestStore) {
-    assert!(run(&["migrate", "--database-url", &store.url]).status.success());
-    let policy = store.folder.path().join("policy.json");
-    let create = |text: &str| {
-        std::fs::write(&policy, text).unwrap();
-        let file = policy.to_str().unwrap();
-        failure(&run(&["client", "create", "--policy-file", file, "--database-url", &store.url]), 1)
-    };
-    let said = create(r#"{"challengeTtl": "1s", "origin": "a\nb", "scope": "a  b"}"#);
-    for field in ["challenge_ttl", "name", "origin", "scope"] {
-        assert!(said.contains(&format!("{field}: ")), "{field} is not named: {said}");
-    }
-    let said = create(r#"{"name": "x", "textTemplate": "no code", "networks": ["moon"]}"#);
-    assert!(said.contains("text_template: ") && said.contains("networks: "), "{said}");
-    assert!(create(r#"{"nam": "x"}"#).contains("nam"));
-    assert!(create(r#"{"name": "x", "realm": "a realm"}"#).contains("realm: "));
-    assert_eq!(store.count("clients", "1 = 1").await, 0);
+    assert_eq!(process.code().await, Some(0));
 }
 
 async fn no_secret_of_a_full_run_is_in_the_log(store: &TestStore) {
@@ -279,8 +115,16 @@ async fn no_secret_of_a_full_run_is_in_the_log(store: &TestStore) {
     let decoded = |authorization: &str| authorization.rsplit(' ').next().unwrap().to_owned();
     let log = process.log.lock().unwrap().clone();
     assert!(log.contains("a spent refresh token came back"), "the log was not read: {log}");
+    let secret_of = |authorization: &str| {
+        let basic = String::from_utf8(STANDARD.decode(decoded(authorization)).unwrap()).unwrap();
+        basic.split_once(':').unwrap().1.to_owned()
+    };
+    if let Some(password) = url::Url::parse(&store.url).unwrap().password() {
+        assert!(!log.contains(password), "the database's password is in the log");
+    }
     for secret in [
         keys.trim(),
+        &secret_of(client.authorization()),
         &decoded(client.authorization()),
         &decoded(device.authorization()),
         &first.access_token,
@@ -292,76 +136,4 @@ async fn no_secret_of_a_full_run_is_in_the_log(store: &TestStore) {
     ] {
         assert!(!log.contains(secret), "{secret} is in the log");
     }
-}
-
-#[tokio::test]
-async fn an_unreachable_database_is_said_without_its_password() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
-    let url = format!("postgres://someone:hunter2@127.0.0.1:{port}/countersign");
-    let said = failure(&run(&["migrate", "--database-url", &url]), 1);
-    assert!(said.contains(&format!("127.0.0.1:{port}")) && said.contains("cannot be reached"), "{said}");
-    assert!(!said.contains("hunter2"), "{said}");
-    let said = failure(&run(&["migrate", "--database-url", "mysql://someone:hunter2@h/d"]), 1);
-    assert!(
-        said.contains("database-url") && said.contains("postgres://") && !said.contains("hunter2"),
-        "{said}"
-    );
-    let said = failure(&run(&["migrate", "--database-url", "postgres://someone:hunter2@h:port/d"]), 1);
-    assert!(said.contains("database-url") && !said.contains("hunter2"), "{said}");
-}
-
-#[tokio::test]
-async fn postgresql_needs_root_keys_and_a_schema_and_says_how_to_get_them() {
-    let store = TestStore::postgres().await;
-    let said = failure(&run(&["serve", "--database-url", &store.url]), 1);
-    assert!(said.contains("countersign migrate"), "{said}");
-    assert!(run(&["migrate", "--database-url", &store.url]).status.success());
-    let said = failure(&run(&["serve", "--database-url", &store.url]), 1);
-    assert!(said.contains("root-keys is required") && said.contains("keys new-root"), "{said}");
-}
-
-#[tokio::test]
-async fn an_embedded_store_makes_its_own_root_keys_once() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let store = TestStore::sqlite().await;
-    let serve = || {
-        let mut child = countersign()
-            .args(["serve", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
-            .args(["--operations-listen", "127.0.0.1:0"])
-            .args(["--data-dir", store.folder.path().to_str().unwrap()])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let mut said = String::new();
-        for line in lines {
-            said += &format!("{line}\n");
-            if line.contains("HTTP listening") {
-                break;
-            }
-        }
-        let _ = child.kill();
-        (child.wait().unwrap(), said)
-    };
-    let keys = store.folder.path().join("countersign.db.root-keys");
-    assert!(serve().1.contains("HTTP listening"));
-    let made = std::fs::read_to_string(&keys).unwrap();
-    assert_eq!(std::fs::metadata(&keys).unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(serve().1.contains("HTTP listening"));
-    assert_eq!(std::fs::read_to_string(&keys).unwrap(), made);
-    std::fs::remove_file(&keys).unwrap();
-    let (status, said) = serve();
-    assert_eq!(status.code(), Some(1));
-    assert!(said.contains("root keys of this store are missing"), "{said}");
-}
-
-#[tokio::test]
-async fn a_port_that_is_taken_is_named_with_its_setting() {
-    let store = TestStore::sqlite().await;
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let said = failure(&run(&["serve", "--database-url", &store.url, "--grpc-listen", &address]), 1);
-    assert!(said.contains("grpc-listen") && said.contains(&address), "{said}");
 }

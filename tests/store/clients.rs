@@ -33,8 +33,10 @@ async fn a_client_reads_back_as_it_was_made(test: &TestStore) {
     assert!((before..=after).contains(&made.create_time), "not on the database's clock");
     let record = bench.store.client(new.id).await.unwrap().unwrap();
     assert_eq!(record.client, made);
-    assert_eq!(record.secret_hashes, [new.secret_hash]);
-    assert_eq!(bench.store.client_secret_hashes(new.id).await.unwrap(), [new.secret_hash]);
+    let [secret] = &record.secrets[..] else { panic!("{record:?}") };
+    assert_eq!((secret.hash, secret.last_used_time), (new.secret_hash, None));
+    assert!((before..=after).contains(&secret.create_time), "not on the database's clock");
+    assert_eq!(bench.store.client_secrets(new.id).await.unwrap(), record.secrets);
 }
 
 async fn a_new_client_has_changed_when_it_was_made(test: &TestStore) {
@@ -86,7 +88,7 @@ fn unusual_policy() -> Policy {
 async fn a_client_that_never_was_is_none(test: &TestStore) {
     let bench = Bench::on(test).await;
     assert!(bench.store.client(ClientId::generate()).await.unwrap().is_none());
-    assert!(bench.store.client_secret_hashes(ClientId::generate()).await.unwrap().is_empty());
+    assert!(bench.store.client_secrets(ClientId::generate()).await.unwrap().is_empty());
 }
 
 async fn a_deleted_client_is_none_and_in_no_list(test: &TestStore) {
@@ -105,10 +107,10 @@ async fn a_revoked_secret_opens_nothing(test: &TestStore) {
     test.execute(&format!("UPDATE client_secrets SET revoke_time = create_time WHERE {own}")).await;
     let record = bench.store.client(bench.client.id).await.unwrap().unwrap();
     assert_eq!(record.client, bench.client);
-    assert!(record.secret_hashes.is_empty());
-    assert!(bench.store.client_secret_hashes(bench.client.id).await.unwrap().is_empty());
-    let hashes = bench.store.client_secret_hashes(neighbour.id).await.unwrap();
-    assert_eq!(hashes, [neighbour.secret_hash]);
+    assert!(record.secrets.is_empty());
+    assert!(bench.store.client_secrets(bench.client.id).await.unwrap().is_empty());
+    let secrets = bench.store.client_secrets(neighbour.id).await.unwrap();
+    assert_eq!(secrets[0].hash, neighbour.secret_hash);
 }
 
 async fn clients_are_listed_page_by_page_in_the_order_of_their_ids(test: &TestStore) {

@@ -21,6 +21,8 @@ mod cancelled;
 mod challenge_limit;
 mod challenges;
 mod clean_up;
+mod client_changes;
+mod client_secrets;
 mod clients;
 mod clock;
 mod contention;

@@ -1,0 +1,123 @@
+//! The real program as a process, and what it says.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use crate::{
+    harness::{Caller, root_keys_file},
+    support::TestStore,
+};
+
+pub fn countersign() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("COUNTERSIGN_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+pub fn run(arguments: &[&str]) -> Output {
+    countersign().args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// What a failed command said, which must not have been a panic.
+pub fn failure(output: &Output, code: i32) -> String {
+    let said = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    said
+}
+
+/// A server process; killed with this value.
+pub struct Process {
+    pub child: Child,
+    pub grpc: SocketAddr,
+    pub operations: SocketAddr,
+    pub log: Arc<Mutex<String>>,
+}
+
+impl Process {
+    /// Starts and waits until it listens.
+    pub fn start(store: &TestStore) -> Self {
+        Self::start_as(countersign(), store, &[])
+    }
+
+    /// The same, of any program, with further flags.
+    pub fn start_as(mut program: Command, store: &TestStore, flags: &[&str]) -> Self {
+        let keys = root_keys_file(store);
+        let mut child = program
+            .args(["serve", "--migrate", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
+            .args(["--database-url", &store.url, "--root-keys-file", keys.to_str().unwrap()])
+            .args(["--operations-listen", "127.0.0.1:0", "--log", "trace", "--log-format", "text"])
+            .args(flags)
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (mut grpc, mut operations) = (None, None);
+        for line in lines.by_ref().map_while(Result::ok) {
+            *log.lock().unwrap() += &format!("{line}\n");
+            let listening = |what| {
+                Some(line.split_once(&format!("{what} listening address="))?.1.trim().parse().unwrap())
+            };
+            grpc = grpc.or_else(|| listening("gRPC"));
+            operations = operations.or_else(|| listening("operations"));
+            if line.contains("HTTP listening") {
+                break;
+            }
+        }
+        let kept = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                *kept.lock().unwrap() += &format!("{line}\n");
+            }
+        });
+        match (grpc, operations) {
+            (Some(grpc), Some(operations)) => Self { child, grpc, operations, log },
+            _ => panic!("did not start: {}", log.lock().unwrap()),
+        }
+    }
+
+    pub async fn caller(&self, authorization: &str) -> Caller {
+        Caller::connect(self.grpc, authorization).await
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    /// The exit code, once it has ended.
+    pub async fn code(mut self) -> Option<i32> {
+        tokio::task::spawn_blocking(move || self.child.wait().unwrap().code()).await.unwrap()
+    }
+
+    /// SIGKILL: no chance to finish anything.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The `authorization` of a client made by the command line.
+pub fn client_of(store: &TestStore) -> String {
+    let output =
+        run(&["client", "create", "--name", "Test", "--output", "json", "--database-url", &store.url]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    made["authorization"].as_str().unwrap().to_owned()
+}
