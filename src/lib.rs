@@ -10,8 +10,9 @@
 //! | [`store`] | what outlives a call, on PostgreSQL or SQLite | `domain` |
 //! | [`flows`] | one user story per file | `domain`, `wallet`, `token`, the store's trait |
 //! | [`grpc`] | one file per service, and the table of errors | `flows`, `domain` |
-//! | [`http`] | the JSON Web Key Set | `flows`, `domain` |
-//! | [`config`] | flags, environment and file into typed settings | `domain` |
+//! | [`http`] | the JSON Web Key Set, and what operators ask for | `flows`, `domain`, `log` |
+//! | [`log`] | what the process logs, and in which form | - |
+//! | [`config`] | flags, environment and file into typed settings | `domain`, `log` |
 //! | [`app`], [`cli`] | put the rooms together; one file per command | all |
 //!
 //! `tests/architecture.rs` holds these arrows.
@@ -23,6 +24,7 @@ pub mod domain;
 pub mod flows;
 pub mod grpc;
 pub mod http;
+pub mod log;
 pub mod store;
 pub mod token;
 pub mod wallet;

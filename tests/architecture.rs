@@ -8,19 +8,20 @@ use std::{
 };
 
 /// Which rooms a room may use, besides itself. `app` and `cli` may use all.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("domain", &[]),
     ("wallet", &["domain"]),
     ("token", &["domain"]),
     ("store", &["domain"]),
     ("flows", &["domain", "wallet", "token", "store"]),
     ("grpc", &["flows", "domain"]),
-    ("http", &["flows", "domain"]),
-    ("config", &["domain"]),
+    ("http", &["flows", "domain", "log"]),
+    ("log", &[]),
+    ("config", &["domain", "log"]),
 ];
 
 /// Crates, and the only rooms that may name them.
-const NAMED_ALONE: [(&str, &[&str]); 11] = [
+const NAMED_ALONE: [(&str, &[&str]); 12] = [
     ("secp256k1", &["wallet"]),
     ("tiny_keccak", &["wallet"]),
     ("jsonwebtoken", &["token"]),
@@ -32,6 +33,7 @@ const NAMED_ALONE: [(&str, &[&str]); 11] = [
     ("tonic", &["grpc", "cli"]),
     ("axum", &["http"]),
     ("clap", &["cli", "config"]),
+    ("tracing_subscriber", &["log"]),
 ];
 
 /// Every source file with its room: the folder or the file below `src`.

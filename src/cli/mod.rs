@@ -22,14 +22,14 @@ mod serve;
 mod settings;
 mod wallet;
 
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 use crate::{
     app::AppError,
     config::{LogSettings, Problems, Reader, ServeSettings, flags::Given},
+    log,
 };
 
 /// What every command answers; an error's text is for the person at the terminal.
@@ -84,7 +84,8 @@ const EXIT_UNFINISHED: u8 = 3;
 /// still running at the end of `shutdown-timeout`, 130 ended by a second signal.
 pub async fn run() -> ExitCode {
     let cli = Cli::parse();
-    log_to_standard_error(&cli.command.log());
+    let LogSettings { filter, json } = cli.command.log();
+    log::start(&filter, json);
     match dispatch(cli.command).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -124,15 +125,4 @@ impl Command {
             Self::Keys(_) | Self::Wallet(_) => Given::default().log(),
         }
     }
-}
-
-fn log_to_standard_error(settings: &LogSettings) {
-    let is_terminal = std::io::stderr().is_terminal();
-    let filter = EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(is_terminal)
-        .with_target(false);
-    if settings.json.unwrap_or(!is_terminal) { subscriber.json().init() } else { subscriber.init() }
 }

@@ -16,7 +16,7 @@ use problem::Problem;
 pub use problem::Problems;
 use table::{Fallback, Setting, setting};
 
-use crate::domain::Secret;
+use crate::{domain::Secret, log};
 
 /// Which store.
 #[derive(Clone, Debug)]
@@ -131,7 +131,7 @@ impl Reader {
     /// How to log.
     pub fn log(&mut self) -> LogSettings {
         LogSettings {
-            filter: self.text("log").unwrap_or_default(),
+            filter: self.parsed("log", log::MUST, |text| log::is_filter(text).then(|| text.to_owned())),
             json: self.parsed("log-format", "must be text, json or auto", |text| match text {
                 "text" => Some(Some(false)),
                 "json" => Some(Some(true)),

@@ -137,7 +137,7 @@ pub const SETTINGS: [Setting; 17] = [
         "operations-listen",
         "ADDRESS",
         Value("127.0.0.1:50053"),
-        "Where `/metrics`, `/livez` and `/readyz` are served, in plain text: a private address.",
+        "Where `/metrics`, `/livez`, `/readyz` and `/log` are served, in plain text: a private address.",
     ),
     Setting::new(
         "plaintext-behind-mesh",
@@ -190,7 +190,8 @@ pub const SETTINGS: [Setting; 17] = [
         "log",
         "FILTER",
         Value("info"),
-        "What is logged: a level, or a filter such as `warn,countersign=debug`.",
+        "What is logged: a level, or a filter such as `warn,countersign=debug`. While the program runs, `PUT /log` on \
+         the operations port puts another one in force, and `DELETE /log` this one again.",
     )
     .of_the_store(),
     Setting::new(

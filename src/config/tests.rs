@@ -125,3 +125,9 @@ fn the_reference_is_current() {
     let advice = "run the tests once with COUNTERSIGN_TEST_WRITE_DOCS=1";
     assert!(written == reference::page(), "docs/settings.md is not what the table says: {advice}");
 }
+
+#[test]
+fn a_mistyped_log_level_is_told_and_does_not_silence_the_log() {
+    let said = problems(reader(&[("log", "inof")], &[], None));
+    assert!(said.contains("log") && said.contains("must be off, error, warn, info"), "{said}");
+}

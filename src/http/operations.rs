@@ -1,11 +1,14 @@
-//! The operations port: `/livez`, `/readyz` and `/metrics`, for whoever runs the service.
+//! The operations port: `/livez`, `/readyz`, `/metrics` and `/log`, for whoever runs the service.
 
 use std::sync::{Arc, OnceLock};
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::flows::Flows;
+use crate::{
+    flows::Flows,
+    log::{self, Filter},
+};
 
 /// Bounds in seconds: from what memory answers to the longest deadline.
 const BUCKETS: [f64; 12] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
@@ -16,6 +19,7 @@ pub(super) fn router(flows: Arc<Flows>) -> Router {
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(measured))
+        .route("/log", get(log_filter).put(change_log_filter).delete(restore_log_filter))
         .with_state(flows)
 }
 
@@ -34,6 +38,34 @@ async fn measured() -> String {
         recorder.run_upkeep();
         recorder.render()
     })
+}
+
+/// The filter of the log, as it is in force.
+async fn log_filter() -> Answer {
+    with_filter(|_| Ok(()))
+}
+
+/// Puts the filter in the body in force until the process ends.
+async fn change_log_filter(body: String) -> Answer {
+    with_filter(|filter| filter.change(body.trim()))
+}
+
+/// Puts the filter of the settings in force again.
+async fn restore_log_filter() -> Answer {
+    with_filter(Filter::restore)
+}
+
+type Answer = (StatusCode, String);
+
+/// Answers the filter that is in force afterwards.
+fn with_filter(act: impl Fn(&Filter) -> Result<(), String>) -> Answer {
+    let Some(filter) = log::filter() else {
+        return (StatusCode::NOT_FOUND, "this process does not log by itself\n".to_owned());
+    };
+    match act(filter) {
+        Ok(()) => (StatusCode::OK, format!("{}\n", filter.in_force())),
+        Err(problem) => (StatusCode::BAD_REQUEST, format!("the filter {problem}\n")),
+    }
 }
 
 /// What is measured in this process; `None` if somebody else measures.

@@ -312,9 +312,17 @@ pub fn claims(access_token: &str) -> serde_json::Value {
 
 /// The head in lower case and the body of an answer.
 pub async fn http_get(address: SocketAddr, path: &str) -> (String, String) {
+    http(address, "GET", path, "").await
+}
+
+/// The same, of any request.
+pub async fn http(address: SocketAddr, method: &str, path: &str, body: &str) -> (String, String) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

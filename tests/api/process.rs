@@ -99,6 +99,18 @@ impl Process {
         tokio::task::spawn_blocking(move || self.child.wait().unwrap().code()).await.unwrap()
     }
 
+    /// The log, once it holds a text.
+    pub async fn logged_until(&self, text: &str) -> String {
+        for _ in 0..1_000 {
+            let log = self.log.lock().unwrap().clone();
+            if log.contains(text) {
+                return log;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        panic!("{text} was never logged: {}", self.log.lock().unwrap());
+    }
+
     /// SIGKILL: no chance to finish anything.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -8,7 +8,7 @@ use tonic_health::pb::{
 };
 
 use crate::{
-    harness::{Caller, by_id, reason, root_keys_file, start_for, wallet},
+    harness::{Caller, by_id, http, reason, root_keys_file, start_for, wallet},
     process::{Process, client_of},
     support::TestStore,
 };
@@ -18,6 +18,7 @@ on_both_stores![
     nothing_answered_is_lost_and_nothing_spent_is_spendable_after_kill_9,
     sigterm_finishes_and_exits_with_0,
     no_secret_of_a_full_run_is_in_the_log,
+    the_logs_filter_is_changed_while_the_program_runs,
 ];
 
 async fn two_processes_on_one_store_redeem_a_challenge_once(store: &TestStore) {
@@ -136,4 +137,29 @@ async fn no_secret_of_a_full_run_is_in_the_log(store: &TestStore) {
     ] {
         assert!(!log.contains(secret), "{secret} is in the log");
     }
+}
+
+async fn the_logs_filter_is_changed_while_the_program_runs(store: &TestStore) {
+    let process = Process::start(store);
+    let caller = process.caller(&client_of(store)).await;
+    let change = async |method, filter, answer| {
+        let (head, body) = http(process.operations, method, "/log", filter).await;
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        assert_eq!(body.trim(), answer);
+    };
+    change("GET", "", "trace").await;
+    change("PUT", "warn,countersign=error\n", "countersign=error,warn").await;
+    caller.start(start_for(&wallet())).await.unwrap();
+    change("PUT", "info", "info").await;
+    caller.start(start_for(&wallet())).await.unwrap();
+    let (head, body) = http(process.operations, "PUT", "/log", "inof").await;
+    assert!(head.starts_with("http/1.1 400") && body.contains("must be off, error"), "{head}\n{body}");
+    change("DELETE", "", "trace").await;
+
+    // Each change is told, and what is told between them shows which was in force.
+    let log = process.logged_until("from=\"info\" to=\"trace\"").await;
+    let (silent, spoken) = log.split_once("to=\"info\"").unwrap();
+    let (_, silent) = silent.split_once("to=\"warn,countersign=error\"").unwrap_or_default();
+    assert!(!silent.contains("StartChallenge"), "{silent}");
+    assert!(spoken.contains("StartChallenge"), "{spoken}");
 }
