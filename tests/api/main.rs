@@ -14,6 +14,7 @@ mod support;
 mod client_changes;
 mod client_commands;
 mod credentials;
+mod earlier_version;
 mod harness;
 mod operation;
 mod outage;

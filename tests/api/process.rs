@@ -12,8 +12,14 @@ use crate::{
     support::TestStore,
 };
 
+/// The program under test, without any settings of the environment.
 pub fn countersign() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    program(env!("CARGO_BIN_EXE_countersign"))
+}
+
+/// Any program, without any settings of the environment.
+pub fn program(path: &str) -> Command {
+    let mut command = Command::new(path);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("COUNTERSIGN_")) {
         command.env_remove(name);
     }
@@ -127,8 +133,13 @@ impl Drop for Process {
 
 /// The `authorization` of a client made by the command line.
 pub fn client_of(store: &TestStore) -> String {
-    let output =
-        run(&["client", "create", "--name", "Test", "--output", "json", "--database-url", &store.url]);
+    client_made_by(countersign(), store)
+}
+
+/// The same, by any program.
+pub fn client_made_by(mut program: Command, store: &TestStore) -> String {
+    let create = ["client", "create", "--name", "Test", "--output", "json", "--database-url", &store.url];
+    let output = program.args(create).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     made["authorization"].as_str().unwrap().to_owned()
