@@ -147,3 +147,33 @@ fn every_file_says_its_one_job_first() {
         assert!(text.starts_with("//! "), "{} does not start with its job", path.display());
     }
 }
+
+/// Behind a pooler that gives each transaction another connection, an unnamed statement may meet another
+/// caller's, and whatever else belongs to a connection is lost, or found by somebody else.
+#[test]
+fn the_store_relies_on_no_connection_of_its_own() {
+    let forbidden = [
+        ".persistent(",
+        "pg_advisory_lock",
+        "pg_try_advisory_lock",
+        "listen ",
+        "set session",
+        "set local",
+        "temp table",
+        "temporary table",
+        "', false)",
+        "pglistener",
+        "statement_cache_capacity",
+    ];
+    let mut statements = 0;
+    for (_, path, text) in
+        sources().into_iter().filter(|(_, path, _)| path.iter().any(|part| part == "postgres"))
+    {
+        let code = code(&text).to_lowercase();
+        statements += code.matches("sqlx::query").count();
+        for word in forbidden {
+            assert!(!code.contains(word), "{} says {word}", path.display());
+        }
+    }
+    assert!(statements > 20, "only {statements} statements were seen: this test has gone blind");
+}

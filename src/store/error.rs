@@ -91,6 +91,12 @@ fn from_sqlstate(code: &str) -> fn(String) -> StoreError {
         // Shut down, starting up, cancelled, out of connections, memory or disk.
         "57P01" | "57P02" | "57P03" | "57014" | "53300" | "53200" | "53100" => StoreError::Unavailable,
         "25006" => StoreError::ReadOnly,
+        // A prepared statement that is not there, or is there already.
+        "26000" | "42P05" => |text| {
+            let hint =
+                "is there a pooler between that does not track prepared statements? See docs/postgresql.md";
+            StoreError::Broken(format!("{text}; {hint}"))
+        },
         lost if lost.starts_with("08") => StoreError::Unavailable,
         _ => StoreError::Broken,
     }

@@ -69,6 +69,14 @@ pub async fn turn_clock(test: &TestStore, seconds: i64) {
         let database = url.path().trim_start_matches('/');
         test.execute(&format!("ALTER DATABASE {database} SET search_path = turned, pg_catalog, public"))
             .await;
+        if std::env::var_os("COUNTERSIGN_TEST_POOLER_URL").is_some() {
+            // A pooler's connections are older than whoever connects to it.
+            test.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+                 WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            )
+            .await;
+        }
     } else {
         test.execute("DROP VIEW clock").await;
         let now = "CAST(round(unixepoch('now', 'subsec') * 1000) AS INTEGER)";

@@ -32,6 +32,7 @@ async fn a_url_that_cannot_be_read_is_told_without_its_password() {
         "postgres://user:s3cret-word/2@localhost/db",
         "postgres://localhost/db/s3cret-word",
         "postgres://localhost/db?password=s3cret-word",
+        "postgres://user:s3cret-word@localhost/db?statement-cache-capacity=0",
     ] {
         let error = refused(url).await;
         assert_is!(&error, OpenError::MalformedUrl(_));

@@ -111,7 +111,7 @@ impl Trouble {
 /// Refuses what sqlx would read as something else, and might log or show: a password with a `/` in it, which
 /// ends up in the name of the database, and parameters that it does not know.
 fn refuse_unknown_parts(url: &str) -> std::result::Result<(), OpenError> {
-    const KNOWN: [&str; 12] = [
+    const KNOWN: [&str; 11] = [
         "sslmode",
         "ssl-mode",
         "sslrootcert",
@@ -123,7 +123,6 @@ fn refuse_unknown_parts(url: &str) -> std::result::Result<(), OpenError> {
         "host",
         "port",
         "application_name",
-        "statement-cache-capacity",
     ];
     let malformed = |why: &str| Err(OpenError::MalformedUrl(why.to_owned()));
     let Ok(url) = url::Url::parse(url) else { return malformed("it is no URL") };
