@@ -25,4 +25,5 @@ mod sessions;
 mod sign_in;
 mod sign_in_races;
 mod starting;
+mod takeover;
 mod tokens;
