@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Which rooms a room may use, besides itself. `app` and `cli` may use all.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("domain", &[]),
     ("wallet", &["domain"]),
     ("token", &["domain"]),
@@ -16,11 +16,12 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("flows", &["domain", "wallet", "token", "store"]),
     ("grpc", &["flows", "domain"]),
     ("http", &["flows", "domain"]),
+    ("transport", &[]),
     ("config", &["domain"]),
 ];
 
 /// Crates, and the only rooms that may name them.
-const NAMED_ALONE: [(&str, &[&str]); 11] = [
+const NAMED_ALONE: [(&str, &[&str]); 13] = [
     ("secp256k1", &["wallet"]),
     ("tiny_keccak", &["wallet"]),
     ("jsonwebtoken", &["token"]),
@@ -31,6 +32,8 @@ const NAMED_ALONE: [(&str, &[&str]); 11] = [
     ("prost_types", &["grpc"]),
     ("tonic", &["grpc", "cli"]),
     ("axum", &["http"]),
+    ("hyper", &["transport"]),
+    ("hyper_util", &["transport"]),
     ("clap", &["cli", "config"]),
 ];
 

@@ -24,8 +24,7 @@ use crate::{
 const REQUEST_ID: &str = "x-request-id";
 /// gRPC's own header for a caller's deadline.
 const TIMEOUT: &str = "grpc-timeout";
-/// How much earlier than the caller's deadline the answer is sent, so that it arrives, and so that it is
-/// ours: tonic ends a call at the deadline itself, as CANCELLED.
+/// How much earlier than the caller's deadline the answer is sent, so that it arrives.
 const HEAD_START: Duration = Duration::from_millis(20);
 
 /// What is known of a call while it runs; in the extensions of its request.

@@ -10,8 +10,8 @@ use crate::flows::Flows;
 /// Bounds in seconds: from what memory answers to the longest deadline.
 const BUCKETS: [f64; 12] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
 
-/// The pages of the port.
-pub(super) fn router(flows: Arc<Flows>) -> Router {
+/// What answers on the operations port.
+pub fn operations(flows: Arc<Flows>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))

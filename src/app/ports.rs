@@ -1,0 +1,78 @@
+//! The ports: bound together, so that a port that is taken stops the start, and what answers on each.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+
+use super::{AppError, until};
+use crate::{
+    config::ServeSettings,
+    flows::Flows,
+    grpc, http,
+    transport::{Port, Protocol},
+};
+
+/// The ports, bound.
+pub(super) struct Ports {
+    grpc: TcpListener,
+    http: TcpListener,
+    operations: TcpListener,
+}
+
+/// Where the ports are.
+#[derive(Clone, Copy)]
+pub(super) struct Addresses {
+    pub(super) grpc: SocketAddr,
+    pub(super) http: SocketAddr,
+    pub(super) operations: SocketAddr,
+}
+
+impl Addresses {
+    /// Says that calls are answered from now on.
+    pub(super) fn log(&self) {
+        tracing::info!(address = %self.operations, "operations listening");
+        tracing::info!(address = %self.grpc, "gRPC listening");
+        tracing::info!(address = %self.http, "HTTP listening");
+    }
+}
+
+impl Ports {
+    pub(super) async fn bind(settings: &ServeSettings) -> Result<Self, AppError> {
+        Ok(Self {
+            grpc: listen("grpc-listen", settings.grpc_listen).await?,
+            http: listen("http-listen", settings.http_listen).await?,
+            operations: listen("operations-listen", settings.operations_listen).await?,
+        })
+    }
+
+    pub(super) fn addresses(&self) -> io::Result<Addresses> {
+        Ok(Addresses {
+            grpc: self.grpc.local_addr()?,
+            http: self.http.local_addr()?,
+            operations: self.operations.local_addr()?,
+        })
+    }
+
+    /// Serves each in a task of its own, until the end is called for.
+    pub(super) async fn serve(
+        self,
+        settings: &ServeSettings,
+        flows: &Arc<Flows>,
+        ended: &watch::Receiver<bool>,
+        servers: &mut JoinSet<()>,
+    ) -> Result<(), AppError> {
+        let services = grpc::server::services(Arc::clone(flows), settings.request_timeout).await;
+        let services = services.map_err(|error| AppError::Ended(format!("gRPC: {error}")))?;
+        let grpc = Port { protocol: Protocol::Http2, service: services };
+        let http = Port { protocol: Protocol::Http1, service: http::public(Arc::clone(flows)) };
+        let operations = Port { protocol: Protocol::Http1, service: http::operations(Arc::clone(flows)) };
+        servers.spawn(grpc.serve(self.grpc, until(ended.clone())));
+        servers.spawn(http.serve(self.http, until(ended.clone())));
+        servers.spawn(operations.serve(self.operations, until(ended.clone())));
+        Ok(())
+    }
+}
+
+async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
+    TcpListener::bind(address).await.map_err(|cause| AppError::Listen { setting, address, cause })
+}
