@@ -9,7 +9,7 @@ use crate::{
     config::ServeSettings,
     flows::Flows,
     grpc, http,
-    transport::{Port, Protocol},
+    transport::{Limits, Port, Protocol},
 };
 
 /// The ports, bound.
@@ -63,13 +63,27 @@ impl Ports {
     ) -> Result<(), AppError> {
         let services = grpc::server::services(Arc::clone(flows), settings.request_timeout).await;
         let services = services.map_err(|error| AppError::Ended(format!("gRPC: {error}")))?;
-        let grpc = Port { protocol: Protocol::Http2, service: services };
-        let http = Port { protocol: Protocol::Http1, service: http::public(Arc::clone(flows)) };
-        let operations = Port { protocol: Protocol::Http1, service: http::operations(Arc::clone(flows)) };
+        let (public, operations) = (http::public(Arc::clone(flows)), http::operations(Arc::clone(flows)));
+        let limits = limits(settings);
+        let grpc = Port { name: "grpc", protocol: Protocol::Http2, limits, service: services };
+        let http = Port { name: "http", protocol: Protocol::Http1, limits, service: public };
+        let operations = Port { name: "operations", protocol: Protocol::Http1, limits, service: operations };
         servers.spawn(grpc.serve(self.grpc, until(ended.clone())));
         servers.spawn(http.serve(self.http, until(ended.clone())));
         servers.spawn(operations.serve(self.operations, until(ended.clone())));
         Ok(())
+    }
+}
+
+fn limits(settings: &ServeSettings) -> Limits {
+    let connections = &settings.connections;
+    Limits {
+        connections: connections.max,
+        age: connections.max_age,
+        // The longest call, and the time its answer takes to arrive.
+        grace: settings.request_timeout + connections.peer_timeout,
+        peer_timeout: connections.peer_timeout,
+        keepalive: connections.keepalive,
     }
 }
 

@@ -96,6 +96,22 @@ fn plain_text_stays_on_loopback_unless_a_mesh_protects_the_port() {
 }
 
 #[test]
+fn limits_of_connections_are_numbers_and_times_within_bounds() {
+    let flags = [("max-connections", "7"), ("max-connection-age", "0s"), ("keepalive-interval", "1m")];
+    let connections = reader(&flags, &[], None).serve().connections;
+    assert_eq!((connections.max, connections.max_age), (7, None));
+    assert_eq!(connections.keepalive, Duration::from_mins(1));
+    let old = reader(&[("max-connection-age", "5m")], &[], None).serve().connections.max_age;
+    assert_eq!(old, Some(Duration::from_mins(5)));
+    let said = problems(reader(&[("max-connections", "0"), ("peer-timeout", "0s")], &[], None));
+    assert!(said.contains("max-connections (flag --max-connections): must be a number from 1 to"), "{said}");
+    assert!(
+        said.contains("peer-timeout (flag --peer-timeout): must be a length of time from 100ms"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_one_problem() {
     let said = problems(reader(&[], &[("COUNTERSIGN_CONFIG", "/does/not/exist")], None));
     assert!(said.contains("config (file /does/not/exist): "), "{said}");

@@ -47,6 +47,11 @@ pub fn recorder() -> Option<&'static PrometheusHandle> {
             metrics::describe_counter!("countersign_calls_total", "Calls, by method, code and reason.");
             metrics::describe_histogram!("countersign_call_seconds", "How long calls took.");
             metrics::describe_gauge!("countersign_store_up", "Whether the store answered when last asked.");
+            metrics::describe_gauge!("countersign_connections", "Connections that are open, by port.");
+            metrics::describe_counter!(
+                "countersign_connections_refused_total",
+                "Connections closed at once because max-connections was reached, by port."
+            );
             Some(handle)
         })
         .as_ref()

@@ -2,6 +2,9 @@
 //!
 //! The only room that names hyper. What is answered on a port is for `grpc` and `http` to know.
 
+mod connection;
+mod patience;
 mod port;
 
-pub use port::{Port, Protocol};
+pub use connection::{Limits, Protocol};
+pub use port::Port;

@@ -1,41 +1,37 @@
 //! One port: each connection is served in a task of its own, until the end is called for.
 
-use std::{convert::Infallible, future::Future, io, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    time::{Duration, Instant},
+};
 
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto::Builder,
-    service::TowerToHyperService,
-};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
 };
 use tower::Service;
 
-/// How many calls one connection may have open.
-const MAX_CALLS_PER_CONNECTION: u32 = 1_024;
+use super::connection::{self, Limits, Protocol};
+
 /// How long to wait when the system has no connection to give, most often for want of open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// What is spoken on a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2, known beforehand.
-    Http2,
-}
+/// How often it is said that connections are refused.
+const SAY_AGAIN: Duration = Duration::from_mins(1);
 
 /// What is served on a port, and how.
 #[derive(Clone)]
 pub struct Port<S> {
+    /// Its name in the log and in metrics.
+    pub name: &'static str,
     /// What is spoken.
     pub protocol: Protocol,
+    /// What its connections must keep to.
+    pub limits: Limits,
     /// What answers.
     pub service: S,
 }
@@ -51,13 +47,21 @@ where
     pub async fn serve(self, listener: TcpListener, end: impl Future<Output = ()>) {
         let (open, ended) = watch::channel(());
         let mut connections = JoinSet::new();
+        let mut refusals = Refusals::new(self.name);
+        let count = metrics::gauge!("countersign_connections", "port" => self.name);
         tokio::pin!(end);
         loop {
+            count.set(u32::try_from(connections.len()).unwrap_or(u32::MAX));
             tokio::select! {
                 () = &mut end => break,
                 Some(_) = connections.join_next() => {}
                 stream = accept(&listener) => {
-                    connections.spawn(self.clone().connected(stream, ended.clone()));
+                    while connections.try_join_next().is_some() {}
+                    if connections.len() < self.limits.connections {
+                        connections.spawn(self.clone().connected(stream, ended.clone()));
+                    } else {
+                        refusals.refuse(stream);
+                    }
                 }
             }
         }
@@ -72,40 +76,7 @@ where
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
-        self.speak(stream, ended).await;
-    }
-
-    async fn speak<I>(self, stream: I, mut ended: watch::Receiver<()>)
-    where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let builder = self.protocol.builder();
-        let service = TowerToHyperService::new(self.service);
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
-        tokio::pin!(connection);
-        let outcome = tokio::select! {
-            outcome = connection.as_mut() => outcome,
-            // The sender is gone.
-            _ = ended.changed() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = outcome {
-            tracing::debug!(%error, "a connection failed");
-        }
-    }
-}
-
-impl Protocol {
-    fn builder(self) -> Builder<TokioExecutor> {
-        let mut builder = Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new());
-        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_CALLS_PER_CONNECTION);
-        match self {
-            Self::Http1 => builder.http1_only(),
-            Self::Http2 => builder.http2_only(),
-        }
+        connection::serve(stream, self.service, self.protocol, self.limits, ended).await;
     }
 }
 
@@ -120,6 +91,30 @@ async fn accept(listener: &TcpListener) -> TcpStream {
                 tracing::warn!(%error, "no connection can be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
+        }
+    }
+}
+
+/// Connections beyond the limit. They are closed at once: left to wait, their peers would hang until their own
+/// deadlines, while another instance may have room for them.
+struct Refusals {
+    port: &'static str,
+    said: Option<Instant>,
+    count: metrics::Counter,
+}
+
+impl Refusals {
+    fn new(port: &'static str) -> Self {
+        let count = metrics::counter!("countersign_connections_refused_total", "port" => port);
+        Self { port, said: None, count }
+    }
+
+    fn refuse(&mut self, stream: TcpStream) {
+        drop(stream);
+        self.count.increment(1);
+        if self.said.is_none_or(|said| said.elapsed() > SAY_AGAIN) {
+            self.said = Some(Instant::now());
+            tracing::warn!(port = self.port, "max-connections is reached: new connections are closed");
         }
     }
 }

@@ -21,3 +21,4 @@ mod sessions;
 mod sign_in;
 mod sign_in_races;
 mod tokens;
+mod transport;
