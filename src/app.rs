@@ -16,6 +16,7 @@ use crate::{
     flows::{Flows, keys::StartError},
     http,
     store::{self, Location, OpenError, SchemaState, Store, StoreError},
+    transport::TlsError,
 };
 
 /// How long the last answers take to leave.
@@ -52,6 +53,9 @@ pub enum AppError {
     /// The keys do not fit the store.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// Certificate and key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A port cannot be listened on.
     #[error("{setting}: cannot listen on {address}: {cause}")]
     Listen {
@@ -88,16 +92,17 @@ pub struct App {
 }
 
 impl App {
-    /// Starts, in order: store, schema, keys, ports.
+    /// Starts, in order: certificate, store, schema, keys, ports.
     ///
     /// # Errors
     /// What stands in the way.
     pub async fn start(settings: &ServeSettings) -> Result<Self, AppError> {
         http::recorder();
+        let tls = ports::tls(settings)?;
         let store = open_store(&settings.store, settings.migrate).await?;
         let roots = root_keys::load(settings, store.as_ref()).await?;
         let flows = Arc::new(Flows::start(Arc::clone(&store), roots, settings.issuer.clone()).await?);
-        let ports = Ports::bind(settings).await?;
+        let ports = Ports::bind(settings, tls).await?;
         let addresses = ports.addresses().map_err(|error| AppError::Ended(error.to_string()))?;
         tracing::info!(store = store.backend(), "store open");
         let (end, ended) = watch::channel(false);

@@ -11,7 +11,7 @@
 //! | [`flows`] | one user story per file | `domain`, `wallet`, `token`, the store's trait |
 //! | [`grpc`] | one file per service, and the table of errors | `flows`, `domain` |
 //! | [`http`] | the JSON Web Key Set | `flows`, `domain` |
-//! | [`transport`] | ports and their connections: limits, drain | - |
+//! | [`transport`] | ports and their connections: TLS, limits, drain | `domain` |
 //! | [`config`] | flags, environment and file into typed settings | `domain` |
 //! | [`app`], [`cli`] | put the rooms together; one file per command | all |
 //!

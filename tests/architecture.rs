@@ -16,12 +16,12 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("flows", &["domain", "wallet", "token", "store"]),
     ("grpc", &["flows", "domain"]),
     ("http", &["flows", "domain"]),
-    ("transport", &[]),
+    ("transport", &["domain"]),
     ("config", &["domain"]),
 ];
 
 /// Crates, and the only rooms that may name them.
-const NAMED_ALONE: [(&str, &[&str]); 13] = [
+const NAMED_ALONE: [(&str, &[&str]); 15] = [
     ("secp256k1", &["wallet"]),
     ("tiny_keccak", &["wallet"]),
     ("jsonwebtoken", &["token"]),
@@ -34,6 +34,8 @@ const NAMED_ALONE: [(&str, &[&str]); 13] = [
     ("axum", &["http"]),
     ("hyper", &["transport"]),
     ("hyper_util", &["transport"]),
+    ("rustls", &["transport"]),
+    ("tokio_rustls", &["transport"]),
     ("clap", &["cli", "config"]),
 ];
 

@@ -6,10 +6,10 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use super::{AppError, until};
 use crate::{
-    config::ServeSettings,
+    config::{ServeSettings, TlsSettings},
     flows::Flows,
     grpc, http,
-    transport::{Limits, Port, Protocol},
+    transport::{Limits, Port, Protocol, Tls, TlsFiles},
 };
 
 /// The ports, bound.
@@ -17,6 +17,7 @@ pub(super) struct Ports {
     grpc: TcpListener,
     http: TcpListener,
     operations: TcpListener,
+    tls: Option<Tls>,
 }
 
 /// Where the ports are.
@@ -37,8 +38,9 @@ impl Addresses {
 }
 
 impl Ports {
-    pub(super) async fn bind(settings: &ServeSettings) -> Result<Self, AppError> {
+    pub(super) async fn bind(settings: &ServeSettings, tls: Option<Tls>) -> Result<Self, AppError> {
         Ok(Self {
+            tls,
             grpc: listen("grpc-listen", settings.grpc_listen).await?,
             http: listen("http-listen", settings.http_listen).await?,
             operations: listen("operations-listen", settings.operations_listen).await?,
@@ -65,14 +67,28 @@ impl Ports {
         let services = services.map_err(|error| AppError::Ended(format!("gRPC: {error}")))?;
         let (public, operations) = (http::public(Arc::clone(flows)), http::operations(Arc::clone(flows)));
         let limits = limits(settings);
-        let grpc = Port { name: "grpc", protocol: Protocol::Http2, limits, service: services };
-        let http = Port { name: "http", protocol: Protocol::Http1, limits, service: public };
-        let operations = Port { name: "operations", protocol: Protocol::Http1, limits, service: operations };
+        let (name, protocol, tls) = ("grpc", Protocol::Http2, self.tls.clone());
+        let grpc = Port { name, protocol, tls, limits, service: services };
+        let (name, protocol, tls) = ("http", Protocol::Http1, self.tls.clone());
+        let http = Port { name, protocol, tls, limits, service: public };
+        let (name, protocol, tls) = ("operations", Protocol::Http1, None);
+        let operations = Port { name, protocol, tls, limits, service: operations };
+        if let Some(tls) = self.tls {
+            servers.spawn(tls.keep_current(until(ended.clone())));
+        }
         servers.spawn(grpc.serve(self.grpc, until(ended.clone())));
         servers.spawn(http.serve(self.http, until(ended.clone())));
         servers.spawn(operations.serve(self.operations, until(ended.clone())));
         Ok(())
     }
+}
+
+/// TLS, where the settings ask for it.
+pub(super) fn tls(settings: &ServeSettings) -> Result<Option<Tls>, AppError> {
+    let files = settings.tls.clone().map(|TlsSettings { certificate_file, key_file, client_ca_file }| {
+        TlsFiles { certificate: certificate_file, key: key_file, client_ca: client_ca_file }
+    });
+    Ok(files.map(Tls::load).transpose()?)
 }
 
 fn limits(settings: &ServeSettings) -> Limits {

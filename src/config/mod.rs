@@ -10,7 +10,7 @@ pub mod table;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-pub use connections::ConnectionSettings;
+pub use connections::{ConnectionSettings, TlsSettings};
 pub use flags::{ServeFlags, StoreFlags};
 use layers::{Given, Layers};
 use origin::Origin;
@@ -52,6 +52,8 @@ pub struct ServeSettings {
     pub issuer: String,
     /// The longest that a call may take.
     pub request_timeout: Duration,
+    /// How connections are encrypted; `None` for plain text.
+    pub tls: Option<TlsSettings>,
     /// What connections must keep to.
     pub connections: ConnectionSettings,
     /// How often what has ended is removed.
@@ -156,12 +158,13 @@ impl Reader {
             operations_listen: self.address("operations-listen"),
             issuer: self.parsed("issuer", "must be an absolute URL without query and fragment", issuer),
             request_timeout: self.time("request-timeout", Duration::from_millis(100)),
+            tls: self.tls(),
             connections: self.connections(),
             clean_up_interval: self.time("clean-up-interval", Duration::from_secs(1)),
             shutdown_delay: self.time("shutdown-delay", Duration::ZERO),
             shutdown_timeout: self.time("shutdown-timeout", Duration::ZERO),
         };
-        if !self.switch("plaintext-behind-mesh") {
+        if !self.switch("plaintext-behind-mesh") && settings.tls.is_none() {
             self.refuse_plaintext("grpc-listen", settings.grpc_listen);
             self.refuse_plaintext("http-listen", settings.http_listen);
         }
@@ -182,8 +185,8 @@ impl Reader {
         }
         let (_, origin) = self.in_force(setting(key));
         let why = format!(
-            "would serve plain text on {address}, which is not a loopback address; if a mesh or a proxy protects \
-             the port, say so by plaintext-behind-mesh"
+            "would serve plain text on {address}, which is not a loopback address; give tls-certificate-file and \
+             tls-key-file, or if a mesh or a proxy protects the port, say so by plaintext-behind-mesh"
         );
         self.problems.push(Problem::new(key, &origin, why));
     }

@@ -89,7 +89,7 @@ use Fallback::{Described, Value};
 use Kind::{Secret, SecretOffTheCommandLine, Switch};
 
 /// The table, in the order of the reference.
-pub const SETTINGS: [Setting; 21] = [
+pub const SETTINGS: [Setting; 24] = [
     Setting::new(
         "database-url",
         "URL",
@@ -140,11 +140,31 @@ pub const SETTINGS: [Setting; 21] = [
         "Where `/metrics`, `/livez` and `/readyz` are served, in plain text: a private address.",
     ),
     Setting::new(
+        "tls-certificate-file",
+        "FILE",
+        Described("none: plain text"),
+        "The certificate for `grpc-listen` and `http-listen`, followed by those that lead to its authority (PEM). \
+         With its key it turns TLS on. Files that change are in force seconds later, without a restart.",
+    ),
+    Setting::new(
+        "tls-key-file",
+        "FILE",
+        Described("none: plain text"),
+        "The private key of the certificate (PEM; not encrypted).",
+    ),
+    Setting::new(
+        "tls-client-ca-file",
+        "FILE",
+        Described("none: nobody is asked for a certificate"),
+        "The authorities (PEM) of which one must have signed the certificate of whoever connects to `grpc-listen`. \
+         What `http-listen` serves is public.",
+    ),
+    Setting::new(
         "plaintext-behind-mesh",
         "",
         Value("false"),
-        "Says that a mesh or a proxy encrypts what reaches `grpc-listen` and `http-listen`. Without it they must \
-         be loopback addresses.",
+        "Says that a mesh or a proxy encrypts what reaches `grpc-listen` and `http-listen`. Without it, and \
+         without TLS, they must be loopback addresses.",
     )
     .kind(Switch),
     Setting::new(
@@ -178,8 +198,8 @@ pub const SETTINGS: [Setting; 21] = [
         "peer-timeout",
         "TIME",
         Value("10s"),
-        "How long a peer may keep the service waiting: for the first bytes of HTTP/2, for the head of an HTTP/1.1 \
-         request, for the answer to a ping, and for taking what is written to it.",
+        "How long a peer may keep the service waiting: for a TLS handshake, for the first bytes of HTTP/2, for the \
+         head of an HTTP/1.1 request, for the answer to a ping, and for taking what is written to it.",
     ),
     Setting::new(
         "keepalive-interval",

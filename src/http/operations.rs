@@ -52,6 +52,14 @@ pub fn recorder() -> Option<&'static PrometheusHandle> {
                 "countersign_connections_refused_total",
                 "Connections closed at once because max-connections was reached, by port."
             );
+            metrics::describe_counter!(
+                "countersign_tls_handshakes_failed_total",
+                "Failed handshakes, by port."
+            );
+            metrics::describe_gauge!(
+                "countersign_tls_files_good",
+                "Whether the files of TLS, as last read, are good; if not, what was read before is in force."
+            );
             Some(handle)
         })
         .as_ref()

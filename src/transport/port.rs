@@ -16,7 +16,10 @@ use tokio::{
 };
 use tower::Service;
 
-use super::connection::{self, Limits, Protocol};
+use super::{
+    connection::{self, Limits, Protocol},
+    tls::Tls,
+};
 
 /// How long to wait when the system has no connection to give, most often for want of open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -30,6 +33,8 @@ pub struct Port<S> {
     pub name: &'static str,
     /// What is spoken.
     pub protocol: Protocol,
+    /// How it is encrypted; `None` for plain text.
+    pub tls: Option<Tls>,
     /// What its connections must keep to.
     pub limits: Limits,
     /// What answers.
@@ -71,12 +76,26 @@ where
         while connections.join_next().await.is_some() {}
     }
 
-    async fn connected(self, stream: TcpStream, ended: watch::Receiver<()>) {
+    async fn connected(self, stream: TcpStream, mut ended: watch::Receiver<()>) {
         // An answer is written at once and whole: there is nothing that waiting would collect.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
-        connection::serve(stream, self.service, self.protocol, self.limits, ended).await;
+        let Some(tls) = self.tls else {
+            return connection::serve(stream, self.service, self.protocol, self.limits, ended).await;
+        };
+        let encrypted = tokio::select! {
+            outcome = tls.accept(stream, self.protocol, self.limits.peer_timeout) => outcome,
+            _ = ended.changed() => return,
+        };
+        match encrypted {
+            Ok(stream) => connection::serve(stream, self.service, self.protocol, self.limits, ended).await,
+            Err(error) => {
+                tracing::debug!(port = self.name, %error, "a TLS handshake failed");
+                metrics::counter!("countersign_tls_handshakes_failed_total", "port" => self.name)
+                    .increment(1);
+            }
+        }
     }
 }
 

@@ -136,7 +136,11 @@ pub struct Caller {
 impl Caller {
     pub async fn connect(address: SocketAddr, authorization: &str) -> Self {
         let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
-        Self { channel: endpoint.connect().await.unwrap(), authorization: authorization.to_owned() }
+        Self::over(endpoint.connect().await.unwrap(), authorization)
+    }
+
+    pub fn over(channel: Channel, authorization: &str) -> Self {
+        Self { channel, authorization: authorization.to_owned() }
     }
 
     /// The same connection with another `authorization`.

@@ -20,5 +20,6 @@ mod refresh;
 mod sessions;
 mod sign_in;
 mod sign_in_races;
+mod tls;
 mod tokens;
 mod transport;

@@ -49,20 +49,26 @@ fn failure(output: &Output, code: i32) -> String {
 }
 
 /// A server process; killed with this value.
-struct Process {
+pub struct Process {
     child: Child,
-    grpc: SocketAddr,
+    pub grpc: SocketAddr,
     log: Arc<Mutex<String>>,
 }
 
 impl Process {
     /// Starts and waits until it listens.
     fn start(store: &TestStore) -> Self {
+        Self::start_with(store, &[])
+    }
+
+    /// The same, with further flags.
+    pub fn start_with(store: &TestStore, flags: &[&str]) -> Self {
         let keys = root_keys_file(store);
         let mut child = countersign()
             .args(["serve", "--migrate", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
             .args(["--database-url", &store.url, "--root-keys-file", keys.to_str().unwrap()])
             .args(["--operations-listen", "127.0.0.1:0", "--log", "trace", "--log-format", "text"])
+            .args(flags)
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -91,6 +97,11 @@ impl Process {
 
     async fn caller(&self, authorization: &str) -> Caller {
         Caller::connect(self.grpc, authorization).await
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
     }
 
     /// SIGKILL: no chance to finish anything.
@@ -277,7 +288,7 @@ async fn no_secret_of_a_full_run_is_in_the_log(store: &TestStore) {
 
     let keys = std::fs::read_to_string(root_keys_file(store)).unwrap();
     let decoded = |authorization: &str| authorization.rsplit(' ').next().unwrap().to_owned();
-    let log = process.log.lock().unwrap().clone();
+    let log = process.log();
     assert!(log.contains("a spent refresh token came back"), "the log was not read: {log}");
     for secret in [
         keys.trim(),

@@ -21,15 +21,15 @@ use crate::{
 };
 
 /// What an HTTP/2 client begins with: the preface, and settings that say nothing (RFC 9113, section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// Types of frames (RFC 9113, section 6).
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 /// When a test fails rather than hang.
-const GIVE_UP: Duration = Duration::from_mins(1);
+pub const GIVE_UP: Duration = Duration::from_mins(1);
 
 /// Connects, says something, and then only listens, until the server closes the connection.
-async fn heard_until_closed(address: SocketAddr, words: &[u8]) -> Vec<u8> {
+pub async fn heard_until_closed(address: SocketAddr, words: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(words).await.unwrap();
     let mut heard = Vec::new();
@@ -100,7 +100,8 @@ async fn beyond_the_limit_new_connections_are_closed_at_once_and_counted() {
 
     assert_eq!(heard_until_closed(server.grpc, b"").await, b"");
     let (_, metrics) = http_get(server.operations, "/metrics").await;
-    assert!(metrics.contains("countersign_connections_refused_total{port=\"grpc\"} "), "{metrics}");
+    let refused = "countersign_connections_refused_total{port=\"grpc\"} ";
+    assert!(metrics.contains(refused) && !metrics.contains(&format!("{refused}0\n")), "{metrics}");
     health.check(HealthCheckRequest::default()).await.unwrap();
 
     drop(second);
