@@ -9,13 +9,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     config::{ServeSettings, StoreSettings},
     flows::{Flows, keys::StartError},
-    grpc, http,
+    http,
     store::{self, Location, OpenError, SchemaState, Store, StoreError},
+    transport::TlsError,
 };
 
 /// How long the last answers take to leave.
@@ -23,8 +24,10 @@ const LAST_ANSWERS: Duration = Duration::from_millis(100);
 /// How long closing the store may take, once nothing runs.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
+mod ports;
 mod root_keys;
 
+use ports::Ports;
 pub use root_keys::RootKeysError;
 
 /// How often the database's clock and the signing keys are read anew; so long an outage stays unnoticed.
@@ -52,6 +55,9 @@ pub enum AppError {
     /// The keys do not fit the store.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// Certificate and key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A port cannot be listened on.
     #[error("{setting}: cannot listen on {address}: {cause}")]
     Listen {
@@ -82,91 +88,43 @@ pub struct App {
     pub store: Arc<dyn Store>,
     flows: Arc<Flows>,
     end: watch::Sender<bool>,
-    servers: JoinSet<Result<(), AppError>>,
+    servers: JoinSet<()>,
     shutdown_delay: Duration,
     shutdown_timeout: Duration,
 }
 
-/// The ports, bound.
-struct Listeners {
-    grpc: TcpListener,
-    http: TcpListener,
-    operations: TcpListener,
-}
-
 impl App {
-    /// Starts, in order: store, schema, keys, listeners.
+    /// Starts, in order: certificate, store, schema, keys, ports.
     ///
     /// # Errors
     /// What stands in the way.
     pub async fn start(settings: &ServeSettings) -> Result<Self, AppError> {
         http::recorder();
+        let tls = ports::tls(settings)?;
         let store = open_store(&settings.store, settings.migrate).await?;
         let roots = root_keys::load(settings, store.as_ref()).await?;
         let flows = Arc::new(Flows::start(Arc::clone(&store), roots, settings.issuer.clone()).await?);
-        let listeners = Listeners {
-            grpc: listen("grpc-listen", settings.grpc_listen).await?,
-            http: listen("http-listen", settings.http_listen).await?,
-            operations: listen("operations-listen", settings.operations_listen).await?,
-        };
-        Self::serve(settings, store, flows, listeners).map_err(|error| AppError::Ended(error.to_string()))
-    }
-
-    fn serve(
-        settings: &ServeSettings,
-        store: Arc<dyn Store>,
-        flows: Arc<Flows>,
-        Listeners { grpc, http, operations }: Listeners,
-    ) -> io::Result<Self> {
+        let ports = Ports::bind(settings, tls).await?;
+        let addresses = ports.addresses().map_err(|error| AppError::Ended(error.to_string()))?;
         tracing::info!(store = store.backend(), "store open");
         let (end, ended) = watch::channel(false);
-        let app = Self {
-            grpc_address: grpc.local_addr()?,
-            http_address: http.local_addr()?,
-            operations_address: operations.local_addr()?,
+        let mut servers = JoinSet::new();
+        ports.serve(settings, &flows, &ended, &mut servers).await?;
+        addresses.log();
+        servers.spawn(keep_current(Arc::clone(&flows), until(ended.clone())));
+        let (retention, interval) = (settings.store.retention, settings.clean_up_interval);
+        servers.spawn(clean_up(Arc::clone(&flows), retention, interval, until(ended)));
+        Ok(Self {
+            grpc_address: addresses.grpc,
+            http_address: addresses.http,
+            operations_address: addresses.operations,
             store,
-            flows: Arc::clone(&flows),
+            flows,
             end,
-            servers: JoinSet::new(),
+            servers,
             shutdown_delay: settings.shutdown_delay,
             shutdown_timeout: settings.shutdown_timeout,
-        };
-        let mut app =
-            app.with_servers(settings.request_timeout, &ended, Listeners { grpc, http, operations });
-        let (retention, interval) = (settings.store.retention, settings.clean_up_interval);
-        app.servers.spawn(clean_up(flows, retention, interval, until(ended)));
-        Ok(app)
-    }
-
-    fn with_servers(
-        mut self,
-        longest_call: Duration,
-        ended: &watch::Receiver<bool>,
-        Listeners { grpc, http, operations }: Listeners,
-    ) -> Self {
-        let flows = || Arc::clone(&self.flows);
-        let until_end = || until(ended.clone());
-        let transport = |what: &'static str| move |error: String| AppError::Ended(format!("{what}: {error}"));
-        let (grpc_flows, http_flows, operations_flows) = (flows(), flows(), flows());
-        let (grpc_end, http_end, operations_end) = (until_end(), until_end(), until_end());
-        let current = keep_current(flows(), until_end());
-        self.servers.spawn(async move {
-            let served = grpc::server::serve(grpc_flows, grpc, longest_call, grpc_end).await;
-            served.map_err(|error| transport("gRPC")(error.to_string()))
-        });
-        self.servers.spawn(async move {
-            let served = http::serve(http_flows, http, http_end).await;
-            served.map_err(|error| transport("HTTP")(error.to_string()))
-        });
-        self.servers.spawn(async move {
-            let served = http::serve_operations(operations_flows, operations, operations_end).await;
-            served.map_err(|error| transport("operations")(error.to_string()))
-        });
-        self.servers.spawn(current);
-        tracing::info!(address = %self.operations_address, "operations listening");
-        tracing::info!(address = %self.grpc_address, "gRPC listening");
-        tracing::info!(address = %self.http_address, "HTTP listening");
-        self
+        })
     }
 
     /// Runs until `end` comes or a server fails. Then health says NOT_SERVING; after a while, for a mesh to
@@ -191,7 +149,7 @@ impl App {
         match failed {
             None if finished && closed => Ok(()),
             None => Err(AppError::Unfinished(self.shutdown_timeout)),
-            Some(Ok(outcome)) => outcome.and(Err(AppError::Ended("without an error".to_owned()))),
+            Some(Ok(())) => Err(AppError::Ended("without an error".to_owned())),
             Some(Err(panic)) => Err(AppError::Ended(panic.to_string())),
         }
     }
@@ -234,17 +192,13 @@ pub async fn open_store(settings: &StoreSettings, migrate: bool) -> Result<Arc<d
     }
 }
 
-async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
-    TcpListener::bind(address).await.map_err(|cause| AppError::Listen { setting, address, cause })
-}
-
 /// Reads clock and keys anew for ever; a failure is said once, and so is its end.
-async fn keep_current(flows: Arc<Flows>, end: impl Future<Output = ()>) -> Result<(), AppError> {
+async fn keep_current(flows: Arc<Flows>, end: impl Future<Output = ()>) {
     tokio::pin!(end);
     let mut failing = false;
     loop {
         tokio::select! {
-            () = &mut end => return Ok(()),
+            () = &mut end => return,
             () = tokio::time::sleep(KEEP_CURRENT) => {}
         }
         let outcome = flows.keep_current().await;
@@ -263,18 +217,13 @@ async fn keep_current(flows: Arc<Flows>, end: impl Future<Output = ()>) -> Resul
 }
 
 /// Cleans up for ever, at intervals that differ by up to a quarter so that instances do not do it all at once.
-async fn clean_up(
-    flows: Arc<Flows>,
-    retention: Duration,
-    interval: Duration,
-    end: impl Future<Output = ()>,
-) -> Result<(), AppError> {
+async fn clean_up(flows: Arc<Flows>, retention: Duration, interval: Duration, end: impl Future<Output = ()>) {
     tokio::pin!(end);
     loop {
         let jitter = RandomState::new().build_hasher().finish() % 250;
         let pause = interval.mul_f64(0.875 + f64::from(u32::try_from(jitter).unwrap_or(0)) / 1_000.0);
         tokio::select! {
-            () = &mut end => return Ok(()),
+            () = &mut end => return,
             () = tokio::time::sleep(pause) => {}
         }
         match flows.clean_up(retention).await {

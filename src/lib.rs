@@ -11,6 +11,7 @@
 //! | [`flows`] | one user story per file | `domain`, `wallet`, `token`, the store's trait |
 //! | [`grpc`] | one file per service, and the table of errors | `flows`, `domain` |
 //! | [`http`] | the JSON Web Key Set, and what operators ask for | `flows`, `domain`, `log` |
+//! | [`transport`] | ports and their connections: TLS, limits, drain | `domain` |
 //! | [`log`] | what the process logs, and in which form | - |
 //! | [`config`] | flags, environment and file into typed settings | `domain`, `log` |
 //! | [`app`], [`cli`] | put the rooms together; one file per command | all |
@@ -27,4 +28,5 @@ pub mod http;
 pub mod log;
 pub mod store;
 pub mod token;
+pub mod transport;
 pub mod wallet;

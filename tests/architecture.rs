@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Which rooms a room may use, besides itself. `app` and `cli` may use all.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("domain", &[]),
     ("wallet", &["domain"]),
     ("token", &["domain"]),
@@ -16,12 +16,13 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("flows", &["domain", "wallet", "token", "store"]),
     ("grpc", &["flows", "domain"]),
     ("http", &["flows", "domain", "log"]),
+    ("transport", &["domain"]),
     ("log", &[]),
     ("config", &["domain", "log"]),
 ];
 
 /// Crates, and the only rooms that may name them.
-const NAMED_ALONE: [(&str, &[&str]); 12] = [
+const NAMED_ALONE: [(&str, &[&str]); 16] = [
     ("secp256k1", &["wallet"]),
     ("tiny_keccak", &["wallet"]),
     ("jsonwebtoken", &["token"]),
@@ -32,6 +33,10 @@ const NAMED_ALONE: [(&str, &[&str]); 12] = [
     ("prost_types", &["grpc"]),
     ("tonic", &["grpc", "cli"]),
     ("axum", &["http"]),
+    ("hyper", &["transport"]),
+    ("hyper_util", &["transport"]),
+    ("rustls", &["transport"]),
+    ("tokio_rustls", &["transport"]),
     ("clap", &["cli", "config"]),
     ("tracing_subscriber", &["log"]),
 ];

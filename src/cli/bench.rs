@@ -66,6 +66,7 @@ impl Bench {
             grpc_listen: any_port,
             http_listen: any_port,
             operations_listen: any_port,
+            tls: None,
             migrate: true,
             ..self.flags.settings()?
         };

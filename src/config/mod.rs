@@ -1,5 +1,6 @@
 //! Flags, environment and a file into typed settings, checked whole.
 
+pub mod connections;
 pub mod flags;
 pub mod layers;
 pub mod origin;
@@ -9,6 +10,7 @@ pub mod table;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+pub use connections::{ConnectionSettings, TlsSettings};
 pub use flags::{ServeFlags, StoreFlags};
 use layers::{Given, Layers};
 use origin::Origin;
@@ -50,6 +52,10 @@ pub struct ServeSettings {
     pub issuer: String,
     /// The longest that a call may take.
     pub request_timeout: Duration,
+    /// How connections are encrypted; `None` for plain text.
+    pub tls: Option<TlsSettings>,
+    /// What connections must keep to.
+    pub connections: ConnectionSettings,
     /// How often what has ended is removed.
     pub clean_up_interval: Duration,
     /// How long new calls are still served after the end was called for.
@@ -152,11 +158,13 @@ impl Reader {
             operations_listen: self.address("operations-listen"),
             issuer: self.parsed("issuer", "must be an absolute URL without query and fragment", issuer),
             request_timeout: self.time("request-timeout", Duration::from_millis(100)),
+            tls: self.tls(),
+            connections: self.connections(),
             clean_up_interval: self.time("clean-up-interval", Duration::from_secs(1)),
             shutdown_delay: self.time("shutdown-delay", Duration::ZERO),
             shutdown_timeout: self.time("shutdown-timeout", Duration::ZERO),
         };
-        if !self.switch("plaintext-behind-mesh") {
+        if !self.switch("plaintext-behind-mesh") && settings.tls.is_none() {
             self.refuse_plaintext("grpc-listen", settings.grpc_listen);
             self.refuse_plaintext("http-listen", settings.http_listen);
         }
@@ -177,8 +185,8 @@ impl Reader {
         }
         let (_, origin) = self.in_force(setting(key));
         let why = format!(
-            "would serve plain text on {address}, which is not a loopback address; if a mesh or a proxy protects \
-             the port, say so by plaintext-behind-mesh"
+            "would serve plain text on {address}, which is not a loopback address; give tls-certificate-file and \
+             tls-key-file, or if a mesh or a proxy protects the port, say so by plaintext-behind-mesh"
         );
         self.problems.push(Problem::new(key, &origin, why));
     }
@@ -212,7 +220,9 @@ impl Reader {
     }
 
     fn time(&mut self, key: &str, least: Duration) -> Duration {
-        self.parsed(key, "must be a length of time up to 1h, such as 500ms, 20s or 1m", |text| {
+        let least_said = humantime::format_duration(least);
+        let must = format!("must be a length of time from {least_said} to 1h, such as 500ms, 20s or 1m");
+        self.parsed(key, &must, |text| {
             let time = humantime::parse_duration(text).ok()?;
             (least..=Duration::from_hours(1)).contains(&time).then_some(time)
         })

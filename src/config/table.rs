@@ -89,7 +89,7 @@ use Fallback::{Described, Value};
 use Kind::{Secret, SecretOffTheCommandLine, Switch};
 
 /// The table, in the order of the reference.
-pub const SETTINGS: [Setting; 17] = [
+pub const SETTINGS: [Setting; 24] = [
     Setting::new(
         "database-url",
         "URL",
@@ -140,11 +140,31 @@ pub const SETTINGS: [Setting; 17] = [
         "Where `/metrics`, `/livez`, `/readyz` and `/log` are served, in plain text: a private address.",
     ),
     Setting::new(
+        "tls-certificate-file",
+        "FILE",
+        Described("none: plain text"),
+        "The certificate for `grpc-listen` and `http-listen`, followed by those that lead to its authority (PEM). \
+         With its key it turns TLS on. Files that change are in force seconds later, without a restart.",
+    ),
+    Setting::new(
+        "tls-key-file",
+        "FILE",
+        Described("none: plain text"),
+        "The private key of the certificate (PEM; not encrypted).",
+    ),
+    Setting::new(
+        "tls-client-ca-file",
+        "FILE",
+        Described("none: nobody is asked for a certificate"),
+        "The authorities (PEM) of which one must have signed the certificate of whoever connects to `grpc-listen`. \
+         What `http-listen` serves is public.",
+    ),
+    Setting::new(
         "plaintext-behind-mesh",
         "",
         Value("false"),
-        "Says that a mesh or a proxy encrypts what reaches `grpc-listen` and `http-listen`. Without it they must \
-         be loopback addresses.",
+        "Says that a mesh or a proxy encrypts what reaches `grpc-listen` and `http-listen`. Without it, and \
+         without TLS, they must be loopback addresses.",
     )
     .kind(Switch),
     Setting::new(
@@ -158,6 +178,34 @@ pub const SETTINGS: [Setting; 17] = [
         "TIME",
         Value("10s"),
         "The longest that a call may take; a shorter deadline of the caller counts.",
+    ),
+    Setting::new(
+        "max-connections",
+        "NUMBER",
+        Value("1000"),
+        "How many connections each port holds at most, every one of them an open file (`ulimit -n`). A new one \
+         beyond that is closed at once, so that its caller can try another instance.",
+    ),
+    Setting::new(
+        "max-connection-age",
+        "TIME",
+        Value("0s"),
+        "How old a connection gets, give or take a tenth, so that callers spread over instances that came later. \
+         Its calls are then finished, and streams end. Some callers (tonic) fail a call that they were about to \
+         send, and must retry it. `0s` sets no limit.",
+    ),
+    Setting::new(
+        "peer-timeout",
+        "TIME",
+        Value("10s"),
+        "How long a peer may keep the service waiting: for a TLS handshake, for the first bytes of HTTP/2, for the \
+         head of an HTTP/1.1 request, for the answer to a ping, and for taking what is written to it.",
+    ),
+    Setting::new(
+        "keepalive-interval",
+        "TIME",
+        Value("30s"),
+        "How long an HTTP/2 connection is silent before its peer is asked, by a ping, whether it is still there.",
     ),
     Setting::new(
         "shutdown-delay",

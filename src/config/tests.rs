@@ -96,6 +96,42 @@ fn plain_text_stays_on_loopback_unless_a_mesh_protects_the_port() {
 }
 
 #[test]
+fn with_certificate_and_key_no_mesh_is_needed_and_neither_goes_alone() {
+    let (_folder, path) = file("");
+    let path = path.display().to_string();
+    let (certificate, key) = (("tls-certificate-file", path.as_str()), ("tls-key-file", path.as_str()));
+    let public = ("grpc-listen", "0.0.0.0:50051");
+    let mut both = reader(&[public, certificate], &[("COUNTERSIGN_TLS_KEY_FILE", &path)], None);
+    let settings = both.serve();
+    assert_eq!(both.finish(settings).unwrap().tls.unwrap().key_file, PathBuf::from(&path));
+    for (given, missing) in [(certificate, "tls-key-file"), (key, "tls-certificate-file")] {
+        let said = problems(reader(&[public, given], &[], None));
+        assert!(said.starts_with("a setting is wrong:"), "{said}");
+        assert!(said.contains(&format!("{missing} (default): is missing")), "{said}");
+    }
+    let said = problems(reader(&[("tls-client-ca-file", &path)], &[], None));
+    assert!(said.starts_with("2 settings are wrong:"), "{said}");
+    let said = problems(reader(&[certificate, ("tls-key-file", "/does/not/exist")], &[], None));
+    assert!(said.contains("tls-key-file (flag --tls-key-file): /does/not/exist: No such file"), "{said}");
+}
+
+#[test]
+fn limits_of_connections_are_numbers_and_times_within_bounds() {
+    let flags = [("max-connections", "7"), ("max-connection-age", "0s"), ("keepalive-interval", "1m")];
+    let connections = reader(&flags, &[], None).serve().connections;
+    assert_eq!((connections.max, connections.max_age), (7, None));
+    assert_eq!(connections.keepalive, Duration::from_mins(1));
+    let old = reader(&[("max-connection-age", "5m")], &[], None).serve().connections.max_age;
+    assert_eq!(old, Some(Duration::from_mins(5)));
+    let said = problems(reader(&[("max-connections", "0"), ("peer-timeout", "0s")], &[], None));
+    assert!(said.contains("max-connections (flag --max-connections): must be a number from 1 to"), "{said}");
+    assert!(
+        said.contains("peer-timeout (flag --peer-timeout): must be a length of time from 100ms"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_one_problem() {
     let said = problems(reader(&[], &[("COUNTERSIGN_CONFIG", "/does/not/exist")], None));
     assert!(said.contains("config (file /does/not/exist): "), "{said}");

@@ -24,8 +24,12 @@ use crate::{
 const REQUEST_ID: &str = "x-request-id";
 /// gRPC's own header for a caller's deadline.
 const TIMEOUT: &str = "grpc-timeout";
-/// How much earlier than the caller's deadline the answer is sent, so that it arrives, and so that it is
-/// ours: tonic ends a call at the deadline itself, as CANCELLED.
+/// How large the metadata of a call may be, each name and value with 32 bytes on top (RFC 9113, section 6.5.2).
+const MAX_METADATA_BYTES: usize = 16 * 1024;
+/// What stands for the method of a call that is not looked at any further, so that nobody's names become names
+/// of metrics.
+const OVERSIZED: &str = "oversized";
+/// How much earlier than the caller's deadline the answer is sent, so that it arrives.
 const HEAD_START: Duration = Duration::from_millis(20);
 
 /// What is known of a call while it runs; in the extensions of its request.
@@ -78,7 +82,8 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let call = Call { request_id: request_id(request.headers()), client_id: Arc::default() };
-        let method = request.uri().path().to_owned();
+        let oversized = size(&request) > MAX_METADATA_BYTES;
+        let method = if oversized { OVERSIZED } else { request.uri().path() }.to_owned();
         let bound = if is_stream(&method) { None } else { Some(bound(request.headers(), self.longest)) };
         // A stream does not keep the server from its end.
         let running = bound.map(|_| self.flows.vitals().begin_call());
@@ -90,13 +95,26 @@ where
         Box::pin(
             async move {
                 let began = Instant::now();
-                let response = within(bound, inner.call(request)).await?;
+                let response = match oversized {
+                    true => too_much_metadata(),
+                    false => within(bound, inner.call(request)).await?,
+                };
                 drop(running);
                 Ok(finished(response, &method, &call, began.elapsed()))
             }
             .instrument(span),
         )
     }
+}
+
+/// How large path and metadata are.
+fn size<B>(request: &Request<B>) -> usize {
+    let path = request.uri().path().len();
+    request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>() + path
+}
+
+fn too_much_metadata() -> Response<Body> {
+    status(&Violation::request("metadata", "is larger than 16 KiB").into()).into_http()
 }
 
 /// The response, or the refusal that its time is over.

@@ -1,13 +1,15 @@
-//! The gRPC server: the services, health and reflection on one port.
+//! Everything on the gRPC port: the services, health and reflection.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::watch};
-use tonic::transport::server::TcpIncoming;
+use tokio::sync::watch;
+use tonic::service::Routes;
 use tonic_health::{ServingStatus, pb::health_server::HealthServer, server::HealthReporter};
 
+use tower::Layer as _;
+
 use super::{
-    call::CallLayer,
+    call::{Around, CallLayer},
     challenge::ChallengeApi,
     session::SessionApi,
     token::TokenApi,
@@ -22,19 +24,15 @@ use crate::flows::{Flows, vitals::State};
 
 /// The largest request. The largest legal one holds a text of a few kilobytes.
 const MAX_REQUEST_BYTES: usize = 64 * 1024;
-/// How many calls one connection may have open.
-const MAX_CALLS_PER_CONNECTION: u32 = 1_024;
 
-/// Serves until `end` comes, and then finishes what runs.
+/// What answers on the gRPC port.
 ///
 /// # Errors
-/// If the transport fails.
-pub async fn serve(
+/// If reflection cannot read the descriptors that were built in.
+pub async fn services(
     flows: Arc<Flows>,
-    listener: TcpListener,
     longest_call: Duration,
-    end: impl Future<Output = ()>,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<Around<Routes>, tonic_reflection::server::Error> {
     let health = health(flows.vitals().watch()).await;
     let session = SessionServiceServer::new(SessionApi(Arc::clone(&flows)))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
@@ -42,18 +40,14 @@ pub async fn serve(
         .max_decoding_message_size(MAX_REQUEST_BYTES);
     let token =
         TokenServiceServer::new(TokenApi(Arc::clone(&flows))).max_decoding_message_size(MAX_REQUEST_BYTES);
-    tonic::transport::Server::builder()
-        .max_concurrent_streams(MAX_CALLS_PER_CONNECTION)
-        .layer(CallLayer { flows: Arc::clone(&flows), longest: longest_call })
-        .add_service(health)
+    let routes = Routes::new(health)
         .add_service(reflection()?.build_v1()?)
         .add_service(reflection()?.build_v1alpha()?)
         .add_service(session)
         .add_service(challenge)
         .add_service(token)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), end)
-        .await?;
-    Ok(())
+        .prepare();
+    Ok(CallLayer { flows, longest: longest_call }.layer(routes))
 }
 
 /// Health as the service's state has it, for as long as anybody can change that. Without a store the services

@@ -13,8 +13,8 @@ use crate::{
 /// Bounds in seconds: from what memory answers to the longest deadline.
 const BUCKETS: [f64; 12] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
 
-/// The pages of the port.
-pub(super) fn router(flows: Arc<Flows>) -> Router {
+/// What answers on the operations port.
+pub fn operations(flows: Arc<Flows>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
@@ -79,6 +79,19 @@ pub fn recorder() -> Option<&'static PrometheusHandle> {
             metrics::describe_counter!("countersign_calls_total", "Calls, by method, code and reason.");
             metrics::describe_histogram!("countersign_call_seconds", "How long calls took.");
             metrics::describe_gauge!("countersign_store_up", "Whether the store answered when last asked.");
+            metrics::describe_gauge!("countersign_connections", "Connections that are open, by port.");
+            metrics::describe_counter!(
+                "countersign_connections_refused_total",
+                "Connections closed at once because max-connections was reached, by port."
+            );
+            metrics::describe_counter!(
+                "countersign_tls_handshakes_failed_total",
+                "Failed handshakes, by port."
+            );
+            metrics::describe_gauge!(
+                "countersign_tls_files_good",
+                "Whether the files of TLS, as last read, are good; if not, what was read before is in force."
+            );
             Some(handle)
         })
         .as_ref()

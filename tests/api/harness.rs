@@ -42,7 +42,15 @@ impl Server {
 
     /// Starts on a store that is reached by another URL, such as a proxy's.
     pub async fn start_at(store: &TestStore, url: &str) -> Self {
-        let app = App::start(&settings(store, url)).await.unwrap();
+        Self::run(App::start(&settings(store, url, &[])).await.unwrap())
+    }
+
+    /// Starts with settings of a test's own, as flags.
+    pub async fn start_with(store: &TestStore, flags: &[(&str, &str)]) -> Self {
+        Self::run(App::start(&settings(store, &store.url, flags)).await.unwrap())
+    }
+
+    fn run(app: App) -> Self {
         let (grpc, http, operations) = (app.grpc_address, app.http_address, app.operations_address);
         let store = Arc::clone(&app.store);
         let (end, ended) = oneshot::channel();
@@ -70,8 +78,8 @@ impl Server {
     }
 }
 
-/// Settings for a server of a test's own: any ports, root keys in the store's folder.
-pub fn settings(store: &TestStore, url: &str) -> ServeSettings {
+/// Settings for a server of a test's own: any ports, root keys in the store's folder, and further flags.
+pub fn settings(store: &TestStore, url: &str, further: &[(&str, &str)]) -> ServeSettings {
     let keys = root_keys_file(store).display().to_string();
     let flags = [
         ("database-url", url),
@@ -82,7 +90,8 @@ pub fn settings(store: &TestStore, url: &str) -> ServeSettings {
         ("issuer", ISSUER),
         ("migrate", "true"),
     ];
-    let by_key = flags.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let flags = flags.iter().chain(further);
+    let by_key = flags.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let mut reader = Reader::new(&Given { by_key, config: None }, std::iter::empty());
     let settings = reader.serve();
     reader.finish(settings).unwrap()
@@ -127,7 +136,11 @@ pub struct Caller {
 impl Caller {
     pub async fn connect(address: SocketAddr, authorization: &str) -> Self {
         let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
-        Self { channel: endpoint.connect().await.unwrap(), authorization: authorization.to_owned() }
+        Self::over(endpoint.connect().await.unwrap(), authorization)
+    }
+
+    pub fn over(channel: Channel, authorization: &str) -> Self {
+        Self { channel, authorization: authorization.to_owned() }
     }
 
     /// The same connection with another `authorization`.

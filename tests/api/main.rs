@@ -26,4 +26,6 @@ mod sign_in;
 mod sign_in_races;
 mod starting;
 mod takeover;
+mod tls;
 mod tokens;
+mod transport;

@@ -43,16 +43,21 @@ pub struct Process {
     pub child: Child,
     pub grpc: SocketAddr,
     pub operations: SocketAddr,
-    pub log: Arc<Mutex<String>>,
+    log: Arc<Mutex<String>>,
 }
 
 impl Process {
     /// Starts and waits until it listens.
     pub fn start(store: &TestStore) -> Self {
-        Self::start_as(countersign(), store, &[])
+        Self::start_with(store, &[])
     }
 
-    /// The same, of any program, with further flags.
+    /// The same, with further flags.
+    pub fn start_with(store: &TestStore, flags: &[&str]) -> Self {
+        Self::start_as(countersign(), store, flags)
+    }
+
+    /// The same, of any program.
     pub fn start_as(mut program: Command, store: &TestStore, flags: &[&str]) -> Self {
         let keys = root_keys_file(store);
         let mut child = program
@@ -105,16 +110,21 @@ impl Process {
         tokio::task::spawn_blocking(move || self.child.wait().unwrap().code()).await.unwrap()
     }
 
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
     /// The log, once it holds a text.
     pub async fn logged_until(&self, text: &str) -> String {
         for _ in 0..1_000 {
-            let log = self.log.lock().unwrap().clone();
+            let log = self.log();
             if log.contains(text) {
                 return log;
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
-        panic!("{text} was never logged: {}", self.log.lock().unwrap());
+        panic!("{text} was never logged: {}", self.log());
     }
 
     /// SIGKILL: no chance to finish anything.

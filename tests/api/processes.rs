@@ -114,7 +114,7 @@ async fn no_secret_of_a_full_run_is_in_the_log(store: &TestStore) {
 
     let keys = std::fs::read_to_string(root_keys_file(store)).unwrap();
     let decoded = |authorization: &str| authorization.rsplit(' ').next().unwrap().to_owned();
-    let log = process.log.lock().unwrap().clone();
+    let log = process.log();
     assert!(log.contains("a spent refresh token came back"), "the log was not read: {log}");
     let secret_of = |authorization: &str| {
         let basic = String::from_utf8(STANDARD.decode(decoded(authorization)).unwrap()).unwrap();

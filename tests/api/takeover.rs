@@ -17,7 +17,7 @@ use tonic_health::pb::{
 
 use crate::{
     harness::{Caller, by_id, start_for, wallet},
-    process::{Process, client_of, countersign},
+    process::{Process, client_of},
     support::TestStore,
 };
 
@@ -93,7 +93,7 @@ async fn sign_in(wallet: &Signer, next: &mut impl FnMut() -> Instance) -> Result
 }
 
 async fn an_instance_is_replaced_under_load_without_a_failed_call(store: &TestStore) {
-    let start = || Process::start_as(countersign(), store, &["--shutdown-delay", "3s"]);
+    let start = || Process::start_with(store, &["--shutdown-delay", "3s"]);
     let (old, staying) = (start(), start());
     let authorization = client_of(store);
     let (leaving, stays) =

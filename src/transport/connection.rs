@@ -1,0 +1,131 @@
+//! One connection: what is spoken on it, what its peer must keep to, and how it ends.
+
+use std::{
+    convert::Infallible,
+    future,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    time::Duration,
+};
+
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
+use tower::Service;
+
+use super::patience::Patient;
+
+/// How many calls one connection may have open.
+const MAX_CALLS: u32 = 1_024;
+/// How large the metadata of a call may be: more than a proxy lets through (Envoy: 60 KiB), so that one caller's
+/// is refused by `grpc`, with a reason. What is larger is answered with 431, and what does not fit in six frames
+/// ends the connection.
+const MAX_METADATA_BYTES: u32 = 64 * 1024;
+/// How large the head of an HTTP/1.1 request may be; what is larger is answered with 431.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// What every HTTP/2 connection begins with (RFC 9113, section 3.4).
+const PREFACE_BYTES: usize = 24;
+
+/// What is spoken on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, known beforehand.
+    Http2,
+}
+
+/// What a connection must keep to.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How many there may be at once.
+    pub connections: usize,
+    /// How old one gets, give or take a tenth; `None` for no limit.
+    pub age: Option<Duration>,
+    /// How long one that is to end may finish what it has begun.
+    pub grace: Duration,
+    /// How long a peer may keep silent where it has to speak.
+    pub peer_timeout: Duration,
+    /// How long an HTTP/2 connection is silent before its peer is asked whether it is still there.
+    pub keepalive: Duration,
+}
+
+/// Serves one connection until its peer closes it, it is too old, or the sender of `ended` is gone. In the
+/// last two cases it finishes what it has begun, within bounds.
+pub(super) async fn serve<I, S, B>(
+    stream: I,
+    service: S,
+    protocol: Protocol,
+    limits: Limits,
+    mut ended: watch::Receiver<()>,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
+    let stream = Patient::new(stream, protocol.first_words(), limits.peer_timeout);
+    let builder = protocol.builder(limits);
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    tokio::pin!(connection);
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => Some(outcome),
+        _ = ended.changed() => None,
+        () = too_old(limits.age) => None,
+    };
+    let outcome = match outcome {
+        Some(outcome) => outcome,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            // What is left after that is a stream, or a peer that does not read.
+            tokio::time::timeout(limits.grace, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "a connection failed");
+    }
+}
+
+impl Protocol {
+    /// How many bytes a peer must send before the protocol's own time limits hold.
+    const fn first_words(self) -> usize {
+        match self {
+            Self::Http1 => 0,
+            Self::Http2 => PREFACE_BYTES,
+        }
+    }
+
+    fn builder(self, limits: Limits) -> Builder<TokioExecutor> {
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.peer_timeout)
+            .max_buf_size(MAX_HEAD_BYTES);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_CALLS)
+            .max_header_list_size(MAX_METADATA_BYTES)
+            .keep_alive_interval(limits.keepalive)
+            .keep_alive_timeout(limits.peer_timeout);
+        match self {
+            Self::Http1 => builder.http1_only(),
+            Self::Http2 => builder.http2_only(),
+        }
+    }
+}
+
+/// When a connection is too old: at a time of its own, so that those of one moment do not end in one, too.
+async fn too_old(age: Option<Duration>) {
+    let Some(age) = age else { return future::pending().await };
+    let thousandths = u32::try_from(RandomState::new().build_hasher().finish() % 200).unwrap_or(100);
+    tokio::time::sleep(age * (900 + thousandths) / 1_000).await;
+}

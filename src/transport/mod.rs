@@ -1,0 +1,12 @@
+//! Ports: who may connect, how a connection is encrypted, how long it lives, and how it ends.
+//!
+//! The only room that names hyper and rustls. What is answered on a port is for `grpc` and `http` to know.
+
+mod connection;
+mod patience;
+mod port;
+mod tls;
+
+pub use connection::{Limits, Protocol};
+pub use port::Port;
+pub use tls::{Tls, TlsError, TlsFiles};
