@@ -29,11 +29,9 @@ impl DatabaseClock {
     /// If the store does not answer within a second.
     pub async fn measure(&self, store: &dyn Store) -> std::result::Result<(), StoreError> {
         let asked = Instant::now();
-        let answer = store.now().await?;
+        let answer = tokio::time::timeout(MAX_ROUND_TRIP, store.now()).await;
+        let answer = answer.map_err(|_| StoreError::Unavailable("no answer within 1 s".to_owned()))??;
         let round_trip = asked.elapsed();
-        if round_trip > MAX_ROUND_TRIP {
-            return Err(StoreError::Unavailable("the clock was answered after more than 1 s".to_owned()));
-        }
         let mut measured = self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         *measured = Some((asked + round_trip / 2, answer));
         Ok(())

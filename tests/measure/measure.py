@@ -35,6 +35,7 @@ from grpc_status import rpc_status
 HERE = pathlib.Path(__file__).resolve().parent
 PROTOS = HERE.parent.parent / "proto"
 PATIENCE = 30
+SECONDS_AWAY = float(os.environ.get("SECONDS_AWAY", "3"))
 
 
 def main() -> None:
@@ -275,15 +276,19 @@ def restart(stack, binary, work) -> None:
     states = [[], []]
     for number in range(2):
         threading.Thread(target=follow, args=(instances[number], states[number]), daemon=True).start()
-    users = [threading.Thread(target=user, args=(number,)) for number in range(16)]
+    users = [threading.Thread(target=user, args=(number,), daemon=True) for number in range(16)]
     for one in users:
         one.start()
     time.sleep(3)
     gone = time.perf_counter()
-    pg_ctl = [data.parent / "bin/pg_ctl", "restart", "--pgdata", data, "--silent", "--wait", "--mode", "immediate"]
-    # `restart` starts the server as it was started, on its port; it needs its own user.
-    command = ["runuser", "-u", "postgres", "--", *pg_ctl, "--log", data.parent / "server.log"]
-    subprocess.run(command, check=True, cwd="/")
+    def pg_ctl(*arguments: str) -> None:
+        # The server refuses to run as root.
+        command = ["runuser", "-u", "postgres", "--", "bin/pg_ctl", "--pgdata=data", "--silent", "--wait"]
+        subprocess.run([*command, *arguments], check=True, cwd=data.parent)
+
+    pg_ctl("stop", "--mode=immediate")
+    time.sleep(SECONDS_AWAY)
+    pg_ctl("start", "--log=server.log", "-o", f"-p {server_url().port}")
     back = time.perf_counter()
     time.sleep(8)
     stop.set()
