@@ -20,7 +20,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
 ];
 
 /// Crates, and the only rooms that may name them.
-const NAMED_ALONE: [(&str, &[&str]); 11] = [
+const NAMED_ALONE: [(&str, &[&str]); 12] = [
     ("secp256k1", &["wallet"]),
     ("tiny_keccak", &["wallet"]),
     ("jsonwebtoken", &["token"]),
@@ -31,6 +31,7 @@ const NAMED_ALONE: [(&str, &[&str]); 11] = [
     ("prost_types", &["grpc"]),
     ("tonic", &["grpc", "cli"]),
     ("axum", &["http"]),
+    ("hyper_util", &["http"]),
     ("clap", &["cli", "config"]),
 ];
 

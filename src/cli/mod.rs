@@ -15,6 +15,7 @@ mod bench;
 mod client;
 mod demo;
 mod gc;
+mod healthcheck;
 mod keys;
 mod migrate;
 mod remote;
@@ -60,6 +61,8 @@ enum Command {
     /// Make and look at clients; talks to the store, not to a server.
     #[command(subcommand)]
     Client(client::Client),
+    /// Ask the service on this machine whether it is ready: exit code 0, or 1.
+    Healthcheck(healthcheck::Healthcheck),
     /// Make root keys.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -106,6 +109,7 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Migrate(migrate) => migrate.run().await,
         Command::Gc(gc) => gc.run().await,
         Command::Client(client) => client.run().await,
+        Command::Healthcheck(healthcheck) => healthcheck.run().await,
         Command::Keys(keys) => keys.run(),
         Command::Wallet(wallet) => wallet.run(),
     }
@@ -121,7 +125,7 @@ impl Command {
             Self::Gc(gc) => gc.flags.0.log(),
             Self::Client(client) => client.flags().0.log(),
             Self::Demo(_) | Self::Bench(_) => LogSettings { filter: "error".to_owned(), json: Some(false) },
-            Self::Keys(_) | Self::Wallet(_) => Given::default().log(),
+            Self::Healthcheck(_) | Self::Keys(_) | Self::Wallet(_) => Given::default().log(),
         }
     }
 }

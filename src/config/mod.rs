@@ -9,7 +9,7 @@ pub mod table;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-pub use flags::{ServeFlags, StoreFlags};
+pub use flags::{OperationsFlags, ServeFlags, StoreFlags};
 use layers::{Given, Layers};
 use origin::Origin;
 use problem::Problem;
@@ -141,6 +141,11 @@ impl Reader {
         }
     }
 
+    /// Where operations listen.
+    pub fn operations(&mut self) -> SocketAddr {
+        self.address("operations-listen")
+    }
+
     /// Everything that `serve` runs with.
     pub fn serve(&mut self) -> ServeSettings {
         let settings = ServeSettings {
@@ -149,7 +154,7 @@ impl Reader {
             migrate: self.switch("migrate"),
             grpc_listen: self.address("grpc-listen"),
             http_listen: self.address("http-listen"),
-            operations_listen: self.address("operations-listen"),
+            operations_listen: self.operations(),
             issuer: self.parsed("issuer", "must be an absolute URL without query and fragment", issuer),
             request_timeout: self.time("request-timeout", Duration::from_millis(100)),
             clean_up_interval: self.time("clean-up-interval", Duration::from_secs(1)),

@@ -4,6 +4,7 @@
 
 mod jwks;
 mod operations;
+mod probe;
 
 use std::{future::Future, sync::Arc};
 
@@ -11,6 +12,7 @@ use axum::{Router, routing::get};
 use tokio::net::TcpListener;
 
 pub use operations::recorder;
+pub use probe::{NotReady, ready};
 
 use crate::flows::Flows;
 

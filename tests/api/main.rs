@@ -13,6 +13,7 @@ mod support;
 
 mod credentials;
 mod harness;
+mod healthcheck;
 mod operation;
 mod outage;
 mod processes;

@@ -28,7 +28,8 @@ on_both_stores![
     no_secret_of_a_full_run_is_in_the_log,
 ];
 
-fn countersign() -> Command {
+/// The program, without settings from this process's environment.
+pub fn countersign() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("COUNTERSIGN_")) {
         command.env_remove(name);
@@ -36,12 +37,13 @@ fn countersign() -> Command {
     command
 }
 
-fn run(arguments: &[&str]) -> Output {
+/// Runs a command to its end.
+pub fn run(arguments: &[&str]) -> Output {
     countersign().args(arguments).output().unwrap()
 }
 
 /// What a failed command said, which must not have been a panic.
-fn failure(output: &Output, code: i32) -> String {
+pub fn failure(output: &Output, code: i32) -> String {
     let said = String::from_utf8(output.stderr.clone()).unwrap();
     assert_eq!(output.status.code(), Some(code), "{said}");
     assert!(!said.contains("panicked"), "{said}");
@@ -49,31 +51,40 @@ fn failure(output: &Output, code: i32) -> String {
 }
 
 /// A server process; killed with this value.
-struct Process {
-    child: Child,
+pub struct Process {
+    pub child: Child,
     grpc: SocketAddr,
+    pub operations: SocketAddr,
     log: Arc<Mutex<String>>,
 }
 
 impl Process {
     /// Starts and waits until it listens.
-    fn start(store: &TestStore) -> Self {
+    pub fn start(store: &TestStore) -> Self {
+        Self::start_with(store, &[])
+    }
+
+    /// The same, with further flags.
+    pub fn start_with(store: &TestStore, flags: &[&str]) -> Self {
         let keys = root_keys_file(store);
         let mut child = countersign()
             .args(["serve", "--migrate", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
             .args(["--database-url", &store.url, "--root-keys-file", keys.to_str().unwrap()])
             .args(["--operations-listen", "127.0.0.1:0", "--log", "trace", "--log-format", "text"])
+            .args(flags)
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let log = Arc::new(Mutex::new(String::new()));
-        let mut grpc = None;
+        let (mut grpc, mut operations) = (None, None);
         for line in lines.by_ref().map_while(Result::ok) {
             *log.lock().unwrap() += &format!("{line}\n");
-            if let Some((_, address)) = line.split_once("gRPC listening address=") {
-                grpc = Some(address.trim().parse().unwrap());
+            for (what, found) in [("gRPC", &mut grpc), ("operations", &mut operations)] {
+                if let Some((_, address)) = line.split_once(&format!("{what} listening address=")) {
+                    *found = Some(address.trim().parse().unwrap());
+                }
             }
             if line.contains("HTTP listening") {
                 break;
@@ -85,8 +96,9 @@ impl Process {
                 *kept.lock().unwrap() += &format!("{line}\n");
             }
         });
-        let grpc = grpc.unwrap_or_else(|| panic!("did not start: {}", log.lock().unwrap()));
-        Self { child, grpc, log }
+        let address =
+            |found: Option<_>| found.unwrap_or_else(|| panic!("did not start: {}", log.lock().unwrap()));
+        Self { child, grpc: address(grpc), operations: address(operations), log }
     }
 
     async fn caller(&self, authorization: &str) -> Caller {
