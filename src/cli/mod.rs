@@ -80,11 +80,13 @@ fn settings_of(flags: &[(&str, &str)]) -> Result<ServeSettings, Problems> {
     reader.finish(settings)
 }
 
+/// As clap ends where the command line is wrong: another try would fail in the same way.
+const EXIT_SETTINGS: u8 = 2;
 /// Calls were still running when `shutdown-timeout` was over.
 const EXIT_UNFINISHED: u8 = 3;
 
-/// Runs the command of this process's arguments. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 calls were
-/// still running at the end of `shutdown-timeout`, 130 ended by a second signal.
+/// Runs the command of this process's arguments. Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3
+/// calls were still running at the end of `shutdown-timeout`, 130 ended by a second signal.
 pub async fn run() -> ExitCode {
     let cli = Cli::parse();
     log_to_standard_error(&cli.command.log());
@@ -92,11 +94,18 @@ pub async fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("countersign: {error}");
-            match error.downcast_ref::<AppError>() {
-                Some(AppError::Unfinished(_)) => ExitCode::from(EXIT_UNFINISHED),
-                _ => ExitCode::FAILURE,
-            }
+            exit_code(error.as_ref())
         }
+    }
+}
+
+fn exit_code(error: &(dyn std::error::Error + Send + Sync + 'static)) -> ExitCode {
+    if error.is::<Problems>() {
+        return ExitCode::from(EXIT_SETTINGS);
+    }
+    match error.downcast_ref::<AppError>() {
+        Some(AppError::Unfinished(_)) => ExitCode::from(EXIT_UNFINISHED),
+        _ => ExitCode::FAILURE,
     }
 }
 

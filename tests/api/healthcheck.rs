@@ -63,7 +63,7 @@ fn a_port_that_takes_the_call_and_never_answers_is_not_ready() {
 
 #[test]
 fn an_address_that_is_none_is_a_wrong_setting() {
-    let said = failure(&healthcheck("localhost"), 1);
+    let said = failure(&healthcheck("localhost"), 2);
     assert!(said.contains("operations-listen (flag --operations-listen): must be"), "{said}");
     assert!(failure(&healthcheck("127.0.0.1:0"), 1).contains("the system chose the port"));
     assert!(failure(&run(&["healthcheck", "--database-url", "x"]), 2).contains("--database-url"));
