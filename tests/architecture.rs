@@ -20,7 +20,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
 ];
 
 /// Crates, and the only rooms that may name them.
-const NAMED_ALONE: [(&str, &[&str]); 12] = [
+const NAMED_ALONE: [(&str, &[&str]); 14] = [
     ("secp256k1", &["wallet"]),
     ("tiny_keccak", &["wallet"]),
     ("jsonwebtoken", &["token"]),
@@ -33,6 +33,8 @@ const NAMED_ALONE: [(&str, &[&str]); 12] = [
     ("axum", &["http"]),
     ("hyper_util", &["http"]),
     ("clap", &["cli", "config"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
 ];
 
 /// Every source file with its room: the folder or the file below `src`.

@@ -13,10 +13,12 @@ macro_rules! say {
 
 mod bench;
 mod client;
+mod completions;
 mod demo;
 mod gc;
 mod healthcheck;
 mod keys;
+mod man;
 mod migrate;
 mod remote;
 mod serve;
@@ -38,7 +40,7 @@ type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 /// Turns a wallet signature into a session, exactly once.
 #[derive(Parser)]
-#[command(name = "countersign", version, propagate_version = true)]
+#[command(name = "countersign", version, propagate_version = true, after_long_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -69,6 +71,10 @@ enum Command {
     /// A throw-away wallet, for trying things by hand.
     #[command(subcommand)]
     Wallet(wallet::Wallet),
+    /// Print what a shell needs to complete this command line.
+    Completions(completions::Completions),
+    /// Print or write the manual.
+    Man(man::Man),
 }
 
 /// Settings as if they had been given as flags, for servers that a command starts for itself.
@@ -85,8 +91,10 @@ const EXIT_SETTINGS: u8 = 2;
 /// Calls were still running when `shutdown-timeout` was over.
 const EXIT_UNFINISHED: u8 = 3;
 
-/// Runs the command of this process's arguments. Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3
-/// calls were still running at the end of `shutdown-timeout`, 130 ended by a second signal.
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 calls were still running at \
+    the end of `shutdown-timeout`, 130 ended by a second signal.";
+
+/// Runs the command of this process's arguments.
 pub async fn run() -> ExitCode {
     let cli = Cli::parse();
     log_to_standard_error(&cli.command.log());
@@ -121,6 +129,8 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Healthcheck(healthcheck) => healthcheck.run().await,
         Command::Keys(keys) => keys.run(),
         Command::Wallet(wallet) => wallet.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     }
 }
 
@@ -134,7 +144,9 @@ impl Command {
             Self::Gc(gc) => gc.flags.0.log(),
             Self::Client(client) => client.flags().0.log(),
             Self::Demo(_) | Self::Bench(_) => LogSettings { filter: "error".to_owned(), json: Some(false) },
-            Self::Healthcheck(_) | Self::Keys(_) | Self::Wallet(_) => Given::default().log(),
+            Self::Healthcheck(_) | Self::Keys(_) | Self::Wallet(_) | Self::Completions(_) | Self::Man(_) => {
+                Given::default().log()
+            }
         }
     }
 }
@@ -149,3 +161,6 @@ fn log_to_standard_error(settings: &LogSettings) {
         .with_target(false);
     if settings.json.unwrap_or(!is_terminal) { subscriber.json().init() } else { subscriber.init() }
 }
+
+#[cfg(test)]
+mod tests;
