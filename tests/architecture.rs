@@ -22,7 +22,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
 ];
 
 /// Crates, and the only rooms that may name them.
-const NAMED_ALONE: [(&str, &[&str]); 16] = [
+const NAMED_ALONE: [(&str, &[&str]); 18] = [
     ("secp256k1", &["wallet"]),
     ("tiny_keccak", &["wallet"]),
     ("jsonwebtoken", &["token"]),
@@ -34,11 +34,13 @@ const NAMED_ALONE: [(&str, &[&str]); 16] = [
     ("tonic", &["grpc", "cli"]),
     ("axum", &["http"]),
     ("hyper", &["transport"]),
-    ("hyper_util", &["transport"]),
+    ("hyper_util", &["transport", "http"]),
     ("rustls", &["transport"]),
     ("tokio_rustls", &["transport"]),
     ("clap", &["cli", "config"]),
     ("tracing_subscriber", &["log"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
 ];
 
 /// Every source file with its room: the folder or the file below `src`.

@@ -13,9 +13,12 @@ macro_rules! say {
 
 mod bench;
 mod client;
+mod completions;
 mod demo;
 mod gc;
+mod healthcheck;
 mod keys;
+mod man;
 mod migrate;
 mod remote;
 mod serve;
@@ -37,7 +40,7 @@ type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 /// Turns a wallet signature into a session, exactly once.
 #[derive(Parser)]
-#[command(name = "countersign", version, propagate_version = true)]
+#[command(name = "countersign", version, propagate_version = true, after_long_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -60,12 +63,18 @@ enum Command {
     /// Make, change and end clients; talks to the store, not to a server.
     #[command(subcommand)]
     Client(client::Client),
+    /// Ask the service on this machine whether it is ready: exit code 0, or 1.
+    Healthcheck(healthcheck::Healthcheck),
     /// Make root keys.
     #[command(subcommand)]
     Keys(keys::Keys),
     /// A throw-away wallet, for trying things by hand.
     #[command(subcommand)]
     Wallet(wallet::Wallet),
+    /// Print what a shell needs to complete this command line.
+    Completions(completions::Completions),
+    /// Print or write the manual.
+    Man(man::Man),
 }
 
 /// Settings as if they had been given as flags, for servers that a command starts for itself.
@@ -77,11 +86,15 @@ fn settings_of(flags: &[(&str, &str)]) -> Result<ServeSettings, Problems> {
     reader.finish(settings)
 }
 
+/// As clap ends where the command line is wrong: another try would fail in the same way.
+const EXIT_SETTINGS: u8 = 2;
 /// Calls were still running when `shutdown-timeout` was over.
 const EXIT_UNFINISHED: u8 = 3;
 
-/// Runs the command of this process's arguments. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 calls were
-/// still running at the end of `shutdown-timeout`, 130 ended by a second signal.
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 calls were still running at \
+    the end of `shutdown-timeout`, 130 ended by a second signal.";
+
+/// Runs the command of this process's arguments.
 pub async fn run() -> ExitCode {
     let cli = Cli::parse();
     let LogSettings { filter, json } = cli.command.log();
@@ -90,11 +103,18 @@ pub async fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("countersign: {error}");
-            match error.downcast_ref::<AppError>() {
-                Some(AppError::Unfinished(_)) => ExitCode::from(EXIT_UNFINISHED),
-                _ => ExitCode::FAILURE,
-            }
+            exit_code(error.as_ref())
         }
+    }
+}
+
+fn exit_code(error: &(dyn std::error::Error + Send + Sync + 'static)) -> ExitCode {
+    if error.is::<Problems>() {
+        return ExitCode::from(EXIT_SETTINGS);
+    }
+    match error.downcast_ref::<AppError>() {
+        Some(AppError::Unfinished(_)) => ExitCode::from(EXIT_UNFINISHED),
+        _ => ExitCode::FAILURE,
     }
 }
 
@@ -107,8 +127,11 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Migrate(migrate) => migrate.run().await,
         Command::Gc(gc) => gc.run().await,
         Command::Client(client) => client.run().await,
+        Command::Healthcheck(healthcheck) => healthcheck.run().await,
         Command::Keys(keys) => keys.run(),
         Command::Wallet(wallet) => wallet.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     }
 }
 
@@ -122,7 +145,12 @@ impl Command {
             Self::Gc(gc) => gc.flags.0.log(),
             Self::Client(client) => client.flags().0.log(),
             Self::Demo(_) | Self::Bench(_) => LogSettings { filter: "error".to_owned(), json: Some(false) },
-            Self::Keys(_) | Self::Wallet(_) => Given::default().log(),
+            Self::Healthcheck(_) | Self::Keys(_) | Self::Wallet(_) | Self::Completions(_) | Self::Man(_) => {
+                Given::default().log()
+            }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! The settings as flags: made from the table, so that help and reference cannot differ from it.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, error::Error};
 
@@ -30,6 +30,10 @@ impl Given {
 #[derive(Clone, Debug)]
 pub struct StoreFlags(pub Given);
 
+/// The flags of a command that asks a running service.
+#[derive(Clone, Debug)]
+pub struct OperationsFlags(pub Given);
+
 /// The flags of a command that serves.
 #[derive(Clone, Debug)]
 pub struct ServeFlags(pub Given);
@@ -44,6 +48,18 @@ impl StoreFlags {
         let settings = reader.store();
         reader.log();
         reader.finish(settings)
+    }
+}
+
+impl OperationsFlags {
+    /// Where the service's operations listen.
+    ///
+    /// # Errors
+    /// If that is no address.
+    pub fn address(&self) -> Result<SocketAddr, Problems> {
+        let mut reader = Reader::new(&self.0, std::env::vars());
+        let address = reader.operations();
+        reader.finish(address)
     }
 }
 
@@ -89,7 +105,8 @@ macro_rules! flags {
 }
 
 flags!(StoreFlags, &[Group::Store]);
-flags!(ServeFlags, &[Group::Store, Group::Serve]);
+flags!(OperationsFlags, &[Group::Operations]);
+flags!(ServeFlags, &[Group::Store, Group::Operations, Group::Serve]);
 
 /// The settings of some groups, each with the names of its flags.
 fn flags(groups: &[Group]) -> impl Iterator<Item = (&'static Setting, String)> {

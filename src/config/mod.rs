@@ -11,7 +11,7 @@ pub mod table;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use connections::{ConnectionSettings, TlsSettings};
-pub use flags::{ServeFlags, StoreFlags};
+pub use flags::{OperationsFlags, ServeFlags, StoreFlags};
 use layers::{Given, Layers};
 use origin::Origin;
 use problem::Problem;
@@ -147,6 +147,11 @@ impl Reader {
         }
     }
 
+    /// Where operations listen.
+    pub fn operations(&mut self) -> SocketAddr {
+        self.address("operations-listen")
+    }
+
     /// Everything that `serve` runs with.
     pub fn serve(&mut self) -> ServeSettings {
         let settings = ServeSettings {
@@ -155,7 +160,7 @@ impl Reader {
             migrate: self.switch("migrate"),
             grpc_listen: self.address("grpc-listen"),
             http_listen: self.address("http-listen"),
-            operations_listen: self.address("operations-listen"),
+            operations_listen: self.operations(),
             issuer: self.parsed("issuer", "must be an absolute URL without query and fragment", issuer),
             request_timeout: self.time("request-timeout", Duration::from_millis(100)),
             tls: self.tls(),

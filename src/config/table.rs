@@ -12,7 +12,7 @@ pub struct Setting {
     pub default: Fallback,
     /// How it may be given.
     pub kind: Kind,
-    /// Whether every command that opens the store takes it, or only those that serve.
+    /// Which commands take it.
     pub group: Group,
 }
 
@@ -44,6 +44,8 @@ pub enum Kind {
 pub enum Group {
     /// Every command that opens the store.
     Store,
+    /// Commands that serve, and those that ask a running service.
+    Operations,
     /// Commands that serve.
     Serve,
 }
@@ -59,6 +61,10 @@ impl Setting {
 
     const fn of_the_store(self) -> Self {
         Self { group: Group::Store, ..self }
+    }
+
+    const fn of_operations(self) -> Self {
+        Self { group: Group::Operations, ..self }
     }
 
     /// Whether the value is never printed.
@@ -138,7 +144,8 @@ pub const SETTINGS: [Setting; 24] = [
         "ADDRESS",
         Value("127.0.0.1:50053"),
         "Where `/metrics`, `/livez`, `/readyz` and `/log` are served, in plain text: a private address.",
-    ),
+    )
+    .of_operations(),
     Setting::new(
         "tls-certificate-file",
         "FILE",

@@ -4,12 +4,14 @@
 
 mod jwks;
 mod operations;
+mod probe;
 
 use std::sync::Arc;
 
 use axum::{Router, routing::get};
 
 pub use operations::{operations, recorder};
+pub use probe::{NotReady, ready};
 
 use crate::flows::Flows;
 

@@ -16,6 +16,7 @@ mod client_commands;
 mod credentials;
 mod earlier_version;
 mod harness;
+mod healthcheck;
 mod operation;
 mod outage;
 mod process;

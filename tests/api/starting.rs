@@ -28,7 +28,7 @@ async fn the_wrong_root_keys_stop_the_start(store: &TestStore) {
     std::fs::write(&other, "crk_short").unwrap();
     assert!(failure(&serve(other.to_str().unwrap()), 1).contains("root key 1 is none"));
     assert!(
-        failure(&serve("/does/not/exist"), 1)
+        failure(&serve("/does/not/exist"), 2)
             .contains("root-keys-file (flag --root-keys-file): /does/not/exist")
     );
 }
