@@ -18,7 +18,7 @@ use super::{Outcome, client, remote::Remote, remote::tokens};
 use crate::{
     app::App,
     config::{ServeFlags, ServeSettings},
-    domain::Policy,
+    domain::{Policy, RateLimit},
     flows::create_client::create_client,
     token::random,
     wallet::signer::Signer,
@@ -71,7 +71,7 @@ impl Bench {
             ..self.flags.settings()?
         };
         let app = App::start(&settings).await?;
-        let policy = Policy { name: "Bench".to_owned(), ..Policy::default() };
+        let policy = Policy { name: "Bench".to_owned(), rate_limit: RateLimit::NONE, ..Policy::default() };
         let (made, secret) = create_client(app.store.as_ref(), policy, "").await?;
         say!("store: {}", app.store.backend());
         let outcome = self.drive(app.grpc_address, client::authorization(made.id, &secret)).await;

@@ -7,6 +7,8 @@ use super::{ChallengeFormat, Network, NetworkRule, Role, TextTemplate, Violation
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
+/// Above that a limit is none.
+const MAX_RATE: u32 = 10_000_000;
 
 /// A client's policy. Fields are as in `ClientPolicy` of the API, where each is documented.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +31,28 @@ pub struct Policy {
     pub session_max_ttl: Duration,
     pub refresh_grace: Duration,
     pub refresh_requires_client: bool,
+    pub rate_limit: RateLimit,
     pub disabled: bool,
+}
+
+/// Calls per minute that write rows, on each instance; 0 for no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "proto/countersign/v1/client.proto documents each field")]
+pub struct RateLimit {
+    pub per_client: u32,
+    pub per_session: u32,
+    pub per_address: u32,
+}
+
+impl RateLimit {
+    /// No limit at all.
+    pub const NONE: Self = Self { per_client: 0, per_session: 0, per_address: 0 };
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self { per_client: 6_000, per_session: 60, per_address: 60 }
+    }
 }
 
 impl Default for Policy {
@@ -52,6 +75,7 @@ impl Default for Policy {
             session_max_ttl: 90 * DAY,
             refresh_grace: 30 * SECOND,
             refresh_requires_client: false,
+            rate_limit: RateLimit::default(),
             disabled: false,
         }
     }
@@ -64,7 +88,7 @@ impl Policy {
     /// Every violation at once, each with its field's name.
     pub fn validated(self) -> Result<Self, Vec<Violation>> {
         let violations: Vec<Violation> =
-            [self.wrong_texts(), self.wrong_lists(), self.wrong_times()].concat();
+            [self.wrong_texts(), self.wrong_lists(), self.wrong_limits(), self.wrong_times()].concat();
         if violations.is_empty() { Ok(self) } else { Err(violations) }
     }
 
@@ -132,6 +156,19 @@ impl Policy {
             wrong.push(Violation::request("networks", "must be at most 100 networks"));
         }
         wrong
+    }
+
+    fn wrong_limits(&self) -> Vec<Violation> {
+        let RateLimit { per_client, per_session, per_address } = self.rate_limit;
+        [
+            ("rate_limit.per_client", per_client),
+            ("rate_limit.per_session", per_session),
+            ("rate_limit.per_address", per_address),
+        ]
+        .into_iter()
+        .filter(|(_, limit)| *limit > MAX_RATE)
+        .map(|(field, _)| Violation::request(field, "must be at most 10,000,000 a minute"))
+        .collect()
     }
 
     fn wrong_times(&self) -> Vec<Violation> {

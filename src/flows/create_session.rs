@@ -31,6 +31,7 @@ impl Flows {
         let client = with_role(caller.client()?, Role::SignIn)?;
         let signing = signing_party(client, request)?;
         let deposit = deposit_party(&signing, request)?;
+        self.rate_limits.count(client, None, None)?;
         let token = SessionToken::generate();
         let session = self
             .store

@@ -1,5 +1,7 @@
 //! Why a flow could not do what was asked: one variant per reason that callers can tell apart.
 
+use std::time::Duration;
+
 use crate::{
     domain::{Role, Violation},
     store::StoreError,
@@ -63,6 +65,8 @@ pub enum Error {
     #[error("the client has two live secrets already: revoke one first")]
     SecretLimitReached,
 
+    #[error("too many calls of one {whose}: come back in {wait:.1?}")]
+    RateLimited { whose: &'static str, wait: Duration },
     #[error("other calls were in the way each time; nothing was changed, try again")]
     Contention,
     #[error("the call took longer than its deadline; whether it acted is not known")]

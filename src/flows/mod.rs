@@ -14,6 +14,7 @@ pub mod introspect_token;
 pub mod issue_tokens;
 pub mod keys;
 pub mod list_sessions;
+mod rate_limits;
 pub mod refresh_token;
 pub mod revoke_sessions;
 pub mod revoke_token;
@@ -41,6 +42,7 @@ pub struct Flows {
     roots: RootKeys,
     keys: keys::SigningKeys,
     clients: clients::ClientDirectory,
+    rate_limits: rate_limits::RateLimits,
     clock: clock::DatabaseClock,
     issuer: String,
     vitals: vitals::Vitals,
@@ -65,6 +67,7 @@ impl Flows {
             roots,
             keys,
             clients: clients::ClientDirectory::default(),
+            rate_limits: rate_limits::RateLimits::default(),
             clock,
             issuer,
             vitals: vitals::Vitals::default(),

@@ -32,6 +32,7 @@ impl Flows {
         let format = format(client, request.format)?;
         let party = party(session, request)?;
         sign_in_network("network", client, &party.network)?;
+        self.rate_limits.count(client, session, Some(&party.address))?;
         let create_time = self.clock.now()?;
         let expire_time = create_time + client.policy.challenge_ttl;
         let nonce = Nonce::from_random(random::byte_source());

@@ -53,9 +53,11 @@ impl Flows {
     /// # Errors
     /// If the challenge, the signature or the session does not allow it; nothing is changed then.
     pub async fn verify_challenge(&self, caller: &Caller, request: &VerifyChallenge) -> Result<Verified> {
-        let (client, scope) = redeemer(caller)?;
+        let (client, session) = redeemer(caller)?;
+        let scope = ChallengeScope { client_id: client.id, session_id: session.map(|session| session.id) };
         let signature = Signature::parse(&request.signature)?;
         let claim = Claim::parse(request)?;
+        self.rate_limits.count(client, session, None)?;
         let found = self.store.find_challenges(scope, claim.key()?, claim.network.clone()).await?;
         let candidates = claim.candidates(found)?;
         let (challenge, wallet) = signed_by_its_address(candidates, &signature)?;
@@ -93,18 +95,17 @@ impl Flows {
 }
 
 /// The client, and whose challenges the caller may redeem: a device only those of its own session.
-fn redeemer(caller: &Caller) -> Result<(&Client, ChallengeScope)> {
-    let (record, session_id) = match caller {
+fn redeemer(caller: &Caller) -> Result<(&Client, Option<&Session>)> {
+    let (record, session) = match caller {
         Caller::Client(record) => (record, None),
-        Caller::Device { session, client } => (client, Some(session.id)),
+        Caller::Device { session, client } => (client, Some(session.as_ref())),
         Caller::User { .. } => {
             return Err(Error::CredentialsMissing(
                 "this call takes Basic client credentials or Bearer with a session token",
             ));
         }
     };
-    let client = with_role(&record.client, Role::SignIn)?;
-    Ok((client, ChallengeScope { client_id: client.id, session_id }))
+    Ok((with_role(&record.client, Role::SignIn)?, session))
 }
 
 impl Claim {

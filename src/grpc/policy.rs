@@ -1,7 +1,7 @@
 //! Between the `ClientPolicy` of the API and the domain's policy.
 
 use super::{convert::format, v1};
-use crate::domain::{ChallengeFormat, Client, NetworkRule, Policy, Role, TextTemplate, Violation};
+use crate::domain::{ChallengeFormat, Client, NetworkRule, Policy, RateLimit, Role, TextTemplate, Violation};
 
 /// The policy of a message; what it leaves out has its default. The realm is apart: it never changes.
 ///
@@ -38,6 +38,7 @@ pub fn policy(message: v1::ClientPolicy) -> Result<(Policy, String), Vec<Violati
         audience: message.audience,
         scope: message.scope,
         refresh_requires_client: message.refresh_requires_client,
+        rate_limit: rate_limit(message.rate_limit),
         disabled: message.disabled,
         ..default
     };
@@ -74,6 +75,26 @@ fn role(number: i32) -> Result<Role, Violation> {
         Ok(v1::ClientRole::Admin) => Ok(Role::Admin),
         Ok(v1::ClientRole::Unspecified) | Err(_) => {
             Err(Violation::request("roles", "must be SIGN_IN, INTROSPECT or ADMIN"))
+        }
+    }
+}
+
+/// What is not given has its default; 0 means no limit.
+fn rate_limit(message: Option<v1::RateLimit>) -> RateLimit {
+    let (message, default) = (message.unwrap_or_default(), RateLimit::default());
+    RateLimit {
+        per_client: message.per_client.unwrap_or(default.per_client),
+        per_session: message.per_session.unwrap_or(default.per_session),
+        per_address: message.per_address.unwrap_or(default.per_address),
+    }
+}
+
+impl From<RateLimit> for v1::RateLimit {
+    fn from(limit: RateLimit) -> Self {
+        Self {
+            per_client: Some(limit.per_client),
+            per_session: Some(limit.per_session),
+            per_address: Some(limit.per_address),
         }
     }
 }
@@ -118,6 +139,7 @@ impl From<Client> for v1::ClientPolicy {
             refresh_grace: lasting(policy.refresh_grace),
             refresh_requires_client: policy.refresh_requires_client,
             disabled: policy.disabled,
+            rate_limit: Some(policy.rate_limit.into()),
         }
     }
 }

@@ -39,6 +39,7 @@ pub fn status(error: &Error) -> Status {
 const fn retry_after(error: &Error) -> Option<Duration> {
     match error {
         Error::StoreUnavailable(_) => Some(STORE_RETRY),
+        Error::RateLimited { wait, .. } => Some(*wait),
         Error::Contention => Some(CONTENTION_RETRY),
         _ => None,
     }
@@ -49,7 +50,7 @@ const fn retry_after(error: &Error) -> Option<Duration> {
 fn code_and_reason(error: &Error) -> (Code, &'static str) {
     use Code::{
         Aborted, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound, PermissionDenied,
-        Unauthenticated, Unavailable,
+        ResourceExhausted, Unauthenticated, Unavailable,
     };
     match error {
         Error::Invalid(violations) => (InvalidArgument, input_reason(violations)),
@@ -76,6 +77,7 @@ fn code_and_reason(error: &Error) -> (Code, &'static str) {
         Error::SessionAlreadyActive => (FailedPrecondition, "SESSION_ALREADY_ACTIVE"),
         Error::SessionExpired => (FailedPrecondition, "SESSION_EXPIRED"),
         Error::SecretLimitReached => (FailedPrecondition, "SECRET_LIMIT_REACHED"),
+        Error::RateLimited { .. } => (ResourceExhausted, "RATE_LIMITED"),
         Error::Contention => (Aborted, "CONTENTION"),
         Error::DeadlineExceeded => (DeadlineExceeded, "DEADLINE_EXCEEDED"),
         Error::StoreUnavailable(_) => (Unavailable, "STORE_UNAVAILABLE"),
@@ -102,6 +104,7 @@ mod tests {
     /// Design, section 9: every reason that exists so far, with its code.
     fn table() -> Vec<(Error, Code, &'static str)> {
         let trouble = || Trouble("password=hunter2".to_owned());
+        let limited = || Error::RateLimited { whose: "session", wait: Duration::from_millis(900) };
         let wrong = |problem| Error::from(Violation::new("some_field", problem, "is wrong"));
         vec![
             (wrong(Problem::Address), Code::InvalidArgument, "INVALID_ADDRESS"),
@@ -132,6 +135,7 @@ mod tests {
             (Error::SessionAlreadyActive, Code::FailedPrecondition, "SESSION_ALREADY_ACTIVE"),
             (Error::SessionExpired, Code::FailedPrecondition, "SESSION_EXPIRED"),
             (Error::SecretLimitReached, Code::FailedPrecondition, "SECRET_LIMIT_REACHED"),
+            (limited(), Code::ResourceExhausted, "RATE_LIMITED"),
             (Error::Contention, Code::Aborted, "CONTENTION"),
             (Error::DeadlineExceeded, Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             (Error::StoreUnavailable(trouble()), Code::Unavailable, "STORE_UNAVAILABLE"),
@@ -157,7 +161,8 @@ mod tests {
             let names_field =
                 details.bad_request().is_some_and(|bad| bad.field_violations[0].field == "some_field");
             assert_eq!(names_field, matches!(error, Error::Invalid(_)), "{error}");
-            let waits = matches!(error, Error::Contention | Error::StoreUnavailable(_));
+            let waits =
+                matches!(error, Error::Contention | Error::StoreUnavailable(_) | Error::RateLimited { .. });
             assert_eq!(details.retry_info().is_some(), waits, "{error}");
         }
     }

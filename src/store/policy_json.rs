@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use crate::domain::{ChallengeFormat, NetworkRule, Policy, Role, TextTemplate};
+use crate::domain::{ChallengeFormat, NetworkRule, Policy, RateLimit, Role, TextTemplate};
 
 #[derive(Serialize, Deserialize)]
 #[serde(default)]
@@ -29,7 +29,36 @@ struct PolicyJson {
     session_max_ttl_ms: u64,
     refresh_grace_ms: u64,
     refresh_requires_client: bool,
+    rate_limit: RateLimitJson,
     disabled: bool,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(default)]
+struct RateLimitJson {
+    per_client: u32,
+    per_session: u32,
+    per_address: u32,
+}
+
+impl Default for RateLimitJson {
+    fn default() -> Self {
+        RateLimit::default().into()
+    }
+}
+
+impl From<RateLimit> for RateLimitJson {
+    fn from(limit: RateLimit) -> Self {
+        let RateLimit { per_client, per_session, per_address } = limit;
+        Self { per_client, per_session, per_address }
+    }
+}
+
+impl From<RateLimitJson> for RateLimit {
+    fn from(json: RateLimitJson) -> Self {
+        let RateLimitJson { per_client, per_session, per_address } = json;
+        Self { per_client, per_session, per_address }
+    }
 }
 
 impl Default for PolicyJson {
@@ -58,6 +87,7 @@ impl From<&Policy> for PolicyJson {
             session_max_ttl_ms: millis(policy.session_max_ttl),
             refresh_grace_ms: millis(policy.refresh_grace),
             refresh_requires_client: policy.refresh_requires_client,
+            rate_limit: policy.rate_limit.into(),
             disabled: policy.disabled,
         }
     }
@@ -86,6 +116,7 @@ impl TryFrom<PolicyJson> for Policy {
             session_max_ttl: Duration::from_millis(json.session_max_ttl_ms),
             refresh_grace: Duration::from_millis(json.refresh_grace_ms),
             refresh_requires_client: json.refresh_requires_client,
+            rate_limit: json.rate_limit.into(),
             disabled: json.disabled,
         })
     }

@@ -31,7 +31,7 @@ fn earlier() -> Command {
 
 async fn an_earlier_program_goes_on_through_a_migration_and_beside_this_one(store: &TestStore) {
     let old_process = Process::start_as(earlier(), store, &[]);
-    let authorization = client_made_by(earlier(), store);
+    let authorization = client_made_by(earlier(), store, &[]);
     let old = old_process.caller(&authorization).await;
     // Its statements are prepared before the schema changes below it.
     whole_story(&old, &old).await;
@@ -52,7 +52,7 @@ async fn an_earlier_program_goes_on_through_a_migration_and_beside_this_one(stor
     assert_eq!(again.account.unwrap().id, before.account.unwrap().id);
     new.refresh(&before.tokens.unwrap().refresh_token).await.unwrap();
 
-    let (made_by_old, made_by_new) = (client_made_by(earlier(), store), client_of(store));
+    let (made_by_old, made_by_new) = (client_made_by(earlier(), store, &[]), client_of(store));
     for (process, authorization) in [(&new_process, &made_by_old), (&old_process, &made_by_new)] {
         let caller = process.caller(authorization).await;
         whole_story(&caller, &caller).await;

@@ -21,6 +21,7 @@ mod operation;
 mod outage;
 mod process;
 mod processes;
+mod rate_limits;
 mod refresh;
 mod sessions;
 mod sign_in;

@@ -35,6 +35,7 @@ from grpc_status import rpc_status
 HERE = pathlib.Path(__file__).resolve().parent
 PROTOS = HERE.parent.parent / "proto"
 PATIENCE = 30
+NO_LIMIT = {"perClient": 0, "perSession": 0, "perAddress": 0}
 SECONDS_AWAY = float(os.environ.get("SECONDS_AWAY", "3"))
 
 
@@ -162,7 +163,7 @@ class Client:
     def __init__(self, program: Program, policy: dict):
         self.program = program
         self.file = program.work / "policy.json"
-        self.file.write_text(json.dumps({"name": "Measured"} | policy), encoding="utf-8")
+        self.file.write_text(json.dumps({"name": "Measured", "rateLimit": NO_LIMIT} | policy), encoding="utf-8")
         made = json.loads(program.run("client", "create", "--policy-file", str(self.file), "--output", "json"))
         self.id, self.metadata = made["client_id"], (("authorization", made["authorization"]),)
         self.authorization = made["authorization"]

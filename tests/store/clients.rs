@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use countersign::{
-    domain::{ChallengeFormat, ClientId, NetworkRule, Policy, Role, TextTemplate},
+    domain::{ChallengeFormat, ClientId, NetworkRule, Policy, RateLimit, Role, TextTemplate},
     store::NewClient,
 };
 
@@ -81,6 +81,7 @@ fn unusual_policy() -> Policy {
         session_max_ttl: Duration::from_hours(24 * 3_660),
         refresh_grace: Duration::from_millis(5),
         refresh_requires_client: true,
+        rate_limit: RateLimit { per_client: 1, per_session: 0, per_address: 10_000_000 },
         disabled: true,
     }
 }
