@@ -201,6 +201,7 @@ async fn keep_current(flows: Arc<Flows>, end: impl Future<Output = ()>) {
             () = &mut end => return,
             () = tokio::time::sleep(KEEP_CURRENT) => {}
         }
+        http::fold_measurements();
         let outcome = flows.keep_current().await;
         if outcome.is_ok()
             && let Err(error) = flows.tell_secret_uses().await

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use axum::{Router, routing::get};
 
-pub use operations::{operations, recorder};
+pub use operations::{fold_measurements, operations, recorder};
 pub use probe::{NotReady, ready};
 
 use crate::flows::Flows;

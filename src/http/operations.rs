@@ -34,10 +34,15 @@ async fn ready(State(flows): State<Arc<Flows>>) -> (StatusCode, &'static str) {
 }
 
 async fn measured() -> String {
-    recorder().map_or_else(String::new, |recorder| {
+    recorder().map_or_else(String::new, PrometheusHandle::render)
+}
+
+/// Folds what was measured since the last time into the histograms; to be called every second. Until then each
+/// measurement is kept by itself, whether or not anybody ever asks for them.
+pub fn fold_measurements() {
+    if let Some(recorder) = recorder() {
         recorder.run_upkeep();
-        recorder.render()
-    })
+    }
 }
 
 /// The filter of the log, as it is in force.
