@@ -16,7 +16,7 @@ use tonic::Status;
 
 use super::{Outcome, client, remote::Remote, remote::tokens};
 use crate::{
-    app::App,
+    app::{App, CHECKS},
     config::{ServeFlags, ServeSettings},
     domain::{Policy, RateLimit},
     flows::create_client::create_client,
@@ -68,7 +68,7 @@ impl Bench {
             operations_listen: any_port,
             tls: None,
             migrate: true,
-            ..self.flags.settings()?
+            ..self.flags.settings(&CHECKS)?
         };
         let app = App::start(&settings).await?;
         let policy = Policy { name: "Bench".to_owned(), rate_limit: RateLimit::NONE, ..Policy::default() };

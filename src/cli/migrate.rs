@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::Outcome;
 use crate::{
-    app::AppError,
+    app::{AppError, CHECKS},
     config::StoreFlags,
     store::{self, SchemaState, Store},
 };
@@ -20,7 +20,7 @@ pub(super) struct Migrate {
 
 impl Migrate {
     pub(super) async fn run(self) -> Outcome {
-        let settings = self.flags.settings()?;
+        let settings = self.flags.settings(&CHECKS)?;
         let store = store::open_with(&settings.url(), settings.connections)
             .await
             .map_err(|error| format!("database-url: {error}"))?;

@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    app::AppError,
+    app::{AppError, CHECKS},
     config::{LogSettings, Problems, Reader, ServeSettings, flags::Given},
     log,
 };
@@ -82,7 +82,7 @@ fn settings_of(flags: &[(&str, &str)]) -> Result<ServeSettings, Problems> {
     let by_key = flags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let given = Given { by_key, config: None };
     let mut reader = Reader::new(&given, std::iter::empty());
-    let settings = reader.serve();
+    let settings = reader.serve(&CHECKS);
     reader.finish(settings)
 }
 

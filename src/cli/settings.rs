@@ -3,7 +3,10 @@
 use clap::Args;
 
 use super::Outcome;
-use crate::config::{Reader, ServeFlags, table::SETTINGS};
+use crate::{
+    app::CHECKS,
+    config::{Reader, ServeFlags, table::SETTINGS},
+};
 
 #[derive(Args)]
 pub(super) struct Settings {
@@ -23,6 +26,6 @@ impl Settings {
             };
             say!("{:24} {shown:32} {origin}", setting.key);
         }
-        self.flags.settings().map(|_| ()).map_err(Into::into)
+        self.flags.settings(&CHECKS).map(|_| ()).map_err(Into::into)
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 use clap::{Arg, ArgAction, ArgMatches, Command, error::Error};
 
 use super::{
-    LogSettings, Problems, Reader, ServeSettings, StoreSettings,
+    Checks, LogSettings, Problems, Reader, ServeSettings, StoreSettings,
     layers::has_flag,
     table::{Fallback, Group, Kind, SETTINGS, Setting},
 };
@@ -43,9 +43,9 @@ impl StoreFlags {
     ///
     /// # Errors
     /// Everything that is wrong with them.
-    pub fn settings(&self) -> Result<StoreSettings, Problems> {
+    pub fn settings(&self, checks: &Checks) -> Result<StoreSettings, Problems> {
         let mut reader = Reader::new(&self.0, std::env::vars());
-        let settings = reader.store();
+        let settings = reader.store(checks);
         reader.log();
         reader.finish(settings)
     }
@@ -68,9 +68,9 @@ impl ServeFlags {
     ///
     /// # Errors
     /// Everything that is wrong with them.
-    pub fn settings(&self) -> Result<ServeSettings, Problems> {
+    pub fn settings(&self, checks: &Checks) -> Result<ServeSettings, Problems> {
         let mut reader = Reader::new(&self.0, std::env::vars());
-        let settings = reader.serve();
+        let settings = reader.serve(checks);
         reader.log();
         for name in reader.unknown_variables() {
             tracing::warn!(%name, "this variable is no setting");

@@ -10,7 +10,7 @@ use super::{
     policy_input::PolicyInput,
 };
 use crate::{
-    app::open_store,
+    app::{CHECKS, open_store},
     cli::Outcome,
     config::StoreFlags,
     domain::{Client, ClientId},
@@ -72,7 +72,7 @@ impl Update {
         if self.policy.is_empty() {
             return Err("nothing to change: give --policy-file, --name or --role".into());
         }
-        let store = open_store(&self.flags.settings()?, false).await?;
+        let store = open_store(&self.flags.settings(&CHECKS)?, false).await?;
         let updated =
             update_client(store.as_ref(), self.client_id, |client| self.policy.changed(client)).await;
         store.close().await;
@@ -82,7 +82,7 @@ impl Update {
 
 impl Disable {
     pub(super) async fn run(self) -> Outcome {
-        let store = open_store(&self.flags.settings()?, false).await?;
+        let store = open_store(&self.flags.settings(&CHECKS)?, false).await?;
         let updated = set_disabled(store.as_ref(), self.client_id, true).await;
         store.close().await;
         said("disabled", &updated?, &self.output)
@@ -91,7 +91,7 @@ impl Disable {
 
 impl Enable {
     pub(super) async fn run(self) -> Outcome {
-        let store = open_store(&self.flags.settings()?, false).await?;
+        let store = open_store(&self.flags.settings(&CHECKS)?, false).await?;
         let updated = set_disabled(store.as_ref(), self.client_id, false).await;
         store.close().await;
         said("enabled", &updated?, &self.output)
@@ -100,7 +100,7 @@ impl Enable {
 
 impl Delete {
     pub(super) async fn run(self) -> Outcome {
-        let store = open_store(&self.flags.settings()?, false).await?;
+        let store = open_store(&self.flags.settings(&CHECKS)?, false).await?;
         let deleted = self.delete(store.as_ref()).await;
         store.close().await;
         let (id, revoked) = (self.client_id, deleted?);

@@ -1,0 +1,14 @@
+//! What other rooms have to say of settings that only they can read.
+
+use std::path::Path;
+
+/// Given by the composition root, which alone knows every room. What they answer never repeats a secret.
+#[derive(Clone, Copy)]
+pub struct Checks {
+    /// What is wrong with the form of a database URL.
+    pub database_url: fn(&str) -> Result<(), String>,
+    /// What is wrong with the root keys for a store of this URL, or with there being none.
+    pub root_keys: fn(&str, Option<&str>) -> Result<(), String>,
+    /// What is wrong with certificate, key and authorities: each with the key of its setting.
+    pub tls: fn(Option<&Path>, Option<&Path>, Option<&Path>) -> Vec<(&'static str, String)>,
+}
