@@ -16,7 +16,7 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) fn run(self) -> Outcome {
-        let mut reader = Reader::new(&self.flags.0, std::env::vars());
+        let mut reader = Reader::new(&self.flags.0, std::env::vars_os());
         for setting in &SETTINGS {
             let (text, origin) = reader.in_force(setting);
             let shown = match text {

@@ -9,7 +9,7 @@ pub mod problem;
 pub mod reference;
 pub mod table;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use checks::Checks;
 pub use connections::{ConnectionSettings, TlsSettings};
@@ -91,13 +91,12 @@ pub struct Reader {
 
 impl Reader {
     /// Over the layers that a command was started with.
-    pub fn new(flags: &flags::Given, variables: impl Iterator<Item = (String, String)>) -> Self {
+    pub fn new(flags: &flags::Given, variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
         let mut problems = Problems::default();
-        let variables: Vec<_> = variables.collect();
-        let from_environment = || variables.iter().find(|(name, _)| name == "COUNTERSIGN_CONFIG");
-        let config = flags.config.clone().or_else(|| from_environment().map(|(_, path)| PathBuf::from(path)));
-        let layers =
-            Layers::new(flags.by_key.clone(), variables.into_iter(), config.as_deref(), &mut problems);
+        let variables = layers::of_this_program(variables, &mut problems);
+        let from_environment = || variables.get("COUNTERSIGN_CONFIG").map(PathBuf::from);
+        let config = flags.config.clone().or_else(from_environment);
+        let layers = Layers::new(flags.by_key.clone(), variables, config.as_deref(), &mut problems);
         Self { layers, problems }
     }
 

@@ -9,7 +9,10 @@ fn reader(flags: &[(&str, &str)], variables: &[(&str, &str)], config: Option<Pat
     let owned = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     };
-    Reader::new(&flags::Given { by_key: owned(flags), config }, owned(variables).into_iter())
+    Reader::new(
+        &flags::Given { by_key: owned(flags), config },
+        owned(variables).into_iter().map(|(name, value)| (name.into(), value.into())),
+    )
 }
 
 fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
@@ -211,4 +214,40 @@ fn one_port_is_not_listened_on_twice() {
         let settings = reader.serve(&CHECKS);
         reader.finish(settings).unwrap();
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_not_utf8_is_a_problem_only_if_it_is_a_setting() {
+    use std::{ffi::OsString, os::unix::ffi::OsStringExt as _};
+    let odd = || OsString::from_vec(vec![0xff]);
+    let variables = |names: &[&str]| {
+        let pairs: Vec<_> = names.iter().map(|name| (OsString::from(name), odd())).collect();
+        Reader::new(&flags::Given::default(), pairs.into_iter().chain([(odd(), odd())]))
+    };
+    let mut other = variables(&["FOO"]);
+    let settings = other.serve(&CHECKS);
+    other.finish(settings).unwrap();
+    let said = problems(variables(&["FOO", "COUNTERSIGN_ISSUER"]));
+    assert!(said.ends_with("COUNTERSIGN_ISSUER (environment COUNTERSIGN_ISSUER): is not UTF-8"), "{said}");
+    assert!(said.starts_with("a setting is wrong:"), "{said}");
+}
+
+#[test]
+fn a_mistake_in_the_file_is_told_with_its_line_and_column_and_without_its_text() {
+    let (_folder, path) = file("migrate = true\ndatabase-url = \"hunter2\nissuer = \"x\"\n");
+    let said = problems(reader(&[], &[], Some(path)));
+    assert!(said.contains("line 2, column ") && !said.contains("hunter2"), "{said}");
+    let (_folder, path) = file("= nonsense");
+    assert!(problems(reader(&[], &[], Some(path))).contains("line 1, column 1: "));
+}
+
+#[test]
+fn one_setting_under_two_names_of_the_file_is_a_problem() {
+    let (_folder, path) = file("http_listen = \"127.0.0.1:1\"\nhttp-listen = \"127.0.0.1:2\"\n");
+    let said = problems(reader(&[], &[], Some(path)));
+    assert!(
+        said.contains("http_listen (file ") && said.contains("is given twice: also as http-listen"),
+        "{said}"
+    );
 }
