@@ -138,3 +138,48 @@ async fn every_wrong_setting_is_told_before_anything_is_opened() {
     }
     assert!(!store.folder.path().join("countersign.db").exists(), "nothing was opened");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_variable_of_another_program_may_hold_any_bytes() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+    let odd = OsStr::from_bytes(b"\xff");
+    for arguments in [&["settings"][..], &["keys", "new-root"], &["completions", "bash"]] {
+        let output = countersign().args(arguments).env("FOO", odd).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let said = failure(&countersign().arg("settings").env("COUNTERSIGN_ISSUER", odd).output().unwrap(), 2);
+    assert!(said.contains("(environment COUNTERSIGN_ISSUER): is not UTF-8"), "{said}");
+}
+
+/// Every write to this device fails as on a full disk.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_cannot_be_printed_is_a_failure() {
+    let store = TestStore::sqlite().await;
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let create = ["client", "create", "--name", "x", "--database-url", &store.url];
+    for arguments in [&["keys", "new-root"][..], &["settings"], &create, &["demo"]] {
+        let output = countersign().args(arguments).stdout(full()).output().unwrap();
+        let said = failure(&output, 1);
+        assert!(said.contains("standard output: No space left on device"), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn whoever_reads_no_further_has_read_enough() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = countersign().args(["completions", "bash"]).stdout(writer).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn checking_the_schema_makes_no_store_where_there_is_none() {
+    let store = TestStore::sqlite().await;
+    let said = failure(&run(&["migrate", "--check", "--database-url", &store.url]), 1);
+    assert!(said.contains("there is no store at /"), "{said}");
+    assert_eq!(std::fs::read_dir(store.folder.path()).unwrap().count(), 0, "checking changes nothing");
+    assert!(run(&["migrate", "--database-url", &store.url]).status.success());
+    assert!(run(&["migrate", "--check", "--database-url", &store.url]).status.success());
+}

@@ -107,7 +107,7 @@ impl Delete {
         self.output.say(
             || format!("client {id} is deleted; {revoked} live session(s) of it are revoked"),
             || json!({ "client_id": id.to_string(), "revoked_sessions": revoked }),
-        );
+        )?;
         Ok(())
     }
 
@@ -140,6 +140,7 @@ fn confirm(client: &Client) -> Result<(), String> {
 
 fn said(what: &str, client: &Client, output: &Output) -> Outcome {
     let json = client_json(client)?;
-    output.say(|| format!("client {} is {what}; every instance knows within a second", client.id), || json);
+    output
+        .say(|| format!("client {} is {what}; every instance knows within a second", client.id), || json)?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::{
     app::{CHECKS, open_store},
     cli::Outcome,
     config::StoreFlags,
-    flows::create_client::create_client,
+    flows::{Error, create_client::create_client},
 };
 
 #[derive(Args)]
@@ -29,8 +29,11 @@ impl Create {
         let store = open_store(&self.flags.settings(&CHECKS)?, false).await?;
         let created = create_client(store.as_ref(), policy, &realm).await;
         store.close().await;
-        let (client, secret) = created.map_err(|error| format!("the policy is refused: {error}"))?;
-        self.output.say(|| credentials_text(client.id, &secret), || credentials_json(client.id, &secret));
+        let (client, secret) = match created {
+            Err(error @ Error::Invalid(_)) => return Err(format!("the policy is refused: {error}").into()),
+            created => created?,
+        };
+        self.output.say(|| credentials_text(client.id, &secret), || credentials_json(client.id, &secret))?;
         Ok(())
     }
 }

@@ -47,7 +47,7 @@ impl AddSecret {
                 json["secret_id"] = secret_id.to_string().into();
                 json
             },
-        );
+        )?;
         Ok(())
     }
 }
@@ -63,7 +63,7 @@ impl RevokeSecret {
         self.output.say(
             || format!("secret {secret_id} is revoked; the client has {left} live secret(s)"),
             || json!({ "secret_id": secret_id.to_string(), "live_secrets": left }),
-        );
+        )?;
         Ok(())
     }
 }

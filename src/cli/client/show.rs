@@ -38,7 +38,7 @@ impl List {
         for client in clients? {
             let state = if client.policy.disabled { "disabled" } else { "enabled" };
             let json = client_json(&client)?;
-            self.output.say(|| format!("{}  {state:8}  {}", client.id, client.policy.name), || json);
+            self.output.say(|| format!("{}  {state:8}  {}", client.id, client.policy.name), || json)?;
         }
         Ok(())
     }
