@@ -3,7 +3,12 @@
 use std::path::Path;
 
 use super::root_keys;
-use crate::{config::Checks, store, token::RootKeys, transport::check_tls};
+use crate::{
+    config::{Checks, checks::WrongFile},
+    store,
+    token::RootKeys,
+    transport::check_tls,
+};
 
 /// The checks of every command.
 pub const CHECKS: Checks = Checks { database_url, root_keys, tls };
@@ -23,11 +28,7 @@ fn root_keys(url: &str, keys: Option<&str>) -> Result<(), String> {
     }
 }
 
-fn tls(
-    certificate: Option<&Path>,
-    key: Option<&Path>,
-    client_ca: Option<&Path>,
-) -> Vec<(&'static str, String)> {
+fn tls(certificate: Option<&Path>, key: Option<&Path>, client_ca: Option<&Path>) -> Vec<WrongFile> {
     let wrong = check_tls(certificate, key, client_ca);
     wrong.into_iter().map(|error| (error.setting(), error.description())).collect()
 }
