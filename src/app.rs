@@ -25,9 +25,11 @@ const LAST_ANSWERS: Duration = Duration::from_millis(250);
 /// How long closing the store may take, once nothing runs.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
+mod checks;
 mod ports;
 mod root_keys;
 
+pub use checks::CHECKS;
 use ports::Ports;
 pub use root_keys::RootKeysError;
 

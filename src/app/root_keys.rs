@@ -12,15 +12,16 @@ use crate::{
     token::RootKeys,
 };
 
+/// What a store on a server asks for.
+pub(super) const MISSING: &str = "is required with PostgreSQL. Make a key with `countersign keys new-root > \
+    root-keys`, keep it safe (without it the store's keys and every refresh token are lost), and pass \
+    --root-keys-file root-keys to every instance";
+
 /// Why there are no root keys to work with.
 #[derive(Debug, thiserror::Error)]
 pub enum RootKeysError {
     /// None were given, and the store is not one that makes its own.
-    #[error(
-        "root-keys is required with PostgreSQL. Make a key with `countersign keys new-root > root-keys`, keep \
-         it safe (without it the store's keys and every refresh token are lost), and pass \
-         --root-keys-file root-keys to every instance"
-    )]
+    #[error("root-keys {MISSING}")]
     Missing,
     /// The embedded store was used before, and its keys are gone.
     #[error(

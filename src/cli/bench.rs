@@ -1,6 +1,7 @@
 //! `countersign bench`: sign-ins and refreshes per second, with their latencies.
 
 use std::{
+    io,
     net::SocketAddr,
     sync::{
         Arc,
@@ -16,7 +17,7 @@ use tonic::Status;
 
 use super::{Outcome, client, remote::Remote, remote::tokens};
 use crate::{
-    app::App,
+    app::{App, CHECKS},
     config::{ServeFlags, ServeSettings},
     domain::{Policy, RateLimit},
     flows::create_client::create_client,
@@ -68,7 +69,7 @@ impl Bench {
             operations_listen: any_port,
             tls: None,
             migrate: true,
-            ..self.flags.settings()?
+            ..self.flags.settings(&CHECKS)?
         };
         let app = App::start(&settings).await?;
         let policy = Policy { name: "Bench".to_owned(), rate_limit: RateLimit::NONE, ..Policy::default() };
@@ -179,7 +180,7 @@ impl Run {
             done.extend(worker?);
         }
         bar.finish_and_clear();
-        self.report(start.elapsed(), done.iter().map(|(.., latency)| *latency).collect());
+        self.report(start.elapsed(), done.iter().map(|(.., latency)| *latency).collect())?;
         done.sort_by_key(|(number, ..)| *number);
         Ok(done.into_iter().map(|(_, result, _)| result).collect())
     }
@@ -191,7 +192,7 @@ impl Run {
         ProgressBar::new(length).with_style(style).with_prefix(self.what)
     }
 
-    fn report(&self, took: Duration, mut latencies: Vec<Duration>) {
+    fn report(&self, took: Duration, mut latencies: Vec<Duration>) -> io::Result<()> {
         latencies.sort();
         let at = |percent: usize| {
             let last = latencies.len().saturating_sub(1);
@@ -208,5 +209,6 @@ impl Run {
             at(100),
             self.concurrency,
         );
+        Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! `countersign demo`: a real server, a real wallet, every step shown.
 
+use std::io;
+
 use clap::Args;
 use tonic::Status;
 
@@ -76,7 +78,7 @@ impl Stage {
     }
 
     async fn create_session(&mut self) -> Result<String, Status> {
-        heading("A back end announces a sign-in: CreateSession, with the client's credentials");
+        heading("A back end announces a sign-in: CreateSession, with the client's credentials")?;
         let request = v1::CreateSessionRequest {
             signing_address: self.wallet.address().to_string(),
             signing_network: "ETHEREUM".to_owned(),
@@ -93,9 +95,9 @@ impl Stage {
     }
 
     async fn start_challenge(&mut self, session_token: &str) -> Result<v1::Challenge, Status> {
-        heading("The device asks for something to sign: StartChallenge, with the session token");
+        heading("The device asks for something to sign: StartChallenge, with the session token")?;
         let challenge = self.remote.start(session_token, "").await?;
-        show_text(&challenge);
+        show_text(&challenge)?;
         Ok(challenge)
     }
 
@@ -104,7 +106,7 @@ impl Stage {
         authorization: &str,
         challenge: &v1::Challenge,
     ) -> Result<v1::VerifyChallengeResponse, Status> {
-        heading("The wallet countersigns, and the challenge is redeemed: VerifyChallenge");
+        heading("The wallet countersigns, and the challenge is redeemed: VerifyChallenge")?;
         let signature = self.wallet.sign_text(&challenge.message);
         let answer = self.remote.verify(authorization, &challenge.id, &signature).await?;
         show_sign_in(&answer)?;
@@ -112,7 +114,7 @@ impl Stage {
     }
 
     async fn replays_are_refused(&mut self, authorization: &str, challenge: &v1::Challenge) -> Outcome {
-        heading("What is refused");
+        heading("What is refused")?;
         let signature = self.wallet.sign_text(&challenge.message);
         let replay = self.remote.verify(authorization, &challenge.id, &signature).await;
         refused("the same signature again", replay, "CHALLENGE_ALREADY_USED")?;
@@ -131,7 +133,7 @@ impl Stage {
     }
 
     async fn sign_in_again(&mut self) -> Result<v1::VerifyChallengeResponse, Status> {
-        heading("The shorter way: no session beforehand, the client's credentials throughout");
+        heading("The shorter way: no session beforehand, the client's credentials throughout")?;
         let address = self.wallet.address().to_string();
         let challenge = self.remote.start(&self.client, &address).await?;
         let signature = self.wallet.sign_text(&challenge.message);
@@ -145,7 +147,7 @@ impl Stage {
         &mut self,
         first: v1::TokenPair,
     ) -> Result<[String; 3], Box<dyn std::error::Error + Send + Sync>> {
-        heading("Refresh tokens rotate: RefreshToken");
+        heading("Refresh tokens rotate: RefreshToken")?;
         let second = self.remote.refresh(&first.refresh_token).await?.refresh_token;
         say!("  {} -> {}", shortened(&first.refresh_token), shortened(&second));
         let retried = self.remote.refresh(&first.refresh_token).await?.refresh_token;
@@ -159,7 +161,7 @@ impl Stage {
     }
 
     async fn theft_is_noticed(&mut self, [first, _, newest]: [String; 3]) -> Outcome {
-        heading("A stolen refresh token ends the session");
+        heading("A stolen refresh token ends the session")?;
         refused(
             "the first token, two steps later",
             self.remote.refresh(&first).await,
@@ -169,7 +171,7 @@ impl Stage {
     }
 
     async fn log_out(&mut self, tokens: v1::TokenPair) -> Outcome {
-        heading("Logging out: RevokeToken; the store knows at once: IntrospectToken");
+        heading("Logging out: RevokeToken; the store knows at once: IntrospectToken")?;
         say!("  before  active: {}", self.is_active(&tokens.access_token).await?);
         let request = v1::RevokeTokenRequest { token: tokens.refresh_token, ..Default::default() };
         self.remote.tokens.revoke_token(request).await?;
@@ -185,15 +187,17 @@ impl Stage {
     }
 }
 
-fn heading(text: &str) {
+fn heading(text: &str) -> io::Result<()> {
     say!("\n{text}");
+    Ok(())
 }
 
-fn show_text(challenge: &v1::Challenge) {
+fn show_text(challenge: &v1::Challenge) -> io::Result<()> {
     say!("  {}; the wallet shows:", challenge.format().as_str_name());
     for line in challenge.message.lines() {
         say!("    | {line}");
     }
+    Ok(())
 }
 
 fn show_sign_in(answer: &v1::VerifyChallengeResponse) -> Result<(), Status> {

@@ -3,7 +3,11 @@
 use clap::Args;
 
 use super::Outcome;
-use crate::{app::open_store, config::StoreFlags, flows::clean_up::clean_up};
+use crate::{
+    app::{CHECKS, open_store},
+    config::StoreFlags,
+    flows::clean_up::clean_up,
+};
 
 #[derive(Args)]
 pub(super) struct Gc {
@@ -13,7 +17,7 @@ pub(super) struct Gc {
 
 impl Gc {
     pub(super) async fn run(self) -> Outcome {
-        let settings = self.flags.settings()?;
+        let settings = self.flags.settings(&CHECKS)?;
         let store = open_store(&settings, false).await?;
         let removed = clean_up(store.as_ref(), settings.retention).await;
         store.close().await;

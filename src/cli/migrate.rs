@@ -4,9 +4,9 @@ use clap::Args;
 
 use super::Outcome;
 use crate::{
-    app::AppError,
+    app::{AppError, CHECKS},
     config::StoreFlags,
-    store::{self, SchemaState, Store},
+    store::{self, Location, SchemaState, Store},
 };
 
 #[derive(Args)]
@@ -20,13 +20,27 @@ pub(super) struct Migrate {
 
 impl Migrate {
     pub(super) async fn run(self) -> Outcome {
-        let settings = self.flags.settings()?;
+        let settings = self.flags.settings(&CHECKS)?;
+        if self.check {
+            must_exist(&settings.url())?;
+        }
         let store = store::open_with(&settings.url(), settings.connections)
             .await
             .map_err(|error| format!("database-url: {error}"))?;
         let outcome = if self.check { check(store.as_ref()).await } else { migrate(store.as_ref()).await };
         store.close().await;
         outcome
+    }
+}
+
+/// Opening an embedded store would make it, and a mistyped path would look like a store of an old schema.
+fn must_exist(url: &str) -> Result<(), String> {
+    match store::locate(url) {
+        Ok(Location::File(path)) if !path.exists() => {
+            Err(format!("database-url: there is no store at {}", path.display()))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("database-url: {error}")),
     }
 }
 

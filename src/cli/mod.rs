@@ -3,12 +3,11 @@
 //! What a command was asked for goes to standard output, what happens meanwhile to standard error.
 #![expect(clippy::print_stderr, reason = "this is where the program speaks")]
 
-/// Prints a line to standard output. Whoever reads no further, as `head` does, has read enough.
+/// Prints a line to standard output, or answers with the error: what is shown once must not be lost unseen.
 macro_rules! say {
-    ($($text:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($text)*);
-    }};
+    ($($text:tt)*) => {
+        $crate::cli::print(format_args!($($text)*))?
+    };
 }
 
 mod bench;
@@ -25,14 +24,19 @@ mod serve;
 mod settings;
 mod wallet;
 
-use std::process::ExitCode;
+use std::{
+    error::Error,
+    fmt,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
 use crate::{
-    app::AppError,
+    app::{AppError, CHECKS},
     config::{LogSettings, Problems, Reader, ServeSettings, flags::Given},
-    log,
+    flows, log,
 };
 
 /// What every command answers; an error's text is for the person at the terminal.
@@ -77,12 +81,23 @@ enum Command {
     Man(man::Man),
 }
 
+/// A line to standard output. Whoever reads no further, as `head` does, has read enough.
+fn print(line: fmt::Arguments<'_>) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    match writeln!(output, "{line}").and_then(|()| output.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(io::Error::new(error.kind(), format!("standard output: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Settings as if they had been given as flags, for servers that a command starts for itself.
 fn settings_of(flags: &[(&str, &str)]) -> Result<ServeSettings, Problems> {
     let by_key = flags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let given = Given { by_key, config: None };
     let mut reader = Reader::new(&given, std::iter::empty());
-    let settings = reader.serve();
+    let settings = reader.serve(&CHECKS);
     reader.finish(settings)
 }
 
@@ -102,10 +117,29 @@ pub async fn run() -> ExitCode {
     match dispatch(cli.command).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("countersign: {error}");
+            eprintln!("countersign: {}", with_causes(error.as_ref()));
             exit_code(error.as_ref())
         }
     }
+}
+
+/// What happened and why, for the person at the terminal: they see no log of ours.
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = match error.downcast_ref() {
+        // A caller of the API is told that it was logged; here it is told.
+        Some(flows::Error::Internal(_)) => "an internal error".to_owned(),
+        _ => error.to_string(),
+    };
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        // Some errors repeat their cause themselves.
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        next = cause.source();
+    }
+    text
 }
 
 fn exit_code(error: &(dyn std::error::Error + Send + Sync + 'static)) -> ExitCode {

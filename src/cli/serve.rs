@@ -5,7 +5,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Outcome, client::credentials_text};
 use crate::{
-    app::App, config::ServeFlags, domain::Policy, flows::create_client::create_client, store::Location,
+    app::{App, CHECKS},
+    config::ServeFlags,
+    domain::Policy,
+    flows::create_client::create_client,
+    store::Location,
 };
 
 /// As a shell reports a process that SIGINT ended.
@@ -20,7 +24,7 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self) -> Outcome {
         let mut end = std::pin::pin!(end_of_service()?);
-        let settings = self.flags.settings()?;
+        let settings = self.flags.settings(&CHECKS)?;
         let app = tokio::select! {
             app = App::start(&settings) => app?,
             () = &mut end => {

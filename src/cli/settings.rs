@@ -3,7 +3,10 @@
 use clap::Args;
 
 use super::Outcome;
-use crate::config::{Reader, ServeFlags, table::SETTINGS};
+use crate::{
+    app::CHECKS,
+    config::{Reader, ServeFlags, table::SETTINGS},
+};
 
 #[derive(Args)]
 pub(super) struct Settings {
@@ -13,7 +16,7 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) fn run(self) -> Outcome {
-        let mut reader = Reader::new(&self.flags.0, std::env::vars());
+        let mut reader = Reader::new(&self.flags.0, std::env::vars_os());
         for setting in &SETTINGS {
             let (text, origin) = reader.in_force(setting);
             let shown = match text {
@@ -23,6 +26,6 @@ impl Settings {
             };
             say!("{:24} {shown:32} {origin}", setting.key);
         }
-        self.flags.settings().map(|_| ()).map_err(Into::into)
+        self.flags.settings(&CHECKS).map(|_| ()).map_err(Into::into)
     }
 }

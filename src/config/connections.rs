@@ -1,10 +1,10 @@
 //! How connections are encrypted, and what they must keep to.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::{Reader, origin::Origin, problem::Problem, table::setting};
+use super::{Checks, Reader, ServeSettings};
 
-/// How connections are encrypted. What the files hold is looked at by whoever uses them.
+/// How connections are encrypted. What the files hold was looked at, and may change while the service runs.
 #[derive(Clone, Debug)]
 pub struct TlsSettings {
     /// The certificate and those that lead to its authority.
@@ -30,31 +30,38 @@ pub struct ConnectionSettings {
 
 impl Reader {
     /// How connections are encrypted; a certificate without its key, or the other way round, is a problem.
-    pub(super) fn tls(&mut self) -> Option<TlsSettings> {
-        let certificate = self.file("tls-certificate-file");
-        let key = self.file("tls-key-file");
-        let client_ca_file = self.file("tls-client-ca-file");
+    pub(super) fn tls(&mut self, checks: &Checks) -> Option<TlsSettings> {
+        let certificate = self.text("tls-certificate-file").map(PathBuf::from);
+        let key = self.text("tls-key-file").map(PathBuf::from);
+        let client_ca_file = self.text("tls-client-ca-file").map(PathBuf::from);
+        for (wrong, why) in (checks.tls)(certificate.as_deref(), key.as_deref(), client_ca_file.as_deref()) {
+            self.refuse(wrong, Err(why));
+        }
         if certificate.is_none() && key.is_none() && client_ca_file.is_none() {
             return None;
         }
         for (file, missing) in [(&certificate, "tls-certificate-file"), (&key, "tls-key-file")] {
             if file.is_none() {
                 let why = "is missing: TLS needs both tls-certificate-file and tls-key-file";
-                self.problems.push(Problem::new(missing, &Origin::Default, why));
+                self.refuse(missing, Err(why.to_owned()));
             }
         }
         let (certificate_file, key_file) = (certificate.unwrap_or_default(), key.unwrap_or_default());
         Some(TlsSettings { certificate_file, key_file, client_ca_file })
     }
 
-    /// A file that can be read.
-    fn file(&mut self, key: &str) -> Option<PathBuf> {
-        let (path, origin) = self.in_force(setting(key));
-        let path = path?;
-        if let Err(error) = fs::read(&path) {
-            self.problems.push(Problem::new(key, &origin, format!("{path}: {error}")));
+    /// Two that listen on one port: the second would stop the start, each time again.
+    pub(super) fn refuse_shared_ports(&mut self, settings: &ServeSettings) {
+        let ports = [
+            ("grpc-listen", settings.grpc_listen),
+            ("http-listen", settings.http_listen),
+            ("operations-listen", settings.operations_listen),
+        ];
+        for (at, (key, address)) in ports.into_iter().enumerate() {
+            if let Some((other, _)) = ports[..at].iter().find(|(_, other)| overlap(*other, address)) {
+                self.refuse(key, Err(format!("{address} is taken by {other}")));
+            }
         }
-        Some(PathBuf::from(path))
     }
 
     pub(super) fn connections(&mut self) -> ConnectionSettings {
@@ -69,4 +76,11 @@ impl Reader {
             keepalive: self.time("keepalive-interval", LEAST),
         }
     }
+}
+
+/// Whether both cannot be listened on: the unspecified address of a family is every address of it.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let one_family = one.is_ipv4() == other.is_ipv4();
+    let whole_family = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (one.ip() == other.ip() || one_family && whole_family)
 }

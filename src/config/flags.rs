@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 use clap::{Arg, ArgAction, ArgMatches, Command, error::Error};
 
 use super::{
-    LogSettings, Problems, Reader, ServeSettings, StoreSettings,
+    Checks, LogSettings, Problems, Reader, ServeSettings, StoreSettings,
     layers::has_flag,
     table::{Fallback, Group, Kind, SETTINGS, Setting},
 };
@@ -22,7 +22,7 @@ pub struct Given {
 impl Given {
     /// How to log; what is wrong with that is told with everything else.
     pub fn log(&self) -> LogSettings {
-        Reader::new(self, std::env::vars()).log()
+        Reader::new(self, std::env::vars_os()).log()
     }
 }
 
@@ -43,9 +43,9 @@ impl StoreFlags {
     ///
     /// # Errors
     /// Everything that is wrong with them.
-    pub fn settings(&self) -> Result<StoreSettings, Problems> {
-        let mut reader = Reader::new(&self.0, std::env::vars());
-        let settings = reader.store();
+    pub fn settings(&self, checks: &Checks) -> Result<StoreSettings, Problems> {
+        let mut reader = Reader::new(&self.0, std::env::vars_os());
+        let settings = reader.store(checks);
         reader.log();
         reader.finish(settings)
     }
@@ -57,7 +57,7 @@ impl OperationsFlags {
     /// # Errors
     /// If that is no address.
     pub fn address(&self) -> Result<SocketAddr, Problems> {
-        let mut reader = Reader::new(&self.0, std::env::vars());
+        let mut reader = Reader::new(&self.0, std::env::vars_os());
         let address = reader.operations();
         reader.finish(address)
     }
@@ -68,9 +68,9 @@ impl ServeFlags {
     ///
     /// # Errors
     /// Everything that is wrong with them.
-    pub fn settings(&self) -> Result<ServeSettings, Problems> {
-        let mut reader = Reader::new(&self.0, std::env::vars());
-        let settings = reader.serve();
+    pub fn settings(&self, checks: &Checks) -> Result<ServeSettings, Problems> {
+        let mut reader = Reader::new(&self.0, std::env::vars_os());
+        let settings = reader.serve(checks);
         reader.log();
         for name in reader.unknown_variables() {
             tracing::warn!(%name, "this variable is no setting");

@@ -1,6 +1,6 @@
 //! What was given for each setting, and where: flags outweigh the environment, which outweighs the file.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
 use super::{
     origin::Origin,
@@ -30,11 +30,10 @@ impl Layers {
     /// there is one. What is wrong with the file as a whole goes to `problems`.
     pub fn new(
         flags: BTreeMap<String, String>,
-        variables: impl Iterator<Item = (String, String)>,
+        variables: BTreeMap<String, String>,
         config: Option<&Path>,
         problems: &mut Problems,
     ) -> Self {
-        let variables = variables.filter(|(name, _)| name.starts_with("COUNTERSIGN_")).collect();
         let mut layers = Self { flags, variables, file: BTreeMap::new(), file_path: String::new() };
         if let Some(path) = config {
             layers.file_path = path.display().to_string();
@@ -67,6 +66,27 @@ impl Layers {
         };
         self.variables.keys().map(String::as_str).filter(|name| !is_known(name)).collect()
     }
+}
+
+/// The variables with this program's prefix. What others hold, and in which encoding, is not its concern.
+pub fn of_this_program(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+    problems: &mut Problems,
+) -> BTreeMap<String, String> {
+    let mut texts = BTreeMap::new();
+    for (name, value) in variables {
+        let name = name.to_string_lossy().into_owned();
+        if !name.starts_with("COUNTERSIGN_") {
+            continue;
+        }
+        match value.into_string() {
+            Ok(text) => {
+                texts.insert(name, text);
+            }
+            Err(_) => problems.push(Problem::new(&name, &Origin::Variable(name.clone()), "is not UTF-8")),
+        }
+    }
+    texts
 }
 
 /// The value in one layer: itself, or for a secret the file that holds it, but not both.
@@ -115,7 +135,7 @@ fn read_file(path: &Path, problems: &mut Problems) -> BTreeMap<String, String> {
     let origin = Origin::File(path.display().to_string());
     let table = fs::read_to_string(path)
         .map_err(|error| error.to_string())
-        .and_then(|text| text.parse::<toml::Table>().map_err(|error| error.message().to_owned()));
+        .and_then(|text| text.parse::<toml::Table>().map_err(|error| syntax(&text, &error)));
     let table = table.unwrap_or_else(|why| {
         problems.push(Problem::new("config", &origin, why));
         toml::Table::new()
@@ -126,6 +146,10 @@ fn read_file(path: &Path, problems: &mut Problems) -> BTreeMap<String, String> {
         let key = name.replace('_', "-");
         match text(value) {
             _ if !known.contains(&key) => problems.push(Problem::new(&name, &origin, "is no setting")),
+            // The table is in order, and `-` comes before `_`.
+            Some(_) if texts.contains_key(&key) => {
+                problems.push(Problem::new(&name, &origin, format!("is given twice: also as {key}")));
+            }
             Some(text) => {
                 texts.insert(key, text);
             }
@@ -133,6 +157,14 @@ fn read_file(path: &Path, problems: &mut Problems) -> BTreeMap<String, String> {
         }
     }
     texts
+}
+
+/// Where a file is no TOML, and why. The library's own display repeats the line, which may hold a secret.
+fn syntax(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("line {line}, column {column}: {}", error.message())
 }
 
 fn text(value: toml::Value) -> Option<String> {

@@ -1,5 +1,6 @@
 //! Flags, environment and a file into typed settings, checked whole.
 
+pub mod checks;
 pub mod connections;
 pub mod flags;
 pub mod layers;
@@ -8,8 +9,9 @@ pub mod problem;
 pub mod reference;
 pub mod table;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
+pub use checks::Checks;
 pub use connections::{ConnectionSettings, TlsSettings};
 pub use flags::{OperationsFlags, ServeFlags, StoreFlags};
 use layers::{Given, Layers};
@@ -89,13 +91,12 @@ pub struct Reader {
 
 impl Reader {
     /// Over the layers that a command was started with.
-    pub fn new(flags: &flags::Given, variables: impl Iterator<Item = (String, String)>) -> Self {
+    pub fn new(flags: &flags::Given, variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
         let mut problems = Problems::default();
-        let variables: Vec<_> = variables.collect();
-        let from_environment = || variables.iter().find(|(name, _)| name == "COUNTERSIGN_CONFIG");
-        let config = flags.config.clone().or_else(|| from_environment().map(|(_, path)| PathBuf::from(path)));
-        let layers =
-            Layers::new(flags.by_key.clone(), variables.into_iter(), config.as_deref(), &mut problems);
+        let variables = layers::of_this_program(variables, &mut problems);
+        let from_environment = || variables.get("COUNTERSIGN_CONFIG").map(PathBuf::from);
+        let config = flags.config.clone().or_else(from_environment);
+        let layers = Layers::new(flags.by_key.clone(), variables, config.as_deref(), &mut problems);
         Self { layers, problems }
     }
 
@@ -114,8 +115,8 @@ impl Reader {
     }
 
     /// The store.
-    pub fn store(&mut self) -> StoreSettings {
-        StoreSettings {
+    pub fn store(&mut self, checks: &Checks) -> StoreSettings {
+        let settings = StoreSettings {
             database_url: self.text("database-url").map(Secret::new),
             data_dir: PathBuf::from(self.text("data-dir").unwrap_or_default()),
             connections: self.parsed("database-connections", "must be a number from 1 to 1000", |text| {
@@ -131,7 +132,10 @@ impl Reader {
                         .filter(|time| (Duration::from_secs(1)..=year).contains(time))
                 },
             ),
-        }
+        };
+        let key = if settings.database_url.is_some() { "database-url" } else { "data-dir" };
+        self.refuse(key, (checks.database_url)(&settings.url()));
+        settings
     }
 
     /// How to log.
@@ -153,9 +157,9 @@ impl Reader {
     }
 
     /// Everything that `serve` runs with.
-    pub fn serve(&mut self) -> ServeSettings {
+    pub fn serve(&mut self, checks: &Checks) -> ServeSettings {
         let settings = ServeSettings {
-            store: self.store(),
+            store: self.store(checks),
             root_keys: self.text("root-keys").map(Secret::new),
             migrate: self.switch("migrate"),
             grpc_listen: self.address("grpc-listen"),
@@ -163,12 +167,17 @@ impl Reader {
             operations_listen: self.operations(),
             issuer: self.parsed("issuer", "must be an absolute URL without query and fragment", issuer),
             request_timeout: self.time("request-timeout", Duration::from_millis(100)),
-            tls: self.tls(),
+            tls: self.tls(checks),
             connections: self.connections(),
             clean_up_interval: self.time("clean-up-interval", Duration::from_secs(1)),
             shutdown_delay: self.time("shutdown-delay", Duration::ZERO),
             shutdown_timeout: self.time("shutdown-timeout", Duration::ZERO),
         };
+        let keys = settings.root_keys.as_ref().map(|keys| keys.expose().as_str());
+        if !self.problems.concern("root-keys") {
+            self.refuse("root-keys", (checks.root_keys)(&settings.store.url(), keys));
+        }
+        self.refuse_shared_ports(&settings);
         if !self.switch("plaintext-behind-mesh") && settings.tls.is_none() {
             self.refuse_plaintext("grpc-listen", settings.grpc_listen);
             self.refuse_plaintext("http-listen", settings.http_listen);
@@ -188,12 +197,19 @@ impl Reader {
         if address.ip().is_loopback() {
             return;
         }
-        let (_, origin) = self.in_force(setting(key));
         let why = format!(
             "would serve plain text on {address}, which is not a loopback address; give tls-certificate-file and \
              tls-key-file, or if a mesh or a proxy protects the port, say so by plaintext-behind-mesh"
         );
-        self.problems.push(Problem::new(key, &origin, why));
+        self.refuse(key, Err(why));
+    }
+
+    /// Notes what is wrong with a setting.
+    fn refuse(&mut self, key: &str, outcome: Result<(), String>) {
+        if let Err(why) = outcome {
+            let (_, origin) = self.in_force(setting(key));
+            self.problems.push(Problem::new(key, &origin, why));
+        }
     }
 
     fn text(&mut self, key: &str) -> Option<String> {

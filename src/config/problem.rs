@@ -24,9 +24,16 @@ impl Problem {
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// Notes one more.
+    /// Notes one more; what was noted before is said once.
     pub fn push(&mut self, problem: Problem) {
-        self.0.push(problem);
+        if !self.0.contains(&problem) {
+            self.0.push(problem);
+        }
+    }
+
+    /// Whether something is wrong with this setting, or with the file that holds it.
+    pub fn concern(&self, key: &str) -> bool {
+        self.0.iter().any(|problem| problem.key.strip_suffix("-file").unwrap_or(&problem.key) == key)
     }
 
     /// The value, if there were none.

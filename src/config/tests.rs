@@ -3,12 +3,16 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use super::*;
+use crate::{app::CHECKS, token::RootKeys};
 
 fn reader(flags: &[(&str, &str)], variables: &[(&str, &str)], config: Option<PathBuf>) -> Reader {
     let owned = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     };
-    Reader::new(&flags::Given { by_key: owned(flags), config }, owned(variables).into_iter())
+    Reader::new(
+        &flags::Given { by_key: owned(flags), config },
+        owned(variables).into_iter().map(|(name, value)| (name.into(), value.into())),
+    )
 }
 
 fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
@@ -20,7 +24,7 @@ fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
 
 /// What a person reads of these settings.
 fn problems(mut reader: Reader) -> String {
-    let settings = reader.serve();
+    let settings = reader.serve(&CHECKS);
     reader.log();
     reader.finish(settings).unwrap_err().to_string()
 }
@@ -28,7 +32,7 @@ fn problems(mut reader: Reader) -> String {
 #[test]
 fn the_defaults_are_legal_and_local() {
     let mut reader = reader(&[], &[], None);
-    let settings = reader.serve();
+    let settings = reader.serve(&CHECKS);
     let settings = reader.finish(settings).unwrap();
     assert_eq!(settings.grpc_listen.to_string(), "127.0.0.1:50051");
     assert_eq!(settings.store.url(), "sqlite:countersign-data/countersign.db");
@@ -42,7 +46,7 @@ fn a_flag_outweighs_the_environment_which_outweighs_the_file() {
     let variables = [("COUNTERSIGN_GRPC_LISTEN", "127.0.0.1:2"), ("COUNTERSIGN_HTTP_LISTEN", "127.0.0.1:2")];
     let mut reader = reader(&flags, &variables, Some(path));
     assert_eq!(reader.in_force(setting("grpc-listen")).1, Origin::Flag("--grpc-listen".to_owned()));
-    let settings = reader.serve();
+    let settings = reader.serve(&CHECKS);
     let settings = reader.finish(settings).unwrap();
     assert_eq!(settings.grpc_listen.port(), 1);
     assert_eq!(settings.http_listen.port(), 2);
@@ -73,10 +77,11 @@ fn every_mistake_is_told_at_once_with_its_name_and_origin() {
 
 #[test]
 fn a_secret_may_come_from_a_file_but_not_twice() {
-    let (_folder, path) = file("crk_secret\n");
+    let key = RootKeys::new_key().into_exposed();
+    let (_folder, path) = file(&format!("{key}\n"));
     let path = path.display().to_string();
     let mut one = reader(&[("root-keys-file", &path)], &[], None);
-    assert_eq!(one.serve().root_keys.unwrap().expose(), "crk_secret");
+    assert_eq!(one.serve(&CHECKS).root_keys.unwrap().expose(), &key);
     let twice = [("COUNTERSIGN_ROOT_KEYS", "crk_other"), ("COUNTERSIGN_ROOT_KEYS_FILE", path.as_str())];
     let said = problems(reader(&[], &twice, None));
     assert!(said.contains("root-keys (environment COUNTERSIGN_ROOT_KEYS): is given twice"), "{said}");
@@ -91,19 +96,21 @@ fn plain_text_stays_on_loopback_unless_a_mesh_protects_the_port() {
     let said = problems(reader(&public, &[], None));
     assert!(said.starts_with("2 settings are wrong:") && said.contains("plaintext-behind-mesh"), "{said}");
     let mut meshed = reader(&public, &[("COUNTERSIGN_PLAINTEXT_BEHIND_MESH", "true")], None);
-    let settings = meshed.serve();
+    let settings = meshed.serve(&CHECKS);
     meshed.finish(settings).unwrap();
 }
 
 #[test]
 fn with_certificate_and_key_no_mesh_is_needed_and_neither_goes_alone() {
-    let (_folder, path) = file("");
-    let path = path.display().to_string();
-    let (certificate, key) = (("tls-certificate-file", path.as_str()), ("tls-key-file", path.as_str()));
+    let made = rcgen::generate_simple_self_signed(Vec::new()).unwrap();
+    let ((_folder, path), (_other, key_path)) =
+        (file(&made.cert.pem()), file(&made.signing_key.serialize_pem()));
+    let (path, key_path) = (path.display().to_string(), key_path.display().to_string());
+    let (certificate, key) = (("tls-certificate-file", path.as_str()), ("tls-key-file", key_path.as_str()));
     let public = ("grpc-listen", "0.0.0.0:50051");
-    let mut both = reader(&[public, certificate], &[("COUNTERSIGN_TLS_KEY_FILE", &path)], None);
-    let settings = both.serve();
-    assert_eq!(both.finish(settings).unwrap().tls.unwrap().key_file, PathBuf::from(&path));
+    let mut both = reader(&[public, certificate], &[("COUNTERSIGN_TLS_KEY_FILE", &key_path)], None);
+    let settings = both.serve(&CHECKS);
+    assert_eq!(both.finish(settings).unwrap().tls.unwrap().key_file, PathBuf::from(&key_path));
     for (given, missing) in [(certificate, "tls-key-file"), (key, "tls-certificate-file")] {
         let said = problems(reader(&[public, given], &[], None));
         assert!(said.starts_with("a setting is wrong:"), "{said}");
@@ -118,10 +125,10 @@ fn with_certificate_and_key_no_mesh_is_needed_and_neither_goes_alone() {
 #[test]
 fn limits_of_connections_are_numbers_and_times_within_bounds() {
     let flags = [("max-connections", "7"), ("max-connection-age", "0s"), ("keepalive-interval", "1m")];
-    let connections = reader(&flags, &[], None).serve().connections;
+    let connections = reader(&flags, &[], None).serve(&CHECKS).connections;
     assert_eq!((connections.max, connections.max_age), (7, None));
     assert_eq!(connections.keepalive, Duration::from_mins(1));
-    let old = reader(&[("max-connection-age", "5m")], &[], None).serve().connections.max_age;
+    let old = reader(&[("max-connection-age", "5m")], &[], None).serve(&CHECKS).connections.max_age;
     assert_eq!(old, Some(Duration::from_mins(5)));
     let said = problems(reader(&[("max-connections", "0"), ("peer-timeout", "0s")], &[], None));
     assert!(said.contains("max-connections (flag --max-connections): must be a number from 1 to"), "{said}");
@@ -166,4 +173,81 @@ fn the_reference_is_current() {
 fn a_mistyped_log_level_is_told_and_does_not_silence_the_log() {
     let said = problems(reader(&[("log", "inof")], &[], None));
     assert!(said.contains("log") && said.contains("must be off, error, warn, info"), "{said}");
+}
+
+#[test]
+fn what_other_rooms_read_is_checked_with_everything_else_and_never_shown() {
+    let (_folder, path) = file("hunter2");
+    let path = path.display().to_string();
+    let flags =
+        [("tls-certificate-file", path.as_str()), ("tls-key-file", &path), ("tls-client-ca-file", &path)];
+    let variables =
+        [("COUNTERSIGN_ROOT_KEYS", "hunter2"), ("COUNTERSIGN_DATABASE_URL", "mysql://u:hunter2@h/d")];
+    let said = problems(reader(&flags, &variables, None));
+    assert!(said.starts_with("5 settings are wrong:") && !said.contains("hunter2"), "{said}");
+    for key in ["database-url", "root-keys", "tls-certificate-file", "tls-key-file", "tls-client-ca-file"] {
+        assert!(said.contains(&format!("\n  {key} (")), "{key} is missing from {said}");
+    }
+    let said = problems(reader(&[("database-url", "postgres://h/d")], &[], None));
+    assert!(said.contains("root-keys (default): is required with PostgreSQL"), "{said}");
+}
+
+#[test]
+fn one_port_is_not_listened_on_twice() {
+    for (one, other) in [
+        ("127.0.0.1:9", "127.0.0.1:9"),
+        ("0.0.0.0:9", "127.0.0.1:9"),
+        ("[::1]:9", "[::]:9"),
+        ("[::1]:9", "[::1]:9"),
+    ] {
+        let flags = [("grpc-listen", one), ("http-listen", other), ("plaintext-behind-mesh", "true")];
+        let said = problems(reader(&flags, &[], None));
+        assert!(
+            said.contains(&format!("http-listen (flag --http-listen): {other} is taken by grpc")),
+            "{said}"
+        );
+    }
+    for (one, other) in
+        [("127.0.0.1:0", "127.0.0.1:0"), ("127.0.0.1:9", "[::1]:9"), ("127.0.0.1:9", "127.0.0.2:9")]
+    {
+        let mut reader = reader(&[("grpc-listen", one), ("http-listen", other)], &[], None);
+        let settings = reader.serve(&CHECKS);
+        reader.finish(settings).unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_not_utf8_is_a_problem_only_if_it_is_a_setting() {
+    use std::{ffi::OsString, os::unix::ffi::OsStringExt as _};
+    let odd = || OsString::from_vec(vec![0xff]);
+    let variables = |names: &[&str]| {
+        let pairs: Vec<_> = names.iter().map(|name| (OsString::from(name), odd())).collect();
+        Reader::new(&flags::Given::default(), pairs.into_iter().chain([(odd(), odd())]))
+    };
+    let mut other = variables(&["FOO"]);
+    let settings = other.serve(&CHECKS);
+    other.finish(settings).unwrap();
+    let said = problems(variables(&["FOO", "COUNTERSIGN_ISSUER"]));
+    assert!(said.ends_with("COUNTERSIGN_ISSUER (environment COUNTERSIGN_ISSUER): is not UTF-8"), "{said}");
+    assert!(said.starts_with("a setting is wrong:"), "{said}");
+}
+
+#[test]
+fn a_mistake_in_the_file_is_told_with_its_line_and_column_and_without_its_text() {
+    let (_folder, path) = file("migrate = true\ndatabase-url = \"hunter2\nissuer = \"x\"\n");
+    let said = problems(reader(&[], &[], Some(path)));
+    assert!(said.contains("line 2, column ") && !said.contains("hunter2"), "{said}");
+    let (_folder, path) = file("= nonsense");
+    assert!(problems(reader(&[], &[], Some(path))).contains("line 1, column 1: "));
+}
+
+#[test]
+fn one_setting_under_two_names_of_the_file_is_a_problem() {
+    let (_folder, path) = file("http_listen = \"127.0.0.1:1\"\nhttp-listen = \"127.0.0.1:2\"\n");
+    let said = problems(reader(&[], &[], Some(path)));
+    assert!(
+        said.contains("http_listen (file ") && said.contains("is given twice: also as http-listen"),
+        "{said}"
+    );
 }

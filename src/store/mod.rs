@@ -16,6 +16,7 @@ mod postgres;
 mod retry;
 mod sessions;
 mod sqlite;
+mod url;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ pub use error::{OpenError, StoreError};
 pub use keys::{Canary, KeyStore, NewSigningKey, SigningKeyState, StoredSigningKey};
 pub use lifecycle::{Lifecycle, Location, SchemaState};
 pub use sessions::{NewSession, RevokeScope, RotateOutcome, Rotated, Rotation, SessionQuery, SessionStore};
+pub use url::locate;
 
 /// A store: one of the two backends, seen through its intents.
 pub trait Store: ChallengeStore + CleanUp + ClientStore + KeyStore + Lifecycle + SessionStore {}

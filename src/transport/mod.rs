@@ -9,4 +9,4 @@ mod tls;
 
 pub use connection::{Limits, Protocol};
 pub use port::Port;
-pub use tls::{Tls, TlsError, TlsFiles};
+pub use tls::{Tls, TlsError, TlsFiles, check_tls};

@@ -1,5 +1,6 @@
 //! TLS from files that are read anew when they change: certificates are renewed while the service runs.
 
+mod check;
 mod material;
 
 use std::{
@@ -10,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+pub use check::check_tls;
 use material::{InForce, Pem};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;

@@ -9,6 +9,7 @@ on_both_stores![
     clients_are_made_listed_and_shown_from_the_command_line,
     clients_are_changed_and_ended_from_the_command_line,
     a_wrong_policy_is_refused_with_every_field_named,
+    what_the_store_refuses_is_told_with_its_words,
 ];
 
 async fn clients_are_made_listed_and_shown_from_the_command_line(store: &TestStore) {
@@ -107,4 +108,18 @@ async fn a_wrong_policy_is_refused_with_every_field_named(store: &TestStore) {
     assert!(create(r#"{"nam": "x"}"#).contains("nam"));
     assert!(create(r#"{"name": "x", "realm": "a realm"}"#).contains("realm: "));
     assert_eq!(store.count("clients", "1 = 1").await, 0);
+}
+
+async fn what_the_store_refuses_is_told_with_its_words(store: &TestStore) {
+    assert!(run(&["migrate", "--database-url", &store.url]).status.success());
+    let created = run(&["client", "create", "--name", "x", "--database-url", &store.url]);
+    let id = String::from_utf8(created.stdout).unwrap();
+    let id = id.lines().next().unwrap().rsplit(' ').next().unwrap().to_owned();
+    // As a role without rights would see it: every statement on the table fails, for good.
+    store.execute("ALTER TABLE clients RENAME TO gone").await;
+    for arguments in [&["client", "disable", &id][..], &["client", "create", "--name", "y"]] {
+        let said = failure(&run(&[arguments, &["--database-url", &store.url]].concat()), 1);
+        assert!(said.contains("an internal error: ") && said.contains("clients"), "{arguments:?}: {said}");
+        assert!(!said.contains("logged") && !said.contains("policy"), "{arguments:?}: {said}");
+    }
 }

@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use countersign::{
-    app::App,
-    config::{Reader, ServeSettings, flags::Given},
+    app::{App, CHECKS},
+    config::{Problems, Reader, ServeSettings, flags::Given},
     domain::{Client, Policy},
     flows::create_client::create_client,
     grpc::v1::{
@@ -80,6 +80,15 @@ impl Server {
 
 /// Settings for a server of a test's own: any ports, root keys in the store's folder, and further flags.
 pub fn settings(store: &TestStore, url: &str, further: &[(&str, &str)]) -> ServeSettings {
+    checked_settings(store, url, further).unwrap()
+}
+
+/// The same, or what is wrong with them.
+pub fn checked_settings(
+    store: &TestStore,
+    url: &str,
+    further: &[(&str, &str)],
+) -> Result<ServeSettings, Problems> {
     let keys = root_keys_file(store).display().to_string();
     let flags = [
         ("database-url", url),
@@ -93,8 +102,8 @@ pub fn settings(store: &TestStore, url: &str, further: &[(&str, &str)]) -> Serve
     let flags = flags.iter().chain(further);
     let by_key = flags.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let mut reader = Reader::new(&Given { by_key, config: None }, std::iter::empty());
-    let settings = reader.serve();
-    reader.finish(settings).unwrap()
+    let settings = reader.serve(&CHECKS);
+    reader.finish(settings)
 }
 
 /// The store's root keys, made at first sight.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use countersign::{app::App, domain::Policy, flows::create_client::create_client};
+use countersign::{domain::Policy, flows::create_client::create_client};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{
     ClientConfig, RootCertStore,
@@ -22,7 +22,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
-    harness::{Caller, Server, basic, http_get, settings, wallet},
+    harness::{Caller, Server, basic, checked_settings, http_get, wallet},
     process::Process,
     support::TestStore,
     transport::{GIVE_UP, PREFACE, heard_until_closed},
@@ -221,9 +221,10 @@ async fn files_that_cannot_be_used_are_named_with_the_reason_and_without_the_key
         std::fs::write(&files.client_ca, ca).unwrap();
         let ca = [("tls-client-ca-file", files.client_ca.to_str().unwrap())];
         let flags = [&files.flags()[..], &ca].concat();
-        let refused = App::start(&settings(&store, &store.url, &flags)).await.err();
+        let refused = checked_settings(&store, &store.url, &flags).err();
         let said = refused.map(|error| format!("{error} {error:?}")).unwrap_or_default();
-        assert!(said.starts_with(&format!("{setting}: /")), "{setting}, {reason}: {said}");
+        let named = format!("a setting is wrong:\n  {setting} (flag --{setting}): /");
+        assert!(said.starts_with(&named), "{setting}, {reason}: {said}");
         assert!(said.contains(reason), "{setting}, {reason}: {said}");
         assert!(!said.contains(secret), "{said}");
     }

@@ -10,7 +10,7 @@ use super::{
     policy_input::PolicyInput,
 };
 use crate::{
-    app::open_store,
+    app::{CHECKS, open_store},
     cli::Outcome,
     config::StoreFlags,
     domain::{Client, ClientId},
@@ -72,7 +72,7 @@ impl Update {
         if self.policy.is_empty() {
             return Err("nothing to change: give --policy-file, --name or --role".into());
         }
-        let store = open_store(&self.flags.settings()?, false).await?;
+        let store = open_store(&self.flags.settings(&CHECKS)?, false).await?;
         let updated =
             update_client(store.as_ref(), self.client_id, |client| self.policy.changed(client)).await;
         store.close().await;
@@ -81,43 +81,41 @@ impl Update {
         self.output.say(
             || format!("client {} is updated; every instance knows within a second", client.id),
             || json,
-        );
+        )?;
         Ok(())
     }
 }
 
 impl Disable {
     pub(super) async fn run(self) -> Outcome {
-        let store = open_store(&self.flags.settings()?, false).await?;
+        let store = open_store(&self.flags.settings(&CHECKS)?, false).await?;
         let outcome = set_disabled(store.as_ref(), self.client_id, true).await;
         store.close().await;
         outcome?;
-        switched(self.client_id, true, &self.output);
-        Ok(())
+        switched(self.client_id, true, &self.output)
     }
 }
 
 impl Enable {
     pub(super) async fn run(self) -> Outcome {
-        let store = open_store(&self.flags.settings()?, false).await?;
+        let store = open_store(&self.flags.settings(&CHECKS)?, false).await?;
         let outcome = set_disabled(store.as_ref(), self.client_id, false).await;
         store.close().await;
         outcome?;
-        switched(self.client_id, false, &self.output);
-        Ok(())
+        switched(self.client_id, false, &self.output)
     }
 }
 
 impl Delete {
     pub(super) async fn run(self) -> Outcome {
-        let store = open_store(&self.flags.settings()?, false).await?;
+        let store = open_store(&self.flags.settings(&CHECKS)?, false).await?;
         let deleted = self.delete(store.as_ref()).await;
         store.close().await;
         let (id, revoked) = (self.client_id, deleted?);
         self.output.say(
             || format!("client {id} is deleted; {revoked} live session(s) of it are revoked"),
             || json!({ "client_id": id.to_string(), "revoked_sessions": revoked }),
-        );
+        )?;
         Ok(())
     }
 
@@ -148,10 +146,11 @@ fn confirm(client: &Client) -> Result<(), String> {
     if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err("nothing was deleted".to_owned()) }
 }
 
-fn switched(id: ClientId, disabled: bool, output: &Output) {
+fn switched(id: ClientId, disabled: bool, output: &Output) -> Outcome {
     let state = if disabled { "disabled" } else { "enabled" };
     output.say(
         || format!("client {id} is {state}; every instance knows within a second"),
         || json!({ "client_id": id.to_string(), "disabled": disabled }),
-    );
+    )?;
+    Ok(())
 }

@@ -6,7 +6,12 @@ use super::{
     output::{Output, credentials_json, credentials_text},
     policy_input::PolicyInput,
 };
-use crate::{app::open_store, cli::Outcome, config::StoreFlags, flows::create_client::create_client};
+use crate::{
+    app::{CHECKS, open_store},
+    cli::Outcome,
+    config::StoreFlags,
+    flows::{Error, create_client::create_client},
+};
 
 #[derive(Args)]
 pub(crate) struct Create {
@@ -21,11 +26,14 @@ pub(crate) struct Create {
 impl Create {
     pub(super) async fn run(self) -> Outcome {
         let (policy, realm) = self.policy.new_policy()?;
-        let store = open_store(&self.flags.settings()?, false).await?;
+        let store = open_store(&self.flags.settings(&CHECKS)?, false).await?;
         let created = create_client(store.as_ref(), policy, &realm).await;
         store.close().await;
-        let (client, secret) = created.map_err(|error| format!("the policy is refused: {error}"))?;
-        self.output.say(|| credentials_text(client.id, &secret), || credentials_json(client.id, &secret));
+        let (client, secret) = match created {
+            Err(error @ Error::Invalid(_)) => return Err(format!("the policy is refused: {error}").into()),
+            created => created?,
+        };
+        self.output.say(|| credentials_text(client.id, &secret), || credentials_json(client.id, &secret))?;
         Ok(())
     }
 }

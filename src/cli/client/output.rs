@@ -1,5 +1,7 @@
 //! Clients as the command line prints them: for people, or as JSON.
 
+use std::io;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -27,11 +29,12 @@ enum Form {
 
 impl Output {
     /// Prints what was asked for, in the one form or the other.
-    pub(super) fn say(&self, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) {
+    pub(super) fn say(&self, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) -> io::Result<()> {
         match self.form {
             Form::Text => say!("{}", text()),
             Form::Json => say!("{}", json()),
         }
+        Ok(())
     }
 }
 

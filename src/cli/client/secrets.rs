@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::output::{Output, credentials_json, credentials_text};
 use crate::{
-    app::open_store,
+    app::{CHECKS, open_store},
     cli::Outcome,
     config::StoreFlags,
     domain::{ClientId, SecretId},
@@ -36,7 +36,7 @@ pub(crate) struct RevokeSecret {
 
 impl AddSecret {
     pub(super) async fn run(self) -> Outcome {
-        let store = open_store(&self.flags.settings()?, false).await?;
+        let store = open_store(&self.flags.settings(&CHECKS)?, false).await?;
         let added = add_client_secret(store.as_ref(), self.client_id).await;
         store.close().await;
         let (secret_id, secret) = added?;
@@ -47,14 +47,14 @@ impl AddSecret {
                 json["secret_id"] = secret_id.to_string().into();
                 json
             },
-        );
+        )?;
         Ok(())
     }
 }
 
 impl RevokeSecret {
     pub(super) async fn run(self) -> Outcome {
-        let store = open_store(&self.flags.settings()?, false).await?;
+        let store = open_store(&self.flags.settings(&CHECKS)?, false).await?;
         let revoked = revoke_client_secret(store.as_ref(), self.client_id, self.secret_id).await;
         let left = store.client_secrets(self.client_id).await;
         store.close().await;
@@ -63,7 +63,7 @@ impl RevokeSecret {
         self.output.say(
             || format!("secret {secret_id} is revoked; the client has {left} live secret(s)"),
             || json!({ "secret_id": secret_id.to_string(), "live_secrets": left }),
-        );
+        )?;
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::output::{Output, client_json, secret_json};
 use crate::{
-    app::open_store,
+    app::{CHECKS, open_store},
     cli::Outcome,
     config::StoreFlags,
     domain::{Client, ClientId},
@@ -32,13 +32,13 @@ pub(crate) struct Show {
 
 impl List {
     pub(super) async fn run(self) -> Outcome {
-        let store = open_store(&self.flags.settings()?, false).await?;
+        let store = open_store(&self.flags.settings(&CHECKS)?, false).await?;
         let clients = every_client(&store).await;
         store.close().await;
         for client in clients? {
             let state = if client.policy.disabled { "disabled" } else { "enabled" };
             let json = client_json(&client)?;
-            self.output.say(|| format!("{}  {state:8}  {}", client.id, client.policy.name), || json);
+            self.output.say(|| format!("{}  {state:8}  {}", client.id, client.policy.name), || json)?;
         }
         Ok(())
     }
@@ -46,7 +46,7 @@ impl List {
 
 impl Show {
     pub(super) async fn run(self) -> Outcome {
-        let store = open_store(&self.flags.settings()?, false).await?;
+        let store = open_store(&self.flags.settings(&CHECKS)?, false).await?;
         let record = store.client(self.client_id).await;
         store.close().await;
         let record = record?.ok_or_else(|| format!("there is no client {}", self.client_id))?;

@@ -110,7 +110,7 @@ impl Trouble {
 
 /// Refuses what sqlx would read as something else, and might log or show: a password with a `/` in it, which
 /// ends up in the name of the database, and parameters that it does not know.
-fn refuse_unknown_parts(url: &str) -> std::result::Result<(), OpenError> {
+pub(super) fn refuse_unknown_parts(url: &str) -> std::result::Result<(), OpenError> {
     const KNOWN: [&str; 11] = [
         "sslmode",
         "ssl-mode",

@@ -135,7 +135,7 @@ where
 }
 
 /// Whether a URL that sqlx has read names a database in memory; sqlx does not tell.
-fn is_memory(url: &str) -> bool {
+pub(super) fn is_memory(url: &str) -> bool {
     let (database, parameters) = url.split_once('?').unwrap_or((url, ""));
     database.trim_start_matches("sqlite://").trim_start_matches("sqlite:") == ":memory:"
         || url::form_urlencoded::parse(parameters.as_bytes())
@@ -144,7 +144,7 @@ fn is_memory(url: &str) -> bool {
 
 /// The path, unless SQLite would take it for something else: the empty one for a temporary database of
 /// each connection's own, `file:` for a URI.
-fn parse_file(path: &Path) -> std::result::Result<&Path, OpenError> {
+pub(super) fn parse_file(path: &Path) -> std::result::Result<&Path, OpenError> {
     match path.to_str() {
         Some("") => Err(OpenError::MalformedUrl("it names no file".to_owned())),
         Some(uri) if uri.starts_with("file:") => {

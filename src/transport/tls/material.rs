@@ -10,16 +10,16 @@ use rustls::{
         pem::{self, PemObject as _},
     },
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
-    sign::{CertifiedKey, SingleCertAndKey},
+    sign::{CertifiedKey, SigningKey, SingleCertAndKey},
 };
 use tokio_rustls::TlsAcceptor;
 
 use super::{Protocol, TlsError, TlsFiles};
 use crate::domain::Secret;
 
-const CERTIFICATE: &str = "tls-certificate-file";
-const KEY: &str = "tls-key-file";
-const CLIENT_CA: &str = "tls-client-ca-file";
+pub(super) const CERTIFICATE: &str = "tls-certificate-file";
+pub(super) const KEY: &str = "tls-key-file";
+pub(super) const CLIENT_CA: &str = "tls-client-ca-file";
 /// The library's own words are about a peer's certificate.
 const MALFORMED: &str = "holds a malformed certificate";
 
@@ -31,11 +31,12 @@ pub(super) struct Pem {
     client_ca: Option<Vec<u8>>,
 }
 
+pub(super) fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|error| TlsError::new(setting, path, error.to_string()))
+}
+
 impl Pem {
     pub(super) fn read(files: &TlsFiles) -> Result<Self, TlsError> {
-        let read = |setting, path: &Path| {
-            fs::read(path).map_err(|error| TlsError::new(setting, path, error.to_string()))
-        };
         Ok(Self {
             certificate: read(CERTIFICATE, &files.certificate)?,
             key: Secret::new(read(KEY, &files.key)?),
@@ -105,19 +106,36 @@ fn config(
 
 fn certified_key(files: &TlsFiles, pem: &Pem, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
     let chain = certificates(CERTIFICATE, &files.certificate, &pem.certificate)?;
-    let key = private_key(pem.key.expose()).and_then(|key| {
+    let key = signing_key(&files.key, pem.key.expose(), provider)?;
+    pair((&files.certificate, chain), (&files.key, key))
+}
+
+/// The key of a text, ready to sign.
+pub(super) fn signing_key(
+    path: &Path,
+    text: &[u8],
+    provider: &CryptoProvider,
+) -> Result<Arc<dyn SigningKey>, TlsError> {
+    let key = private_key(text).and_then(|key| {
         let loaded = provider.key_provider.load_private_key(key);
         loaded.map_err(|_| "holds a key that is malformed, or none of RSA, ECDSA and Ed25519")
     });
-    let key = key.map_err(|problem| TlsError::new(KEY, &files.key, problem))?;
+    key.map_err(|problem| TlsError::new(KEY, path, problem))
+}
+
+/// A certificate and a key that belong together.
+pub(super) fn pair(
+    (certificate, chain): (&Path, Vec<CertificateDer<'static>>),
+    (file, key): (&Path, Arc<dyn SigningKey>),
+) -> Result<CertifiedKey, TlsError> {
     let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {
         Ok(()) => Ok(certified),
         Err(Error::InconsistentKeys(_)) => {
-            let problem = format!("is not the key of the certificate in {}", files.certificate.display());
-            Err(TlsError::new(KEY, &files.key, problem))
+            let problem = format!("is not the key of the certificate in {}", certificate.display());
+            Err(TlsError::new(KEY, file, problem))
         }
-        Err(_) => Err(TlsError::new(CERTIFICATE, &files.certificate, MALFORMED)),
+        Err(_) => Err(TlsError::new(CERTIFICATE, certificate, MALFORMED)),
     }
 }
 
@@ -129,7 +147,7 @@ fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, &'static str> {
     })
 }
 
-fn clients(
+pub(super) fn clients(
     path: &Path,
     text: &[u8],
     provider: &Arc<CryptoProvider>,
@@ -143,7 +161,7 @@ fn clients(
 }
 
 /// All certificates of a file, at least one.
-fn certificates(
+pub(super) fn certificates(
     setting: &'static str,
     path: &Path,
     text: &[u8],
