@@ -18,7 +18,7 @@ pub mod violation;
 
 pub use account::{Account, Wallet, WalletKind};
 pub use address::Address;
-pub use challenge::{Challenge, ChallengeFormat, ChallengePurpose};
+pub use challenge::{Challenge, ChallengeFormat, ChallengePurpose, Content};
 pub use client::{Client, LiveSecret, Role, SECRET_LIMIT};
 pub use ids::{AccountId, ChallengeId, ClientId, RequestId, SecretId, SessionId, TokenId};
 pub use network::{Namespace, Network, NetworkRule};
