@@ -17,6 +17,7 @@ on_both_stores![
     two_processes_on_one_store_redeem_a_challenge_once,
     nothing_answered_is_lost_and_nothing_spent_is_spendable_after_kill_9,
     sigterm_finishes_and_exits_with_0,
+    a_second_signal_ends_at_once_with_130,
     no_secret_of_a_full_run_is_in_the_log,
     the_logs_filter_is_changed_while_the_program_runs,
 ];
@@ -98,6 +99,16 @@ async fn sigterm_finishes_and_exits_with_0(store: &TestStore) {
     assert_eq!(process.code().await, Some(0));
 }
 
+async fn a_second_signal_ends_at_once_with_130(store: &TestStore) {
+    for signal in ["TERM", "INT"] {
+        let process = Process::start_with(store, &["--shutdown-delay", "10m"]);
+        process.signal("TERM");
+        process.logged_until("stopping: calls that run are finished").await;
+        process.signal(signal);
+        assert_eq!(process.code().await, Some(130));
+    }
+}
+
 async fn no_secret_of_a_full_run_is_in_the_log(store: &TestStore) {
     let process = Process::start(store);
     let client = process.caller(&client_of(store)).await;
@@ -162,4 +173,25 @@ async fn the_logs_filter_is_changed_while_the_program_runs(store: &TestStore) {
     let (_, silent) = silent.split_once("to=\"warn,countersign=error\"").unwrap_or_default();
     assert!(!silent.contains("StartChallenge"), "{silent}");
     assert!(spoken.contains("StartChallenge"), "{spoken}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_outlast_the_hard_cap_are_cut_and_the_exit_code_is_3() {
+    let store = TestStore::postgres().await;
+    let process = Process::start_with(&store, &["--shutdown-timeout", "100ms"]);
+    let caller = process.caller(&client_of(&store)).await;
+    let wallet = wallet();
+    let challenge = caller.challenge_for(&wallet).await;
+    let mut holder = store.postgres_connection().await;
+    sqlx::query("BEGIN").execute(&mut holder).await.unwrap();
+    sqlx::query("SELECT 1 FROM challenges FOR UPDATE").execute(&mut holder).await.unwrap();
+    let request = by_id(&challenge, &wallet.sign_text(&challenge.message));
+    let call = tokio::spawn(async move { caller.verify(request).await });
+    // It waits for the lock for two seconds.
+    while store.count("pg_stat_activity", "wait_event_type = 'Lock'").await == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    process.signal("TERM");
+    assert_eq!(process.code().await, Some(3));
+    call.await.unwrap().unwrap_err();
 }
