@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use super::{ChallengeFormat, Network, NetworkRule, Role, TextTemplate};
+use super::{ChallengeFormat, Network, NetworkRule, Role, TextTemplate, TypedDataDomain};
 
 mod legal;
+
+pub(super) use legal::is_line;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -24,6 +26,7 @@ pub struct Policy {
     pub statements: Vec<String>,
     pub resources: Vec<String>,
     pub nonce_messages: Vec<String>,
+    pub typed_data_domain: Option<TypedDataDomain>,
     pub text_template: TextTemplate,
     pub app: String,
     pub origin: String,
@@ -73,6 +76,7 @@ impl Default for Policy {
             statements: Vec::new(),
             resources: Vec::new(),
             nonce_messages: Vec::new(),
+            typed_data_domain: None,
             text_template: TextTemplate::default(),
             app: String::new(),
             origin: String::new(),

@@ -1,7 +1,7 @@
 //! Between the `ClientPolicy` of the API and the domain's policy.
 
 use super::{convert::format, v1};
-use crate::domain::{ChallengeFormat, Client, NetworkRule, Policy, RateLimit, Role, TextTemplate, Violation};
+use crate::domain::{ChallengeFormat, Client, NetworkRule, Policy, RateLimit, Role, TextTemplate, TypedDataDomain, Violation};
 
 /// The policy of a message; what it leaves out has its default. The realm is apart: it never changes.
 ///
@@ -51,6 +51,12 @@ pub fn policy(message: v1::ClientPolicy) -> Result<(Policy, String), Vec<Violati
     note(replace(&mut policy.roles, &message.roles, |number| role(*number)));
     note(replace(&mut policy.formats, &message.formats, |number| listed_format(*number)));
     note(replace(&mut policy.networks, &message.networks, |text| NetworkRule::parse("networks", text)));
+    if let Some(domain) = &message.typed_data_domain {
+        match typed_data_domain(domain) {
+            Ok(domain) => policy.typed_data_domain = Some(domain),
+            Err(violations) => wrong.extend(violations),
+        }
+    }
     if !message.text_template.is_empty() {
         note(TextTemplate::parse(&message.text_template).map(|template| policy.text_template = template));
     }
@@ -80,6 +86,22 @@ fn role(number: i32) -> Result<Role, Violation> {
         Ok(v1::ClientRole::Admin) => Ok(Role::Admin),
         Ok(v1::ClientRole::Unspecified) | Err(_) => {
             Err(Violation::request("roles", "must be SIGN_IN, INTROSPECT or ADMIN"))
+        }
+    }
+}
+
+fn typed_data_domain(message: &v1::TypedDataDomain) -> Result<TypedDataDomain, Vec<Violation>> {
+    let v1::TypedDataDomain { name, version, chain_id, verifying_contract } = message;
+    TypedDataDomain::parse(name, version, *chain_id, verifying_contract)
+}
+
+impl From<&TypedDataDomain> for v1::TypedDataDomain {
+    fn from(domain: &TypedDataDomain) -> Self {
+        Self {
+            name: domain.name().to_owned(),
+            version: domain.version().to_owned(),
+            chain_id: domain.chain_id(),
+            verifying_contract: format!("0x{}", hex::encode(domain.verifying_contract())),
         }
     }
 }
@@ -136,6 +158,7 @@ impl From<Client> for v1::ClientPolicy {
             statements: policy.statements,
             resources: policy.resources,
             nonce_messages: policy.nonce_messages,
+            typed_data_domain: policy.typed_data_domain.as_ref().map(Into::into),
             text_template: policy.text_template.as_str().to_owned(),
             app: policy.app,
             origin: policy.origin,

@@ -77,6 +77,9 @@ impl Policy {
             let must = "must be at most 100 texts of 1 to 2,000 bytes that do not look like an EIP-4361 text";
             wrong.push(Violation::request("nonce_messages", must));
         }
+        if self.formats.contains(&ChallengeFormat::TypedData) && self.typed_data_domain.is_none() {
+            wrong.push(Violation::request("typed_data_domain", "is required: `formats` has TYPED_DATA"));
+        }
         if self.formats.contains(&ChallengeFormat::Siwx) {
             for (field, list) in [("domains", &self.domains), ("uris", &self.uris)] {
                 if list.is_empty() {
@@ -119,7 +122,7 @@ impl Policy {
     }
 }
 
-fn is_line(text: &str, length: RangeInclusive<usize>) -> bool {
+pub(in crate::domain) fn is_line(text: &str, length: RangeInclusive<usize>) -> bool {
     length.contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
