@@ -19,8 +19,9 @@ use crate::{
     transport::TlsError,
 };
 
-/// How long the last answers take to leave.
-const LAST_ANSWERS: Duration = Duration::from_millis(100);
+/// How long it must have been quiet before nothing more is expected: the last answers have left, and peers have
+/// heard that nothing new is accepted.
+const LAST_ANSWERS: Duration = Duration::from_millis(250);
 /// How long closing the store may take, once nothing runs.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -145,9 +146,11 @@ impl App {
         self.end.send_replace(true);
         let finished = tokio::time::timeout(self.shutdown_timeout, self.finished()).await.is_ok();
         self.servers.abort_all();
-        let closed = tokio::time::timeout(CLOSE_TIMEOUT, self.store.close()).await.is_ok();
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.close()).await.is_err() {
+            tracing::warn!("the store did not close in time: its connections are cut");
+        }
         match failed {
-            None if finished && closed => Ok(()),
+            None if finished => Ok(()),
             None => Err(AppError::Unfinished(self.shutdown_timeout)),
             Some(Ok(())) => Err(AppError::Ended("without an error".to_owned())),
             Some(Err(panic)) => Err(AppError::Ended(panic.to_string())),
@@ -156,15 +159,26 @@ impl App {
 }
 
 impl App {
+    async fn close(&self) {
+        if let Err(error) = self.flows.tell_secret_uses().await {
+            tracing::debug!(%error, "the use of client secrets could not be noted");
+        }
+        self.store.close().await;
+    }
+
     /// When every connection has ended, or no call is under way any more and the last answers are sent. What
     /// then still holds a connection open is a stream, or does nothing.
     async fn finished(&mut self) {
         let flows = Arc::clone(&self.flows);
         let idle = async move {
-            while !flows.vitals().is_idle() {
+            loop {
+                let begun = flows.vitals().begun();
                 tokio::time::sleep(LAST_ANSWERS).await;
+                // Peers may send calls until they have read that they should not.
+                if flows.vitals().is_idle() && flows.vitals().begun() == begun {
+                    return;
+                }
             }
-            tokio::time::sleep(LAST_ANSWERS).await;
         };
         tokio::select! {
             () = idle => {}

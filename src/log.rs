@@ -27,7 +27,8 @@ pub fn start(configured: &str, json: Option<bool>) {
         .with_writer(std::io::stderr)
         .with_ansi(is_terminal)
         .with_target(false);
-    let lines = if json.unwrap_or(!is_terminal) { lines.json().boxed() } else { lines.boxed() };
+    let lines =
+        if json.unwrap_or(!is_terminal) { lines.json().with_span_list(false).boxed() } else { lines.boxed() };
     let installed = tracing_subscriber::registry().with(filter).with(lines).try_init();
     if installed.is_ok() {
         FILTER.get_or_init(|| Filter { handle, configured: configured.to_owned() });

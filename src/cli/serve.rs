@@ -19,9 +19,15 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> Outcome {
-        let end = end_of_service()?;
+        let mut end = std::pin::pin!(end_of_service()?);
         let settings = self.flags.settings()?;
-        let app = App::start(&settings).await?;
+        let app = tokio::select! {
+            app = App::start(&settings) => app?,
+            () = &mut end => {
+                tracing::info!("stopped before it had started");
+                return Ok(());
+            }
+        };
         if app.store.location() == Location::Memory {
             print_a_client(&app).await?;
         }

@@ -4,13 +4,15 @@ use time::{Duration, OffsetDateTime};
 
 use super::{Error, Flows, Result};
 use crate::{
-    domain::{Client, Fingerprint, Secret, Session, TokenId, session::SignIn},
+    domain::{Client, ClientId, Fingerprint, Secret, Session, TokenId, session::SignIn},
     token::{AccessClaims, RefreshToken, access::TokenType},
 };
 
 /// An access token and the refresh token that is now current.
 #[derive(Clone, Debug)]
 pub struct TokenPair {
+    /// The client whose tokens they are.
+    pub client_id: ClientId,
     /// The JWT.
     pub access_token: Secret<String>,
     /// When it expires.
@@ -40,6 +42,7 @@ impl Flows {
             .derive(&self.roots)
             .ok_or_else(|| Error::internal(format!("the root key {fingerprint} is not listed here")))?;
         Ok(TokenPair {
+            client_id: client.id,
             access_token_expire_time: OffsetDateTime::from_unix_timestamp(claims.exp)
                 .map_err(Error::internal)?,
             access_token: claims.sign(&self.keys.ring())?,

@@ -2,22 +2,22 @@
 
 use super::{Credentials, Error, Flows, Result, refresh_token::client_required};
 use crate::{
-    domain::{RevokeReason, Session},
+    domain::{ClientId, RevokeReason, Session},
     token::RefreshToken,
 };
 
 impl Flows {
-    /// Ends the session of an access or a refresh token; one that is not known is no error.
+    /// Ends the session of an access or a refresh token, and tells whose it was; one that is not known is no error.
     ///
     /// # Errors
     /// If client credentials came with it and are not the session's, or are demanded and missing.
-    pub async fn revoke_token(&self, credentials: &Credentials, token: &str) -> Result<()> {
+    pub async fn revoke_token(&self, credentials: &Credentials, token: &str) -> Result<Option<ClientId>> {
         if token.is_empty() {
             return Err(Error::invalid("token", "is required"));
         }
         let caller = self.authenticate_if_client(credentials).await?;
         let Some(session) = self.session_of_token(token).await? else {
-            return Ok(());
+            return Ok(None);
         };
         match caller {
             Some(record) if record.client.id != session.client_id => return Err(not_the_callers(token)),
@@ -25,7 +25,7 @@ impl Flows {
             None => self.refuse_where_client_is_required(&session).await?,
         }
         self.store.revoke_session(session.id, RevokeReason::TokenRevoked).await?;
-        Ok(())
+        Ok(Some(session.client_id))
     }
 
     /// The session of a token that is genuine. Of refresh tokens any generation will do: whoever wants

@@ -9,7 +9,7 @@ use std::{
 use crate::domain::SecretId;
 
 /// How long a use that was told stands for those after it.
-const PRECISION: Duration = Duration::from_mins(1);
+const PRECISION: Duration = Duration::from_secs(30);
 /// How many secrets are remembered at most.
 const MAX_SECRETS: usize = 20_000;
 
@@ -28,7 +28,7 @@ impl SecretUses {
     pub(super) fn note(&self, id: SecretId) {
         let mut uses = self.lock();
         if uses.len() >= MAX_SECRETS {
-            uses.clear();
+            uses.retain(|_, used| matches!(used, Use::Untold));
         }
         let used = uses.entry(id).or_insert(Use::Untold);
         if matches!(used, Use::Told(time) if time.elapsed() > PRECISION) {
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_use_is_told_once_a_minute() {
+    fn a_use_stands_for_those_of_the_next_half_minute() {
         let uses = SecretUses::default();
         let id = SecretId::generate();
         uses.note(id);

@@ -81,7 +81,8 @@ fn starter(caller: &Caller) -> Result<(&Client, Option<&Session>)> {
 }
 
 fn format(client: &Client, asked: Option<ChallengeFormat>) -> Result<ChallengeFormat> {
-    let format = asked.unwrap_or(client.policy.formats[0]);
+    let first = client.policy.formats.first().copied();
+    let format = asked.or(first).ok_or(Error::PolicyDenied("formats"))?;
     if client.policy.formats.contains(&format) { Ok(format) } else { Err(Error::PolicyDenied("formats")) }
 }
 

@@ -34,7 +34,7 @@ pub async fn update_client(
 /// Switches a client off, or on again. Off, it is served nothing, and its tokens are no good.
 ///
 /// # Errors
-/// If there is no such client, or trouble with the store.
-pub async fn set_disabled(store: &dyn Store, id: ClientId, disabled: bool) -> Result<Client> {
-    update_client(store, id, |client| Ok(Policy { disabled, ..client.policy.clone() })).await
+/// If there is no such client, or trouble with the store. Nothing else about the client can stand in the way.
+pub async fn set_disabled(store: &dyn Store, id: ClientId, disabled: bool) -> Result<()> {
+    if store.set_client_disabled(id, disabled).await? { Ok(()) } else { Err(Error::ClientNotFound) }
 }

@@ -20,6 +20,7 @@ pub struct State {
 pub struct Vitals {
     state: watch::Sender<State>,
     running: Arc<AtomicUsize>,
+    begun: AtomicUsize,
 }
 
 /// A call that is under way, until this is dropped.
@@ -36,7 +37,7 @@ impl Default for Vitals {
     fn default() -> Self {
         let state = watch::Sender::new(State { store_answers: true, draining: false });
         metrics::gauge!("countersign_store_up").set(1);
-        Self { state, running: Arc::default() }
+        Self { state, running: Arc::default(), begun: AtomicUsize::new(0) }
     }
 }
 
@@ -44,7 +45,13 @@ impl Vitals {
     /// Notes that a call has begun.
     pub fn begin_call(&self) -> Running {
         self.running.fetch_add(1, Ordering::AcqRel);
+        self.begun.fetch_add(1, Ordering::AcqRel);
         Running(Arc::clone(&self.running))
+    }
+
+    /// How many calls have begun so far.
+    pub fn begun(&self) -> usize {
+        self.begun.load(Ordering::Acquire)
     }
 
     /// Whether no call is under way.

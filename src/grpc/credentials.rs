@@ -1,29 +1,44 @@
 //! The `authorization` metadata of a call, taken apart.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use tonic::{Request, metadata::MetadataMap};
+use tonic::{Extensions, Request, metadata::MetadataMap};
 
 use super::call::Call;
 use crate::{
-    domain::Secret,
+    domain::{ClientId, Secret},
     flows::{Caller, Credentials, Error, Flows},
 };
 
-/// The caller behind a request; the call's line in the log names the client from here on.
+/// The caller behind a request; the call's line in the log names its client.
 ///
 /// # Errors
 /// If the credentials are missing, wrong or no longer good.
 pub async fn authenticated<T>(flows: &Flows, request: &Request<T>) -> Result<Caller, Error> {
-    let caller = flows.authenticate(&credentials(request.metadata())).await?;
-    if let Some(call) = request.extensions().get::<Call>() {
-        // Set once, and by nobody else.
-        let _ = call.client_id.set(caller.client_id());
-    }
+    let caller = flows.authenticate(&claimed(request)).await?;
+    note_client(request.extensions(), caller.client_id());
     Ok(caller)
 }
 
+/// What a call was sent with; its line in the log names the client that it claims to be of, refused or not.
+pub fn claimed<T>(request: &Request<T>) -> Credentials {
+    let credentials = credentials(request.metadata());
+    if let Credentials::Basic { client_id, .. } = &credentials
+        && let Ok(id) = client_id.parse()
+    {
+        note_client(request.extensions(), id);
+    }
+    credentials
+}
+
+/// Names the client in the call's line, unless it is named there already.
+pub fn note_client(extensions: &Extensions, id: ClientId) {
+    if let Some(call) = extensions.get::<Call>() {
+        let _ = call.client_id.set(id);
+    }
+}
+
 /// What a call was sent with. Two values cannot both be meant, and count as unreadable.
-pub fn credentials(metadata: &MetadataMap) -> Credentials {
+fn credentials(metadata: &MetadataMap) -> Credentials {
     let mut values = metadata.get_all("authorization").iter();
     match (values.next(), values.next()) {
         (None, _) => Credentials::None,

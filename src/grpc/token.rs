@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{
-    credentials::{authenticated, credentials},
+    credentials::{authenticated, claimed, note_client},
     status::status,
     v1,
 };
@@ -20,9 +20,10 @@ impl v1::token_service_server::TokenService for TokenApi {
         &self,
         request: Request<v1::RefreshTokenRequest>,
     ) -> Result<Response<v1::RefreshTokenResponse>, Status> {
-        let credentials = credentials(request.metadata());
+        let credentials = claimed(&request);
         let tokens = self.0.refresh_token(&credentials, &request.get_ref().refresh_token).await;
         let tokens = tokens.map_err(|error| status(&error))?;
+        note_client(request.extensions(), tokens.client_id);
         Ok(Response::new(v1::RefreshTokenResponse { tokens: Some(tokens.into()) }))
     }
 
@@ -30,9 +31,11 @@ impl v1::token_service_server::TokenService for TokenApi {
         &self,
         request: Request<v1::RevokeTokenRequest>,
     ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
-        let credentials = credentials(request.metadata());
+        let credentials = claimed(&request);
         let revoked = self.0.revoke_token(&credentials, &request.get_ref().token).await;
-        revoked.map_err(|error| status(&error))?;
+        if let Some(client_id) = revoked.map_err(|error| status(&error))? {
+            note_client(request.extensions(), client_id);
+        }
         Ok(Response::new(v1::RevokeTokenResponse {}))
     }
 

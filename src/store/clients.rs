@@ -72,6 +72,9 @@ pub trait ClientStore: Send + Sync {
         policy: &Policy,
     ) -> Result<Option<Client>>;
 
+    /// Switches a client off or on, and looks at nothing else of its policy. Whether there is one.
+    async fn set_client_disabled(&self, id: ClientId, disabled: bool) -> Result<bool>;
+
     /// Marks a client as deleted, which ends whatever it could do; again is the same. Whether there is one.
     async fn delete_client(&self, id: ClientId) -> Result<bool>;
 
@@ -90,6 +93,6 @@ pub trait ClientStore: Send + Sync {
     /// Revokes a secret; again is the same. Whether the client has, or had, such a secret.
     async fn revoke_client_secret(&self, id: ClientId, secret: SecretId) -> Result<bool>;
 
-    /// Notes that secrets have just been used, unless that was noted within the last minute.
+    /// Notes that secrets have just been used, unless that was noted within the last half minute.
     async fn client_secrets_used(&self, secrets: &[SecretId]) -> Result<()>;
 }

@@ -139,9 +139,10 @@ impl TryFrom<PolicyJson> for Policy {
     fn try_from(json: PolicyJson) -> Result<Self, StoreError> {
         let broken = |error: crate::domain::Violation| StoreError::Broken(format!("policy: {error}"));
         Ok(Self {
-            roles: each(&json.roles, "roles", Role::from_stored)?,
-            formats: each(&json.formats, "formats", ChallengeFormat::from_stored)?,
-            networks: each(&json.networks, "networks", |text| NetworkRule::parse("networks", text).ok())?,
+            // What a later version lists is nothing that this one could let through.
+            roles: json.roles.iter().filter_map(|text| Role::from_stored(text)).collect(),
+            formats: json.formats.iter().filter_map(|text| ChallengeFormat::from_stored(text)).collect(),
+            networks: json.networks.into_iter().map(NetworkRule::from_stored).collect(),
             domains: json.domains,
             uris: json.uris,
             statements: json.statements,
@@ -180,10 +181,6 @@ pub(super) fn read(json: &str) -> Result<Policy, StoreError> {
         .try_into()
 }
 
-fn each<T>(texts: &[String], column: &str, read: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, StoreError> {
-    texts.iter().map(|text| read(text).ok_or_else(|| StoreError::unreadable(column, text))).collect()
-}
-
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -203,5 +200,13 @@ mod tests {
         assert_eq!(read(&write(&policy).unwrap()).unwrap(), policy);
         let early = read(r#"{"name": "Shop", "field_of_a_later_version": 1}"#).unwrap();
         assert_eq!(early, Policy { name: "Shop".to_owned(), ..Policy::default() });
+    }
+
+    #[test]
+    fn what_a_later_version_lists_lets_nothing_more_through() {
+        let json = r#"{"roles": ["LATER", "SIGN_IN"], "formats": ["LATER"], "networks": ["later:1"]}"#;
+        let policy = read(json).unwrap();
+        assert_eq!((policy.roles.as_slice(), policy.formats.as_slice()), (&[Role::SignIn][..], &[][..]));
+        assert!(!policy.allows_network(&crate::domain::Network::ethereum()));
     }
 }

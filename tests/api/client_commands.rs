@@ -55,8 +55,8 @@ async fn clients_are_changed_and_ended_from_the_command_line(store: &TestStore) 
     assert_eq!(updated["policy"]["scope"], "read");
     assert_eq!(updated["policy"]["name"], "Shop");
     assert_eq!(updated["policy"]["roles"], serde_json::json!(["CLIENT_ROLE_ADMIN"]));
-    assert_eq!(json(&["disable", id])["policy"]["disabled"], true);
-    assert_eq!(json(&["enable", id])["policy"]["disabled"], false);
+    assert_eq!(json(&["disable", id])["disabled"], true);
+    assert_eq!(json(&["enable", id])["disabled"], false);
 
     std::fs::write(&policy, r#"{"realm": "elsewhere"}"#).unwrap();
     assert!(failure(&client(&[&["update", id], &file[..]].concat()), 1).contains("realm: never changes"));

@@ -9,7 +9,7 @@ use tonic_health::pb::{
 
 use crate::{
     harness::{Caller, by_id, http, reason, root_keys_file, start_for, wallet},
-    process::{Process, client_of},
+    process::{Process, client_of, countersign},
     support::TestStore,
 };
 
@@ -19,6 +19,7 @@ on_both_stores![
     sigterm_finishes_and_exits_with_0,
     a_second_signal_ends_at_once_with_130,
     no_secret_of_a_full_run_is_in_the_log,
+    the_line_of_a_call_names_method_client_outcome_and_time,
     the_logs_filter_is_changed_while_the_program_runs,
 ];
 
@@ -194,4 +195,61 @@ async fn calls_that_outlast_the_hard_cap_are_cut_and_the_exit_code_is_3() {
     process.signal("TERM");
     assert_eq!(process.code().await, Some(3));
     call.await.unwrap().unwrap_err();
+}
+
+async fn the_line_of_a_call_names_method_client_outcome_and_time(store: &TestStore) {
+    let process = Process::start(store);
+    let authorization = client_of(store);
+    let client = process.caller(&authorization).await;
+    let id = countersign::store::open(&store.url).await.unwrap().list_clients(None, 1).await.unwrap()[0].id;
+    let tokens = client.sign_in(&wallet()).await.tokens.unwrap();
+    let nobody = client.with("");
+    nobody.refresh(&tokens.refresh_token).await.unwrap();
+    nobody.revoke_token(&tokens.access_token).await.unwrap();
+    let wrong = crate::harness::basic(&id.to_string(), "ccs_wrong");
+    client.with(&wrong).get_session("x").await.unwrap_err();
+    process.logged_until("CLIENT_CREDENTIALS_INVALID").await;
+    let log = process.log();
+    let line_of = |method: &str| {
+        let is_it = |line: &&str| line.contains(": call method=") && line.contains(method);
+        log.lines().find(is_it).unwrap_or_else(|| panic!("{method}: {log}"))
+    };
+    for method in ["StartChallenge", "VerifyChallenge", "RefreshToken", "RevokeToken", "GetSession"] {
+        let line = line_of(method);
+        for part in [format!("client=\"{id}\""), "request_id=".to_owned(), "milliseconds=".to_owned()] {
+            assert!(line.contains(&part), "{part} is missing: {line}");
+        }
+    }
+    assert!(line_of("GetSession").contains("reason=\"CLIENT_CREDENTIALS_INVALID\""));
+    assert!(line_of("RefreshToken").contains("code=Ok"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_a_start_that_waits() {
+    let store = TestStore::postgres().await;
+    let mut holder = store.postgres_connection().await;
+    let lock = format!("BEGIN; SELECT pg_advisory_xact_lock({})", i64::from_be_bytes(*b"counters"));
+    sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut holder).await.unwrap();
+    let mut child = countersign().args(["serve", "--migrate", "--database-url", &store.url]).spawn().unwrap();
+    while store.count("pg_stat_activity", "wait_event = 'advisory'").await == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let status = tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_does_not_close_is_no_call_that_was_cut() {
+    let store = TestStore::postgres().await;
+    let process = Process::start(&store);
+    let mut holder = store.postgres_connection().await;
+    let lock = "BEGIN; LOCK TABLE signing_keys IN ACCESS EXCLUSIVE MODE";
+    sqlx::raw_sql(lock).execute(&mut holder).await.unwrap();
+    while store.count("pg_stat_activity", "wait_event_type = 'Lock'").await == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    process.signal("TERM");
+    assert_eq!(process.code().await, Some(0));
 }

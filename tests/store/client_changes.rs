@@ -20,6 +20,7 @@ on_both_stores!(
     an_update_of_what_has_changed_since_changes_nothing,
     of_many_updates_of_one_state_one_is_made,
     what_a_later_version_noted_in_a_policy_survives_an_update,
+    a_client_is_switched_off_and_on_whatever_else_its_policy_holds,
     a_deleted_client_is_gone_for_every_call,
     deleting_again_is_the_same,
     a_sweep_revokes_the_clients_live_sessions_and_no_others,
@@ -90,6 +91,26 @@ async fn what_a_later_version_noted_in_a_policy_survives_an_update(test: &TestSt
         "policy ->> '$.of_a_later_version'"
     };
     assert_eq!(test.count("clients", &format!("CAST({noted} AS TEXT) = '7'")).await, 1);
+}
+
+async fn a_client_is_switched_off_and_on_whatever_else_its_policy_holds(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let id = bench.client.id;
+    // As if a later version had written it, and a bound had been tightened since.
+    set_policy(test, id, "formats", r#"["LATER"]"#).await;
+    set_policy(test, id, "access_token_ttl_ms", "59000").await;
+    for disabled in [true, true, false] {
+        let before = contents(test).await;
+        let was = bench.store.client(id).await.unwrap().unwrap().client;
+        assert!(bench.store.set_client_disabled(id, disabled).await.unwrap());
+        let now = bench.store.client(id).await.unwrap().unwrap().client;
+        assert_eq!(now.policy, Policy { disabled, ..was.policy.clone() });
+        assert_eq!(now.update_time > was.update_time, disabled != was.policy.disabled);
+        assert_eq!(contents(test).await == before, disabled == was.policy.disabled);
+    }
+    assert!(!bench.store.set_client_disabled(ClientId::generate(), true).await.unwrap());
+    bench.store.delete_client(id).await.unwrap();
+    assert!(!bench.store.set_client_disabled(id, true).await.unwrap());
 }
 
 async fn a_deleted_client_is_gone_for_every_call(test: &TestStore) {

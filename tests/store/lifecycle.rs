@@ -1,6 +1,6 @@
 //! The store as a whole: its schema, its clock, its end.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use countersign::store::{Location, SchemaState, Store, StoreError, open};
 
@@ -10,6 +10,7 @@ use crate::{
     fixture::{Bench, new_address, new_client},
     support::TestStore,
 };
+use sqlx::Executor as _;
 
 on_both_stores!(
     an_empty_database_is_behind_until_it_is_migrated,
@@ -124,4 +125,52 @@ async fn a_store_tells_its_backend_and_where_it_lives(test: &TestStore) {
         None => ("postgres", Location::Server),
     };
     assert_eq!((store.backend(), store.location()), (backend, location));
+}
+
+/// The schema as the first migration left it.
+async fn on_the_first_migration(test: &TestStore) {
+    open(&test.url).await.unwrap().migrate().await.unwrap();
+    test.execute("DELETE FROM _sqlx_migrations WHERE version > 1").await;
+    test.execute("DROP INDEX client_secrets_live").await;
+    test.execute("ALTER TABLE client_secrets DROP COLUMN slot").await;
+    test.execute("CREATE INDEX client_secrets_of_client ON client_secrets (client_id)").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_that_waits_for_a_reader_lets_other_readers_through() {
+    let test = TestStore::postgres().await;
+    on_the_first_migration(&test).await;
+    let mut reader = test.postgres_connection().await;
+    reader.execute("BEGIN").await.unwrap();
+    reader.execute("SELECT count(*) FROM client_secrets").await.unwrap();
+    let store = open(&test.url).await.unwrap();
+    let migration = tokio::spawn(async move { store.migrate().await });
+    let waiting = "wait_event_type = 'Lock' AND query LIKE '%ALTER TABLE client_secrets%'";
+    while test.count("pg_stat_activity", waiting).await == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Behind a migration that went on waiting, this would wait as long as the reader reads.
+    test.count("client_secrets", "TRUE").await;
+    assert!(!migration.is_finished());
+    reader.execute("COMMIT").await.unwrap();
+    assert!(migration.await.unwrap().unwrap() > 0);
+    assert_eq!(test.count("client_secrets", "slot = 0").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_outlasts_the_roles_statement_timeout() {
+    let test = TestStore::postgres().await;
+    let url = url::Url::parse(&test.url).unwrap();
+    let database = url.path().trim_start_matches('/');
+    test.execute(&format!("ALTER DATABASE {database} SET statement_timeout = '200ms'")).await;
+    let mut other = test.postgres_connection().await;
+    other.execute("BEGIN; SELECT pg_advisory_xact_lock(7165074649429406323)").await.unwrap();
+    let store = open(&test.url).await.unwrap();
+    let migration = tokio::spawn(async move { store.migrate().await });
+    while test.count("pg_stat_activity", "wait_event = 'advisory'").await == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    other.execute("ROLLBACK").await.unwrap();
+    assert!(migration.await.unwrap().unwrap() > 0);
 }

@@ -76,25 +76,35 @@ impl Update {
         let updated =
             update_client(store.as_ref(), self.client_id, |client| self.policy.changed(client)).await;
         store.close().await;
-        said("updated", &updated?, &self.output)
+        let client = updated?;
+        let json = client_json(&client)?;
+        self.output.say(
+            || format!("client {} is updated; every instance knows within a second", client.id),
+            || json,
+        );
+        Ok(())
     }
 }
 
 impl Disable {
     pub(super) async fn run(self) -> Outcome {
         let store = open_store(&self.flags.settings()?, false).await?;
-        let updated = set_disabled(store.as_ref(), self.client_id, true).await;
+        let outcome = set_disabled(store.as_ref(), self.client_id, true).await;
         store.close().await;
-        said("disabled", &updated?, &self.output)
+        outcome?;
+        switched(self.client_id, true, &self.output);
+        Ok(())
     }
 }
 
 impl Enable {
     pub(super) async fn run(self) -> Outcome {
         let store = open_store(&self.flags.settings()?, false).await?;
-        let updated = set_disabled(store.as_ref(), self.client_id, false).await;
+        let outcome = set_disabled(store.as_ref(), self.client_id, false).await;
         store.close().await;
-        said("enabled", &updated?, &self.output)
+        outcome?;
+        switched(self.client_id, false, &self.output);
+        Ok(())
     }
 }
 
@@ -138,8 +148,10 @@ fn confirm(client: &Client) -> Result<(), String> {
     if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err("nothing was deleted".to_owned()) }
 }
 
-fn said(what: &str, client: &Client, output: &Output) -> Outcome {
-    let json = client_json(client)?;
-    output.say(|| format!("client {} is {what}; every instance knows within a second", client.id), || json);
-    Ok(())
+fn switched(id: ClientId, disabled: bool, output: &Output) {
+    let state = if disabled { "disabled" } else { "enabled" };
+    output.say(
+        || format!("client {id} is {state}; every instance knows within a second"),
+        || json!({ "client_id": id.to_string(), "disabled": disabled }),
+    );
 }

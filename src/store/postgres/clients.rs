@@ -92,6 +92,14 @@ impl ClientStore for Postgres {
         .await
     }
 
+    async fn set_client_disabled(&self, id: ClientId, disabled: bool) -> Result<bool> {
+        self.retrying(async || {
+            let statement = sqlx::query(SET_DISABLED).bind(id.uuid()).bind(disabled);
+            Ok(statement.fetch_optional(&self.pool).await?.is_some())
+        })
+        .await
+    }
+
     async fn delete_client(&self, id: ClientId) -> Result<bool> {
         self.retrying(async || {
             let row = sqlx::query(DELETE).bind(id.uuid()).fetch_optional(&self.pool).await?;
@@ -182,6 +190,17 @@ const UPDATE: &str = concat!(
     RETURNING id, realm, policy::text AS policy, create_time, update_time"
 );
 
+/// $1 client, $2 whether it is off. One that is as wanted is not touched.
+const SET_DISABLED: &str = concat!(
+    bound_lock_waits!(),
+    "clock AS MATERIALIZED (SELECT clock_timestamp() AS now FROM bound)
+    UPDATE clients SET
+        policy = policy || jsonb_build_object('disabled', $2),
+        update_time = CASE WHEN disabled = $2 THEN update_time
+                           ELSE GREATEST(clock.now, update_time + interval '1 microsecond') END
+    FROM clock WHERE id = $1 AND delete_time IS NULL RETURNING id"
+);
+
 /// $1 client.
 const DELETE: &str = concat!(
     bound_lock_waits!(),
@@ -212,9 +231,10 @@ const SWEEP: &str = concat!(
 );
 
 /// $1 client, $2 id of the secret, $3 its hash. Whoever takes the same place a moment later adds nothing.
-const ADD_SECRET: &str = "
-    WITH client AS MATERIALIZED (
-        SELECT id FROM clients WHERE id = $1 AND delete_time IS NULL
+const ADD_SECRET: &str = concat!(
+    bound_lock_waits!(),
+    "client AS MATERIALIZED (
+        SELECT id FROM clients, bound WHERE id = $1 AND delete_time IS NULL
     ), place AS MATERIALIZED (
         SELECT slot FROM (VALUES (0::smallint), (1::smallint)) AS places (slot)
         WHERE NOT EXISTS (SELECT 1 FROM client_secrets AS taken
@@ -226,19 +246,23 @@ const ADD_SECRET: &str = "
         RETURNING id
     )
     SELECT EXISTS (SELECT 1 FROM client) AS known, EXISTS (SELECT 1 FROM place) AS free,
-           EXISTS (SELECT 1 FROM added) AS added";
+           EXISTS (SELECT 1 FROM added) AS added"
+);
 
 /// $1 client, $2 secret.
-const REVOKE_SECRET: &str = "
-    UPDATE client_secrets SET revoke_time = COALESCE(revoke_time, clock_timestamp())
-    WHERE client_id = $1 AND id = $2 RETURNING id";
+const REVOKE_SECRET: &str = concat!(
+    bound_lock_waits!(),
+    "clock AS MATERIALIZED (SELECT clock_timestamp() AS now FROM bound)
+    UPDATE client_secrets SET revoke_time = COALESCE(revoke_time, clock.now)
+    FROM clock WHERE client_id = $1 AND id = $2 RETURNING id"
+);
 
 /// $1 secrets. One that somebody else is just noting is skipped, so that nobody waits here.
 const NOTE_USE: &str = "
     WITH held AS MATERIALIZED (
         SELECT id FROM client_secrets
         WHERE id = ANY($1)
-              AND (last_used_time IS NULL OR last_used_time < clock_timestamp() - interval '1 minute')
+              AND (last_used_time IS NULL OR last_used_time < clock_timestamp() - interval '30 seconds')
         ORDER BY id FOR UPDATE SKIP LOCKED
     )
     UPDATE client_secrets SET last_used_time = clock_timestamp() FROM held WHERE client_secrets.id = held.id";

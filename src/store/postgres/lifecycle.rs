@@ -1,5 +1,7 @@
 //! Schema, clock and end of the PostgreSQL store.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{PgConnection, SqlSafeStr as _};
@@ -13,6 +15,11 @@ const MIGRATIONS: [(i64, &str, &str); 2] = [
     (1, "initial", include_str!("../../../migrations/postgres/0001_initial.sql")),
     (2, "client secret slots", include_str!("../../../migrations/postgres/0002_client_secret_slots.sql")),
 ];
+
+/// How often a migration is tried while somebody holds on to a table, and how long it leaves the table alone in
+/// between: ten minutes in all.
+const MIGRATION_ATTEMPTS: usize = 240;
+const MIGRATION_PAUSE: Duration = Duration::from_secs(2);
 
 /// Names the lock under which migrations run: `counters`, in ASCII.
 const MIGRATION_LOCK: i64 = i64::from_be_bytes(*b"counters");
@@ -35,15 +42,16 @@ impl Lifecycle for Postgres {
     }
 
     async fn migrate(&self) -> Result<usize> {
-        // One transaction holds a lock that ends with it, and so is right behind a pooler too; sqlx's own
-        // lock belongs to a connection. Whoever comes second sees what the first has done.
-        let mut tx = self.pool.begin().await?;
-        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *tx).await?;
-        let before = applied(&mut tx).await?.len();
-        migrator().run_direct(None, &mut *tx, false).await.map_err(refused)?;
-        let after = applied(&mut tx).await?.len();
-        tx.commit().await?;
-        Ok(after.saturating_sub(before))
+        for _ in 1..MIGRATION_ATTEMPTS {
+            match self.migrate_once().await {
+                Err(StoreError::Locked) => {
+                    tracing::info!("somebody holds a lock on a table that is to change: trying again");
+                    tokio::time::sleep(MIGRATION_PAUSE).await;
+                }
+                outcome => return outcome,
+            }
+        }
+        self.migrate_once().await
     }
 
     async fn now(&self) -> Result<OffsetDateTime> {
@@ -55,6 +63,28 @@ impl Lifecycle for Postgres {
 
     async fn close(&self) {
         self.pool.close().await;
+    }
+}
+
+impl Postgres {
+    /// One transaction holds a lock that ends with it, and so is right behind a pooler too; sqlx's own lock
+    /// belongs to a connection. Whoever comes second waits, however long, and sees what the first has done.
+    ///
+    /// A lock on a table is not waited for longer than a moment: whoever reads that table queues up behind.
+    async fn migrate_once(&self) -> Result<usize> {
+        let mut tx = self.pool.begin().await?;
+        sqlx::query(
+            "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true)",
+        )
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *tx).await?;
+        sqlx::query("SELECT set_config('lock_timeout', '500', true)").execute(&mut *tx).await?;
+        let before = applied(&mut tx).await?.len();
+        migrator().run_direct(None, &mut *tx, false).await.map_err(refused)?;
+        let after = applied(&mut tx).await?.len();
+        tx.commit().await?;
+        Ok(after.saturating_sub(before))
     }
 }
 

@@ -100,6 +100,17 @@ impl ClientStore for Sqlite {
         .await
     }
 
+    async fn set_client_disabled(&self, id: ClientId, disabled: bool) -> Result<bool> {
+        retrying(async || {
+            let mut tx = self.begin().await?;
+            let statement = sqlx::query(SET_DISABLED).bind(id.uuid()).bind(disabled);
+            let known = statement.execute(&mut *tx).await?.rows_affected() > 0;
+            end(tx, known).await?;
+            Ok(known)
+        })
+        .await
+    }
+
     async fn delete_client(&self, id: ClientId) -> Result<bool> {
         retrying(async || {
             let mut tx = self.begin().await?;
@@ -200,6 +211,13 @@ const UPDATE: &str = "
     FROM clock WHERE id = ?1 AND update_time = ?2 AND delete_time IS NULL
     RETURNING id, realm, policy, create_time, update_time";
 
+/// ?1 client, ?2 whether it is off.
+const SET_DISABLED: &str = "
+    UPDATE clients SET
+        policy = json_set(policy, '$.disabled', json(CASE WHEN ?2 THEN 'true' ELSE 'false' END)),
+        update_time = CASE WHEN disabled = ?2 THEN update_time ELSE max(clock.now, update_time + 1) END
+    FROM clock WHERE id = ?1 AND delete_time IS NULL";
+
 /// ?1 client.
 const DELETE: &str = "
     UPDATE clients SET delete_time = COALESCE(delete_time, clock.now) FROM clock WHERE id = ?1";
@@ -234,7 +252,7 @@ const REVOKE_SECRET: &str = "
 /// ?1 secret.
 const NOTE_USE: &str = "
     UPDATE client_secrets SET last_used_time = clock.now
-    FROM clock WHERE id = ?1 AND (last_used_time IS NULL OR last_used_time < clock.now - 60000)";
+    FROM clock WHERE id = ?1 AND (last_used_time IS NULL OR last_used_time < clock.now - 30000)";
 
 /// The secret of a client's row; none where the client has no live one.
 fn secret(row: &SqliteRow) -> Result<Option<LiveSecret>> {
