@@ -187,7 +187,8 @@ impl Policy {
     }
 }
 
-fn is_line(text: &str, length: RangeInclusive<usize>) -> bool {
+/// Whether a text is one line of so many characters.
+pub(super) fn is_line(text: &str, length: RangeInclusive<usize>) -> bool {
     length.contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 

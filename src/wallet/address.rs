@@ -24,6 +24,12 @@ pub(super) fn from_evm_bytes(bytes: &[u8; 20]) -> Address {
     Address::from_canonical(checksummed(bytes))
 }
 
+/// The bytes of an EVM address; `None` for one of Solana.
+pub(super) fn evm_bytes(address: &Address) -> Option<[u8; 20]> {
+    let mut bytes = [0; 20];
+    hex::decode_to_slice(address.as_str().strip_prefix("0x")?, &mut bytes).ok().map(|()| bytes)
+}
+
 fn parse_evm(text: &str) -> Result<Address, &'static str> {
     let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
     let mut bytes = [0; 20];
@@ -50,7 +56,7 @@ fn parse_solana(text: &str) -> Result<Address, &'static str> {
 }
 
 /// EIP-55: a hex digit is upper case where the digest of the lower-case address has a nibble above 7.
-fn checksummed(bytes: &[u8; 20]) -> String {
+pub(super) fn checksummed(bytes: &[u8; 20]) -> String {
     let lower = hex::encode(bytes);
     let digest = keccak256(&[lower.as_bytes()]);
     let digits = lower.chars().enumerate().map(|(at, digit)| {

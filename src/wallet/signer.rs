@@ -4,7 +4,7 @@ use secp256k1::{Message, PublicKey, SecretKey, ecdsa::RecoverableSignature};
 
 use crate::domain::{Address, Secret};
 
-use super::{eip191, signature::address_of};
+use super::{eip191, eip712::AuthMessage, signature::address_of};
 
 /// A secp256k1 key that signs as a wallet does.
 #[derive(Debug)]
@@ -40,8 +40,17 @@ impl Signer {
 
     /// EIP-191 personal_sign: 65 bytes r, s, v in hex with `0x`, v in {27, 28}.
     pub fn sign_text(&self, message: &str) -> String {
-        let digest = Message::from_digest(eip191::digest(message));
-        let signature = RecoverableSignature::sign_ecdsa_recoverable(digest, self.0.expose());
+        self.sign(eip191::digest(message))
+    }
+
+    /// EIP-712, as `eth_signTypedData_v4` answers; in the form of [`Self::sign_text`].
+    pub fn sign_typed_data(&self, message: &AuthMessage) -> String {
+        self.sign(message.digest())
+    }
+
+    fn sign(&self, digest: [u8; 32]) -> String {
+        let message = Message::from_digest(digest);
+        let signature = RecoverableSignature::sign_ecdsa_recoverable(message, self.0.expose());
         let (parity, compact) = signature.serialize_compact();
         format!("0x{}{:02x}", hex::encode(compact), 27 + parity.to_u8())
     }
