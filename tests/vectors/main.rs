@@ -1,6 +1,7 @@
 //! What other libraries signed is accepted here, and what nobody signed is not.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+mod anything;
 mod ed25519;
 mod eip712;
 
