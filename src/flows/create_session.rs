@@ -2,7 +2,7 @@
 
 use super::{Caller, Error, Flows, Result, authenticate::with_role};
 use crate::{
-    domain::{Client, Namespace, Network, Party, Problem, Role, Session, SessionId, Violation},
+    domain::{Client, Network, Party, Role, Session, SessionId},
     store::NewSession,
     token::SessionToken,
     wallet::address,

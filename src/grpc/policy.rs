@@ -47,16 +47,16 @@ pub fn policy(message: v1::ClientPolicy) -> Result<(Policy, String), Vec<Violati
         disabled: message.disabled,
         ..default
     };
-    let mut note = |outcome: Result<(), Violation>| wrong.extend(outcome.err());
-    note(replace(&mut policy.roles, &message.roles, |number| role(*number)));
-    note(replace(&mut policy.formats, &message.formats, |number| listed_format(*number)));
-    note(replace(&mut policy.networks, &message.networks, |text| NetworkRule::parse("networks", text)));
     if let Some(domain) = &message.typed_data_domain {
         match typed_data_domain(domain) {
             Ok(domain) => policy.typed_data_domain = Some(domain),
             Err(violations) => wrong.extend(violations),
         }
     }
+    let mut note = |outcome: Result<(), Violation>| wrong.extend(outcome.err());
+    note(replace(&mut policy.roles, &message.roles, |number| role(*number)));
+    note(replace(&mut policy.formats, &message.formats, |number| listed_format(*number)));
+    note(replace(&mut policy.networks, &message.networks, |text| NetworkRule::parse("networks", text)));
     if !message.text_template.is_empty() {
         note(TextTemplate::parse(&message.text_template).map(|template| policy.text_template = template));
     }
