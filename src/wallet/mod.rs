@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod eip191;
+pub mod eip4361;
 pub mod signature;
 pub mod signer;
 
