@@ -5,6 +5,7 @@
 pub mod address;
 pub mod ed25519;
 pub mod eip191;
+pub mod eip4361;
 pub mod eip712;
 pub mod signature;
 pub mod signer;

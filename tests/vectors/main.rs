@@ -3,6 +3,7 @@
 
 mod anything;
 mod ed25519;
+mod eip4361;
 mod eip712;
 
 /// A file of vectors: where they come from, and each of them.
