@@ -83,7 +83,13 @@ fn sign_in_text(
         domain: chosen("domains", "domain", &policy.domains, &request.domain, Domain::parse)?
             .ok_or(Error::PolicyDenied("domains"))?,
         address: party.address.clone(),
-        statement: chosen("statements", "statement", &policy.statements, &request.statement, Statement::parse)?,
+        statement: chosen(
+            "statements",
+            "statement",
+            &policy.statements,
+            &request.statement,
+            Statement::parse,
+        )?,
         uri: chosen("uris", "uri", &policy.uris, &request.uri, Uri::parse)?
             .ok_or(Error::PolicyDenied("uris"))?,
         chain_id: ChainId::of(&party.network),
@@ -128,7 +134,10 @@ fn request_id(text: &str) -> Result<Option<RequestId>> {
         return Ok(None);
     }
     let must = "must be characters of RFC 3986's `pchar`";
-    RequestId::parse(text).filter(|_| text.len() <= 200).map(Some).ok_or_else(|| Error::invalid("request_id", must))
+    RequestId::parse(text)
+        .filter(|_| text.len() <= 200)
+        .map(Some)
+        .ok_or_else(|| Error::invalid("request_id", must))
 }
 
 /// EIP-712 in the client's domain; the nonce is a number.

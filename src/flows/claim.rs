@@ -2,9 +2,7 @@
 
 use super::{Error, Result, verify_challenge::VerifyChallenge};
 use crate::{
-    domain::{
-        Address, Challenge, ChallengeId, Content, Network, Nonce, Party, Problem, Violation,
-    },
+    domain::{Address, Challenge, ChallengeId, Content, Network, Nonce, Party, Problem, Violation},
     store::{ChallengeKey, ChallengeState, FOUND_LIMIT, FoundChallenge},
     wallet::{address, eip4361},
 };

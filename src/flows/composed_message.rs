@@ -22,7 +22,9 @@ pub(super) fn check(
         return Err(refused("is required: the caller composed it"));
     };
     match &message.sign_in {
-        Some(text) => sign_in_text(challenge, claim, policy, text, now).map(|party| (party, message.text.clone())),
+        Some(text) => {
+            sign_in_text(challenge, claim, policy, text, now).map(|party| (party, message.text.clone()))
+        }
         None => listed_text(challenge, claim, policy, message),
     }
 }
@@ -68,7 +70,10 @@ fn sign_in_text(
     is_listed("domains", &policy.domains, Some(text.domain.as_str()))?;
     is_listed("uris", &policy.uris, Some(text.uri.as_str()))?;
     is_listed("statements", &policy.statements, text.statement.as_ref().map(eip4361::Statement::as_str))?;
-    text.resources.iter().flatten().try_for_each(|one| is_listed("resources", &policy.resources, Some(one.as_str())))?;
+    text.resources
+        .iter()
+        .flatten()
+        .try_for_each(|one| is_listed("resources", &policy.resources, Some(one.as_str())))?;
     Ok(party)
 }
 

@@ -27,7 +27,8 @@ impl SignedMessage {
         policy: &Policy,
         now: OffsetDateTime,
     ) -> Result<Self> {
-        let party = || challenge.party.clone().ok_or_else(|| Error::internal("a challenge without an address"));
+        let party =
+            || challenge.party.clone().ok_or_else(|| Error::internal("a challenge without an address"));
         let (claimed, signed) = match &challenge.content {
             Content::Text(text) => {
                 claim.same_message(&challenge.content)?;

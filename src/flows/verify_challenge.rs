@@ -131,11 +131,7 @@ fn still_allowed(client: &Client, challenge: &Challenge, wallet: &Wallet) -> Res
     if !client.policy.formats.contains(&challenge.format) {
         return Err(Error::PolicyDenied("formats"));
     }
-    if client.policy.allows_network(&wallet.network) {
-        Ok(())
-    } else {
-        Err(Error::PolicyDenied("networks"))
-    }
+    if client.policy.allows_network(&wallet.network) { Ok(()) } else { Err(Error::PolicyDenied("networks")) }
 }
 
 fn signed_in(outcome: RedeemOutcome) -> Result<SignedIn> {

@@ -1,7 +1,9 @@
 //! Between the `ClientPolicy` of the API and the domain's policy.
 
 use super::{convert::format, v1};
-use crate::domain::{ChallengeFormat, Client, NetworkRule, Policy, RateLimit, Role, TextTemplate, TypedDataDomain, Violation};
+use crate::domain::{
+    ChallengeFormat, Client, NetworkRule, Policy, RateLimit, Role, TextTemplate, TypedDataDomain, Violation,
+};
 
 /// The policy of a message; what it leaves out has its default. The realm is apart: it never changes.
 ///

@@ -64,12 +64,15 @@ impl Policy {
                 wrong.push(Violation::request(field, "must be at most 20 texts of 1 to 255 characters"));
             }
         }
-        for (field, list) in [("domains", &self.domains), ("uris", &self.uris), ("resources", &self.resources)] {
+        for (field, list) in
+            [("domains", &self.domains), ("uris", &self.uris), ("resources", &self.resources)]
+        {
             if list.len() > 100 || !list.iter().all(|entry| is_printable(entry, 1..=2_000)) {
                 wrong.push(Violation::request(field, "must be at most 100 texts of ASCII without spaces"));
             }
         }
-        if self.statements.len() > 100 || !self.statements.iter().all(|entry| is_ascii_line(entry, 1..=1_000)) {
+        if self.statements.len() > 100 || !self.statements.iter().all(|entry| is_ascii_line(entry, 1..=1_000))
+        {
             let must = "must be at most 100 lines of printable ASCII, 1 to 1,000 characters each";
             wrong.push(Violation::request("statements", must));
         }

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        Address, Challenge, ChallengeFormat, ChallengePurpose, Client, Content, Network, Nonce, Party, RevokeReason,
-        Session, SessionState, Wallet, WalletKind,
+        Address, Challenge, ChallengeFormat, ChallengePurpose, Client, Content, Network, Nonce, Party,
+        RevokeReason, Session, SessionState, Wallet, WalletKind,
         session::{Revocation, SignIn},
     },
     store::{Result, StoreError, policy_json},
