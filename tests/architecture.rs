@@ -22,9 +22,10 @@ const ARROWS: [(&str, &[&str]); 10] = [
 ];
 
 /// Crates, and the only rooms that may name them.
-const NAMED_ALONE: [(&str, &[&str]); 18] = [
+const NAMED_ALONE: [(&str, &[&str]); 19] = [
     ("secp256k1", &["wallet"]),
     ("tiny_keccak", &["wallet"]),
+    ("ed25519_dalek", &["wallet"]),
     ("jsonwebtoken", &["token"]),
     ("aws_lc_rs", &["token"]),
     ("getrandom", &["token"]),

@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::{AccountId, Address, Namespace, Network};
+use super::{AccountId, Address, Network};
 
 /// The person behind one or more wallets, within one realm.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Account {
 pub enum WalletKind {
     /// An externally owned account: a secp256k1 key, the same wallet on every EVM chain.
     Eoa,
+    /// A Solana wallet: an Ed25519 key.
+    Ed25519,
 }
 
 impl WalletKind {
@@ -27,12 +29,13 @@ impl WalletKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Eoa => "eoa",
+            Self::Ed25519 => "ed25519",
         }
     }
 
     /// Reads what [`Self::as_str`] wrote.
     pub fn from_stored(text: &str) -> Option<Self> {
-        [Self::Eoa].into_iter().find(|kind| kind.as_str() == text)
+        [Self::Eoa, Self::Ed25519].into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
@@ -50,9 +53,9 @@ pub struct Wallet {
 impl Wallet {
     /// Where the address names one wallet: the whole namespace for a plain key.
     pub fn identity_scope(&self) -> &str {
-        match (self.kind, self.network.namespace()) {
-            (WalletKind::Eoa, Namespace::Eip155) => "eip155",
-            (WalletKind::Eoa, Namespace::Solana) => "solana",
+        match self.kind {
+            WalletKind::Eoa => "eip155",
+            WalletKind::Ed25519 => "solana",
         }
     }
 }

@@ -2,26 +2,37 @@
 
 use time::OffsetDateTime;
 
-use super::{Address, ChallengeId, ClientId, Network, Nonce, SessionId};
+use super::{ChallengeId, ClientId, Nonce, Party, SessionId};
 
 /// How the signed bytes are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChallengeFormat {
-    /// EIP-191 personal_sign over a text from the client's template.
+    /// A text from the client's template, signed as EIP-191 personal_sign; on Solana as it is.
     Text,
+    /// An EIP-4361 text that the server writes (CAIP-122), signed likewise.
+    Siwx,
+    /// EIP-712 typed data.
+    TypedData,
+    /// A text that the caller composes around the nonce, signed as EIP-191 personal_sign.
+    Nonce,
 }
 
 impl ChallengeFormat {
+    const ALL: [Self; 4] = [Self::Text, Self::Siwx, Self::TypedData, Self::Nonce];
+
     /// What the store and a policy keep.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Text => "TEXT",
+            Self::Siwx => "SIWX",
+            Self::TypedData => "TYPED_DATA",
+            Self::Nonce => "NONCE",
         }
     }
 
     /// Reads what [`Self::as_str`] wrote.
     pub fn from_stored(text: &str) -> Option<Self> {
-        [Self::Text].into_iter().find(|format| format.as_str() == text)
+        Self::ALL.into_iter().find(|format| format.as_str() == text)
     }
 }
 
@@ -46,6 +57,35 @@ impl ChallengePurpose {
     }
 }
 
+/// What was handed out to be signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A text, to be signed byte for byte.
+    Text(String),
+    /// Typed data, as JSON.
+    TypedData(String),
+    /// The nonce alone: the caller composes the text.
+    Nonce,
+}
+
+impl Content {
+    /// The text, if it is one.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::TypedData(_) | Self::Nonce => None,
+        }
+    }
+
+    /// The typed data, if it is that.
+    pub fn typed_data(&self) -> Option<&str> {
+        match self {
+            Self::TypedData(json) => Some(json),
+            Self::Text(_) | Self::Nonce => None,
+        }
+    }
+}
+
 /// A challenge that was handed out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Challenge {
@@ -61,12 +101,10 @@ pub struct Challenge {
     pub format: ChallengeFormat,
     /// What makes it its own.
     pub nonce: Nonce,
-    /// The exact text that was handed out.
-    pub message: String,
-    /// Who is asked to sign.
-    pub address: Address,
-    /// The network of the address.
-    pub network: Network,
+    /// What was handed out.
+    pub content: Content,
+    /// Who is asked to sign; `None` where anybody may.
+    pub party: Option<Party>,
     /// When it was made.
     pub create_time: OffsetDateTime,
     /// Its deadline.

@@ -6,7 +6,7 @@ use super::Violation;
 const PLACEHOLDERS: [&str; 6] = ["{app}", "{origin}", "{address}", "{nonce}", "{issued_at}", "{expires_at}"];
 
 /// The phrase by which wallets take a text for EIP-4361.
-pub(super) const SIGN_IN_PHRASE: &str = "wants you to sign in with your";
+pub const SIGN_IN_PHRASE: &str = "wants you to sign in with your";
 
 const MAX_BYTES: usize = 2_000;
 

@@ -2,7 +2,7 @@
 
 use super::{Caller, Error, Flows, Result, authenticate::with_role};
 use crate::{
-    domain::{Client, Namespace, Network, Party, Problem, Role, Session, SessionId, Violation},
+    domain::{Client, Network, Party, Role, Session, SessionId},
     store::NewSession,
     token::SessionToken,
     wallet::address,
@@ -51,7 +51,7 @@ impl Flows {
 fn signing_party(client: &Client, request: &CreateSession) -> Result<Party> {
     let network = Network::parse("signing_network", &request.signing_network)?;
     let address = address::parse("signing_address", &request.signing_address, &network)?;
-    sign_in_network("signing_network", client, &network)?;
+    sign_in_network(client, &network)?;
     Ok(Party { address, network })
 }
 
@@ -67,11 +67,7 @@ fn deposit_party(signing: &Party, request: &CreateSession) -> Result<Party> {
     Ok(Party { address, network })
 }
 
-/// Whether wallets of a network sign in here, and may under the client's policy.
-pub(super) fn sign_in_network(field: &str, client: &Client, network: &Network) -> Result<()> {
-    if network.namespace() != Namespace::Eip155 {
-        let why = "names a network whose wallets cannot sign in here yet: only eip155 can";
-        return Err(Violation::new(field, Problem::Network, why).into());
-    }
+/// Whether wallets of a network may sign in under the client's policy.
+pub(super) fn sign_in_network(client: &Client, network: &Network) -> Result<()> {
     if client.policy.allows_network(network) { Ok(()) } else { Err(Error::PolicyDenied("networks")) }
 }

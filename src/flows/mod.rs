@@ -1,10 +1,13 @@
 //! One user story per file: each line of a flow is one call into one room.
 
 pub mod authenticate;
+mod challenge_content;
+mod claim;
 pub mod clean_up;
 pub mod client_secrets;
 pub mod clients;
 pub mod clock;
+mod composed_message;
 pub mod create_client;
 pub mod create_session;
 pub mod delete_client;
@@ -19,6 +22,7 @@ pub mod refresh_token;
 pub mod revoke_sessions;
 pub mod revoke_token;
 mod secret_uses;
+mod signed_message;
 pub mod start_challenge;
 pub mod update_client;
 pub mod verify_challenge;

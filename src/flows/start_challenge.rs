@@ -1,15 +1,19 @@
 //! A caller asks for something that a wallet can sign.
 
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::OffsetDateTime;
 
-use super::{Caller, Error, Flows, Result, authenticate::with_role, create_session::sign_in_network};
+use super::{
+    Caller, Error, Flows, Result,
+    authenticate::with_role,
+    challenge_content::{Life, content},
+    create_session::sign_in_network,
+};
 use crate::{
     domain::{
-        Challenge, ChallengeFormat, ChallengeId, Client, Network, Nonce, Party, Problem, Role, Session,
-        SessionState, Violation, template::TextValues,
+        Challenge, ChallengeFormat, ChallengeId, Client, Network, Party, Problem, Role, Session,
+        SessionState, Violation,
     },
     store::NewChallenge,
-    token::random,
     wallet::address,
 };
 
@@ -20,34 +24,41 @@ pub struct StartChallenge {
     pub format: Option<ChallengeFormat>,
     pub address: String,
     pub network: String,
+    pub domain: String,
+    pub uri: String,
+    pub statement: String,
+    pub resources: Vec<String>,
+    pub request_id: String,
+    pub not_before: Option<OffsetDateTime>,
 }
 
 impl Flows {
-    /// Hands out a challenge with the exact text to sign.
+    /// Hands out a challenge with exactly what is to be signed.
     ///
     /// # Errors
     /// If the caller may not, or a field is wrong; nothing is written then.
     pub async fn start_challenge(&self, caller: &Caller, request: &StartChallenge) -> Result<Challenge> {
         let (client, session) = starter(caller)?;
         let format = format(client, request.format)?;
-        let party = party(session, request)?;
-        sign_in_network("network", client, &party.network)?;
-        self.rate_limits.count(client, session, Some(&party.address))?;
+        only_for_siwx(format, request)?;
+        let party = party(format, session, request)?;
+        if let Some(party) = &party {
+            sign_in_network(client, &party.network)?;
+        }
+        self.rate_limits.count(client, session, party.as_ref().map(|party| &party.address))?;
         let create_time = self.clock.now()?;
-        let expire_time = create_time + client.policy.challenge_ttl;
-        let nonce = Nonce::from_random(random::byte_source());
-        let message = text(client, &party, &nonce, create_time, expire_time)?;
+        let life = Life { create_time, expire_time: create_time + client.policy.challenge_ttl };
+        let (nonce, content) = content(client, format, party.as_ref(), request, life)?;
         let challenge = NewChallenge {
             id: ChallengeId::generate(),
             client_id: client.id,
             session_id: session.map(|session| session.id),
             format,
             nonce,
-            message,
-            address: party.address,
-            network: party.network,
-            create_time,
-            expire_time,
+            content,
+            party,
+            create_time: life.create_time,
+            expire_time: life.expire_time,
         };
         Ok(self.store.issue_challenge(challenge).await?)
     }
@@ -75,8 +86,42 @@ fn format(client: &Client, asked: Option<ChallengeFormat>) -> Result<ChallengeFo
     if client.policy.formats.contains(&format) { Ok(format) } else { Err(Error::PolicyDenied("formats")) }
 }
 
-/// Who is asked to sign: whom the request names, who for a session can only be its own signer.
-fn party(session: Option<&Session>, request: &StartChallenge) -> Result<Party> {
+/// Options that other formats have no place for are refused, not dropped.
+fn only_for_siwx(format: ChallengeFormat, request: &StartChallenge) -> Result<()> {
+    let StartChallenge { domain, uri, statement, resources, request_id, not_before, .. } = request;
+    let given = [
+        ("domain", !domain.is_empty()),
+        ("uri", !uri.is_empty()),
+        ("statement", !statement.is_empty()),
+        ("resources", !resources.is_empty()),
+        ("request_id", !request_id.is_empty()),
+        ("not_before", not_before.is_some()),
+    ];
+    match given.into_iter().find(|(_, given)| *given) {
+        Some((field, _)) if format != ChallengeFormat::Siwx => {
+            Err(Error::invalid(field, "is for CHALLENGE_FORMAT_SIWX only"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Who is asked to sign: whom the request names, who for a session can only be its own signer. A nonce alone may
+/// be for anybody.
+fn party(
+    format: ChallengeFormat,
+    session: Option<&Session>,
+    request: &StartChallenge,
+) -> Result<Option<Party>> {
+    if format == ChallengeFormat::Nonce && session.is_none() && request.address.is_empty() {
+        if request.network.is_empty() {
+            return Ok(None);
+        }
+        return Err(Violation::new("network", Problem::Network, "needs an `address` beside it").into());
+    }
+    named_party(session, request).map(Some)
+}
+
+fn named_party(session: Option<&Session>, request: &StartChallenge) -> Result<Party> {
     let network = match (request.network.as_str(), session) {
         ("", Some(session)) => session.signing.network.clone(),
         ("", None) => Network::ethereum(),
@@ -96,26 +141,4 @@ fn party(session: Option<&Session>, request: &StartChallenge) -> Result<Party> {
     }
     let why = "must be the session's signing_address";
     Err(Violation::new("address", Problem::Address, why).into())
-}
-
-fn text(
-    client: &Client,
-    party: &Party,
-    nonce: &Nonce,
-    create_time: OffsetDateTime,
-    expire_time: OffsetDateTime,
-) -> Result<String> {
-    Ok(client.policy.text_template.render(&TextValues {
-        app: client.policy.app_name(),
-        origin: &client.policy.origin,
-        address: party.address.as_str(),
-        nonce: nonce.as_str(),
-        issued_at: &rfc3339(create_time)?,
-        expires_at: &rfc3339(expire_time)?,
-    }))
-}
-
-/// A time to the second, in UTC.
-fn rfc3339(time: OffsetDateTime) -> Result<String> {
-    time.truncate_to_second().format(&Rfc3339).map_err(Error::internal)
 }

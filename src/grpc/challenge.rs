@@ -36,6 +36,12 @@ impl ChallengeApi {
             format: convert::format("format", request.format)?,
             address: request.address,
             network: request.network,
+            domain: request.domain,
+            uri: request.uri,
+            statement: request.statement,
+            resources: request.resources,
+            request_id: request.request_id,
+            not_before: request.not_before.map(|time| convert::time("not_before", time)).transpose()?,
         };
         Ok(self.0.start_challenge(&caller, &asked).await?.into())
     }

@@ -17,6 +17,18 @@ fn timestamp(time: OffsetDateTime) -> Timestamp {
     Timestamp { seconds: time.unix_timestamp(), nanos: i32::try_from(time.nanosecond()).unwrap_or(0) }
 }
 
+/// The point in time that a field names.
+///
+/// # Errors
+/// A violation of `field` unless it lies within the years 1 to 9999 (the range of the message).
+pub fn time(field: &str, timestamp: Timestamp) -> Result<OffsetDateTime, Violation> {
+    let nanos = u32::try_from(timestamp.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    let time = OffsetDateTime::from_unix_timestamp(timestamp.seconds).ok();
+    time.zip(nanos)
+        .and_then(|(time, nanos)| time.replace_nanosecond(nanos).ok())
+        .ok_or_else(|| Violation::request(field, "must be a time from the year 1 to 9999"))
+}
+
 impl From<Session> for v1::Session {
     fn from(session: Session) -> Self {
         let sign_in = session.sign_in.as_ref();
@@ -75,9 +87,10 @@ impl From<Challenge> for v1::Challenge {
             purpose: purpose.into(),
             format: v1::ChallengeFormat::from(challenge.format).into(),
             nonce: challenge.nonce.as_str().to_owned(),
-            message: challenge.message,
-            address: challenge.address.to_string(),
-            network: challenge.network.to_string(),
+            message: challenge.content.text().unwrap_or_default().to_owned(),
+            typed_data_json: challenge.content.typed_data().unwrap_or_default().to_owned(),
+            address: challenge.party.as_ref().map(|party| party.address.to_string()).unwrap_or_default(),
+            network: challenge.party.as_ref().map(|party| party.network.to_string()).unwrap_or_default(),
             create_time: Some(timestamp(challenge.create_time)),
             expire_time: Some(timestamp(challenge.expire_time)),
         }
@@ -88,6 +101,9 @@ impl From<ChallengeFormat> for v1::ChallengeFormat {
     fn from(format: ChallengeFormat) -> Self {
         match format {
             ChallengeFormat::Text => Self::Text,
+            ChallengeFormat::Siwx => Self::Siwx,
+            ChallengeFormat::TypedData => Self::TypedData,
+            ChallengeFormat::Nonce => Self::Nonce,
         }
     }
 }
@@ -100,6 +116,9 @@ pub fn format(field: &str, number: i32) -> Result<Option<ChallengeFormat>, Viola
     match v1::ChallengeFormat::try_from(number) {
         Ok(v1::ChallengeFormat::Unspecified) => Ok(None),
         Ok(v1::ChallengeFormat::Text) => Ok(Some(ChallengeFormat::Text)),
+        Ok(v1::ChallengeFormat::Siwx) => Ok(Some(ChallengeFormat::Siwx)),
+        Ok(v1::ChallengeFormat::TypedData) => Ok(Some(ChallengeFormat::TypedData)),
+        Ok(v1::ChallengeFormat::Nonce) => Ok(Some(ChallengeFormat::Nonce)),
         Err(_) => Err(Violation::request(field, "must be a ChallengeFormat that this version knows")),
     }
 }
@@ -130,6 +149,7 @@ impl From<Wallet> for v1::Verification {
     fn from(wallet: Wallet) -> Self {
         let method = match wallet.kind {
             WalletKind::Eoa => v1::VerificationMethod::Eoa,
+            WalletKind::Ed25519 => v1::VerificationMethod::Ed25519,
         };
         Self {
             method: method.into(),

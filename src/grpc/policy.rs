@@ -1,7 +1,9 @@
 //! Between the `ClientPolicy` of the API and the domain's policy.
 
 use super::{convert::format, v1};
-use crate::domain::{ChallengeFormat, Client, NetworkRule, Policy, RateLimit, Role, TextTemplate, Violation};
+use crate::domain::{
+    ChallengeFormat, Client, NetworkRule, Policy, RateLimit, Role, TextTemplate, TypedDataDomain, Violation,
+};
 
 /// The policy of a message; what it leaves out has its default. The realm is apart: it never changes.
 ///
@@ -33,6 +35,11 @@ pub fn policy(message: v1::ClientPolicy) -> Result<(Policy, String), Vec<Violati
         refresh_grace: or_default("refresh_grace", message.refresh_grace, default.refresh_grace),
         name: message.name,
         introspect_audiences: message.introspect_audiences,
+        domains: message.domains,
+        uris: message.uris,
+        statements: message.statements,
+        resources: message.resources,
+        nonce_messages: message.nonce_messages,
         app: message.app,
         origin: message.origin,
         audience: message.audience,
@@ -42,6 +49,12 @@ pub fn policy(message: v1::ClientPolicy) -> Result<(Policy, String), Vec<Violati
         disabled: message.disabled,
         ..default
     };
+    if let Some(domain) = &message.typed_data_domain {
+        match typed_data_domain(domain) {
+            Ok(domain) => policy.typed_data_domain = Some(domain),
+            Err(violations) => wrong.extend(violations),
+        }
+    }
     let mut note = |outcome: Result<(), Violation>| wrong.extend(outcome.err());
     note(replace(&mut policy.roles, &message.roles, |number| role(*number)));
     note(replace(&mut policy.formats, &message.formats, |number| listed_format(*number)));
@@ -75,6 +88,22 @@ fn role(number: i32) -> Result<Role, Violation> {
         Ok(v1::ClientRole::Admin) => Ok(Role::Admin),
         Ok(v1::ClientRole::Unspecified) | Err(_) => {
             Err(Violation::request("roles", "must be SIGN_IN, INTROSPECT or ADMIN"))
+        }
+    }
+}
+
+fn typed_data_domain(message: &v1::TypedDataDomain) -> Result<TypedDataDomain, Vec<Violation>> {
+    let v1::TypedDataDomain { name, version, chain_id, verifying_contract } = message;
+    TypedDataDomain::parse(name, version, *chain_id, verifying_contract)
+}
+
+impl From<&TypedDataDomain> for v1::TypedDataDomain {
+    fn from(domain: &TypedDataDomain) -> Self {
+        Self {
+            name: domain.name().to_owned(),
+            version: domain.version().to_owned(),
+            chain_id: domain.chain_id(),
+            verifying_contract: format!("0x{}", hex::encode(domain.verifying_contract())),
         }
     }
 }
@@ -126,6 +155,12 @@ impl From<Client> for v1::ClientPolicy {
                 .map(|format| v1::ChallengeFormat::from(format).into())
                 .collect(),
             networks: policy.networks.iter().map(|rule| rule.as_str().to_owned()).collect(),
+            domains: policy.domains,
+            uris: policy.uris,
+            statements: policy.statements,
+            resources: policy.resources,
+            nonce_messages: policy.nonce_messages,
+            typed_data_domain: policy.typed_data_domain.as_ref().map(Into::into),
             text_template: policy.text_template.as_str().to_owned(),
             app: policy.app,
             origin: policy.origin,

@@ -7,8 +7,8 @@ use time::OffsetDateTime;
 
 use super::Result;
 use crate::domain::{
-    Account, AccountId, Address, Challenge, ChallengeFormat, ChallengeId, ClientId, Fingerprint, Network,
-    Nonce, Session, SessionId, Wallet,
+    Account, AccountId, Address, Challenge, ChallengeFormat, ChallengeId, ClientId, Content, Fingerprint,
+    Network, Nonce, Party, Session, SessionId, Wallet,
 };
 
 /// A sign-in challenge to be handed out.
@@ -24,12 +24,10 @@ pub struct NewChallenge {
     pub format: ChallengeFormat,
     /// What makes it its own.
     pub nonce: Nonce,
-    /// The exact text.
-    pub message: String,
-    /// Who is asked to sign.
-    pub address: Address,
-    /// The network of the address.
-    pub network: Network,
+    /// What is handed out.
+    pub content: Content,
+    /// Who is asked to sign; `None` where anybody may.
+    pub party: Option<Party>,
     /// When it was made: the database's clock as it stands in the text.
     pub create_time: OffsetDateTime,
     /// Its deadline, as it stands in the text.

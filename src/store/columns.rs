@@ -16,8 +16,8 @@ macro_rules! session_columns {
 /// What makes a challenge.
 macro_rules! challenge_columns {
     () => {
-        "id, client_id, session_id, purpose, format, nonce, message, address, network, create_time, \
-         expire_time"
+        "id, client_id, session_id, purpose, format, nonce, message, typed_data_json, address, network, \
+         create_time, expire_time"
     };
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use crate::domain::{ChallengeFormat, NetworkRule, Policy, RateLimit, Role, TextTemplate};
+use crate::domain::{ChallengeFormat, NetworkRule, Policy, RateLimit, Role, TextTemplate, TypedDataDomain};
 
 #[derive(Serialize, Deserialize)]
 #[serde(default)]
@@ -17,6 +17,12 @@ struct PolicyJson {
     introspect_audiences: Vec<String>,
     formats: Vec<String>,
     networks: Vec<String>,
+    domains: Vec<String>,
+    uris: Vec<String>,
+    statements: Vec<String>,
+    resources: Vec<String>,
+    nonce_messages: Vec<String>,
+    typed_data_domain: Option<TypedDataDomainJson>,
     text_template: String,
     app: String,
     origin: String,
@@ -31,6 +37,34 @@ struct PolicyJson {
     refresh_requires_client: bool,
     rate_limit: RateLimitJson,
     disabled: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TypedDataDomainJson {
+    name: String,
+    version: String,
+    chain_id: u64,
+    verifying_contract: String,
+}
+
+impl From<&TypedDataDomain> for TypedDataDomainJson {
+    fn from(domain: &TypedDataDomain) -> Self {
+        Self {
+            name: domain.name().to_owned(),
+            version: domain.version().to_owned(),
+            chain_id: domain.chain_id(),
+            verifying_contract: hex::encode(domain.verifying_contract()),
+        }
+    }
+}
+
+impl TryFrom<TypedDataDomainJson> for TypedDataDomain {
+    type Error = StoreError;
+
+    fn try_from(json: TypedDataDomainJson) -> Result<Self, StoreError> {
+        Self::parse(&json.name, &json.version, json.chain_id, &json.verifying_contract)
+            .map_err(|_| StoreError::unreadable("policy.typed_data_domain", &json.name))
+    }
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -75,6 +109,12 @@ impl From<&Policy> for PolicyJson {
             introspect_audiences: policy.introspect_audiences.clone(),
             formats: policy.formats.iter().map(|format| format.as_str().to_owned()).collect(),
             networks: policy.networks.iter().map(|rule| rule.as_str().to_owned()).collect(),
+            domains: policy.domains.clone(),
+            uris: policy.uris.clone(),
+            statements: policy.statements.clone(),
+            resources: policy.resources.clone(),
+            nonce_messages: policy.nonce_messages.clone(),
+            typed_data_domain: policy.typed_data_domain.as_ref().map(Into::into),
             text_template: policy.text_template.as_str().to_owned(),
             app: policy.app.clone(),
             origin: policy.origin.clone(),
@@ -103,6 +143,12 @@ impl TryFrom<PolicyJson> for Policy {
             roles: json.roles.iter().filter_map(|text| Role::from_stored(text)).collect(),
             formats: json.formats.iter().filter_map(|text| ChallengeFormat::from_stored(text)).collect(),
             networks: json.networks.into_iter().map(NetworkRule::from_stored).collect(),
+            domains: json.domains,
+            uris: json.uris,
+            statements: json.statements,
+            resources: json.resources,
+            nonce_messages: json.nonce_messages,
+            typed_data_domain: json.typed_data_domain.map(TryInto::try_into).transpose()?,
             text_template: TextTemplate::parse(&json.text_template).map_err(broken)?,
             name: json.name,
             introspect_audiences: json.introspect_audiences,

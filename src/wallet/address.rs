@@ -24,6 +24,22 @@ pub(super) fn from_evm_bytes(bytes: &[u8; 20]) -> Address {
     Address::from_canonical(checksummed(bytes))
 }
 
+/// The bytes of an EVM address; `None` for one of Solana.
+pub(super) fn evm_bytes(address: &Address) -> Option<[u8; 20]> {
+    let mut bytes = [0; 20];
+    hex::decode_to_slice(address.as_str().strip_prefix("0x")?, &mut bytes).ok().map(|()| bytes)
+}
+
+/// The canonical text of a Solana address.
+pub(super) fn from_solana_bytes(bytes: &[u8; 32]) -> Address {
+    Address::from_canonical(bs58::encode(bytes).into_string())
+}
+
+/// The bytes of a Solana address, which are its key; `None` for one of EVM, since base58 has no zero.
+pub(super) fn solana_bytes(address: &Address) -> Option<[u8; 32]> {
+    base58(address.as_str())
+}
+
 fn parse_evm(text: &str) -> Result<Address, &'static str> {
     let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
     let mut bytes = [0; 20];
@@ -41,16 +57,21 @@ fn parse_evm(text: &str) -> Result<Address, &'static str> {
 }
 
 fn parse_solana(text: &str) -> Result<Address, &'static str> {
-    let mut bytes = [0; 32];
-    match bs58::decode(text).onto(&mut bytes) {
-        Ok(32) if bytes != [0; 32] => Ok(Address::from_canonical(text.to_owned())),
-        Ok(32) => Err("must not be the zero address"),
-        _ => Err("must be the base58 form of 32 bytes"),
+    match base58::<32>(text) {
+        Some(bytes) if bytes != [0; 32] => Ok(Address::from_canonical(text.to_owned())),
+        Some(_) => Err("must not be the zero address"),
+        None => Err("must be the base58 form of 32 bytes"),
     }
 }
 
+/// Exactly `N` bytes of base58.
+pub(super) fn base58<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    (bs58::decode(text).onto(&mut bytes) == Ok(N)).then_some(bytes)
+}
+
 /// EIP-55: a hex digit is upper case where the digest of the lower-case address has a nibble above 7.
-fn checksummed(bytes: &[u8; 20]) -> String {
+pub(super) fn checksummed(bytes: &[u8; 20]) -> String {
     let lower = hex::encode(bytes);
     let digest = keccak256(&[lower.as_bytes()]);
     let digits = lower.chars().enumerate().map(|(at, digit)| {

@@ -13,6 +13,40 @@ const HALF_ORDER: [u8; 32] = [
     0x57, 0x6e, 0x73, 0x57, 0xa4, 0x50, 0x1d, 0xdf, 0xe9, 0x2f, 0x46, 0x68, 0x1b, 0x20, 0xa0,
 ];
 
+/// The longest signature that is kept for a contract wallet.
+const MAX_BYTES: usize = 16 * 1024;
+
+/// What a signature that is none by its length is told.
+const NATIVE_FORMS: &str = "must be 65 bytes r, s, v or 64 bytes after EIP-2098";
+
+/// A signature as it came: a native one, or what only a contract wallet understands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignatureBytes(Vec<u8>);
+
+impl SignatureBytes {
+    /// Reads 1 byte to 16 KiB in hex, with or without `0x`, in any case.
+    ///
+    /// # Errors
+    /// A violation of `signature` for anything else.
+    pub fn parse(text: &str) -> Result<Self, Violation> {
+        let bytes = decode(text, MAX_BYTES, "must be at most 16 KiB").map_err(malformed)?;
+        if bytes.is_empty() { Err(malformed("is required")) } else { Ok(Self(bytes)) }
+    }
+
+    /// The native signature that the bytes are.
+    ///
+    /// # Errors
+    /// As [`Signature::parse`]; a contract wallet may still accept the bytes.
+    pub fn native(&self) -> Result<Signature, Violation> {
+        from_bytes(&self.0).map(Signature).map_err(malformed)
+    }
+
+    /// The bytes, unchanged.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// A recoverable signature with `r` and `s` in range and `s` in the low half.
 #[derive(Clone, Debug)]
 pub struct Signature(RecoverableSignature);
@@ -24,10 +58,7 @@ impl Signature {
     /// # Errors
     /// A violation of `signature` that says what is wrong with its form.
     pub fn parse(text: &str) -> Result<Self, Violation> {
-        decode(text)
-            .and_then(|bytes| from_bytes(&bytes))
-            .map(Self)
-            .map_err(|why| Violation::new("signature", Problem::SignatureEncoding, why))
+        decode(text, 65, NATIVE_FORMS).and_then(|bytes| from_bytes(&bytes)).map(Self).map_err(malformed)
     }
 
     /// The address whose key made this signature over a digest; `None` where no key can have.
@@ -47,23 +78,26 @@ pub(super) fn address_of(key: &secp256k1::PublicKey) -> Address {
     address::from_evm_bytes(&bytes)
 }
 
-fn decode(text: &str) -> Result<Vec<u8>, &'static str> {
+fn malformed(why: &str) -> Violation {
+    Violation::new("signature", Problem::SignatureEncoding, why)
+}
+
+/// At most so many bytes of hex; a longer text is not read at all.
+fn decode(text: &str, longest: usize, too_long: &'static str) -> Result<Vec<u8>, &'static str> {
     if text.is_empty() {
         return Err("is required");
     }
-    if text.len() > 132 {
-        return Err("must be 65 bytes r, s, v or 64 bytes after EIP-2098");
-    }
     let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+    if digits.len() > 2 * longest {
+        return Err(too_long);
+    }
     hex::decode(digits).map_err(|_| "must be hex, with or without 0x")
 }
 
 fn from_bytes(bytes: &[u8]) -> Result<RecoverableSignature, &'static str> {
     let (compact, odd) = match <[u8; 65]>::try_from(bytes) {
         Ok(rsv) => split_v(&rsv)?,
-        Err(_) => <[u8; 64]>::try_from(bytes)
-            .map(split_eip2098)
-            .map_err(|_| "must be 65 bytes r, s, v or 64 bytes after EIP-2098")?,
+        Err(_) => <[u8; 64]>::try_from(bytes).map(split_eip2098).map_err(|_| NATIVE_FORMS)?,
     };
     let (r, s) = compact.split_at(32);
     if r == [0; 32] || s == [0; 32] {
@@ -172,6 +206,42 @@ mod tests {
     fn text_that_is_no_hex_is_refused() {
         for text in ["", "0x", "zz", "0x0x", "0x123", &"a".repeat(133)] {
             assert_eq!(Signature::parse(text).unwrap_err().field, "signature", "{text}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_native_are_read_as_such_and_others_are_kept() {
+        let native = SignatureBytes::parse(&hex::encode_upper(good())).unwrap();
+        let recovered = native.native().unwrap().recover(&eip191::digest(MESSAGE));
+        assert_eq!(recovered, Some(signer().address()));
+        let mut safe = good();
+        safe[64] += 4; // Safe's mark of an eth_sign signature
+        for bytes in [&safe[..], &good()[..63], &[0], &vec![0xff; MAX_BYTES]] {
+            for text in [hex::encode(bytes), format!("0x{}", hex::encode_upper(bytes))] {
+                let kept = SignatureBytes::parse(&text).unwrap();
+                assert_eq!(kept.as_bytes(), bytes);
+                assert_eq!(kept.native().unwrap_err().problem, Problem::SignatureEncoding);
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_nobody_can_mean_are_refused() {
+        let long = "aa".repeat(MAX_BYTES + 1);
+        for (text, why) in [
+            ("", "is required"),
+            ("0x", "is required"),
+            ("0x0x11", "must be hex"),
+            ("123", "must be hex"),
+            (&long, "at most 16 KiB"),
+            (&long.repeat(2), "at most 16 KiB"),
+        ] {
+            let violation = SignatureBytes::parse(text).unwrap_err();
+            assert_eq!(
+                (violation.field.as_str(), violation.problem),
+                ("signature", Problem::SignatureEncoding)
+            );
+            assert!(violation.description.contains(why), "{violation} instead of {why}");
         }
     }
 }

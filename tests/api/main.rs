@@ -15,6 +15,7 @@ mod client_changes;
 mod client_commands;
 mod credentials;
 mod earlier_version;
+mod formats;
 mod harness;
 mod healthcheck;
 mod operation;

@@ -1,7 +1,9 @@
 //! Challenges: handed out, found again, and by whom.
 
 use countersign::{
-    domain::{Address, Challenge, ChallengeId, Network, Nonce},
+    domain::{
+        Address, Challenge, ChallengeFormat, ChallengeId, Content, Network, Nonce, Party, Wallet, WalletKind,
+    },
     store::{
         ChallengeKey, ChallengeScope, ChallengeState, FOUND_LIMIT, FoundChallenge, LIVE_CHALLENGE_LIMIT,
         NewChallenge,
@@ -10,7 +12,7 @@ use countersign::{
 
 use crate::{
     database::set,
-    fixture::{Bench, new_address, scope},
+    fixture::{Bench, new_address, party_of, redeem, redemption, scope, signed_in},
     support::TestStore,
 };
 
@@ -31,6 +33,9 @@ on_both_stores!(
     a_challenge_of_another_purpose_is_never_found,
     a_challenge_of_a_format_that_is_not_known_here_is_never_found,
     by_address_the_newest_are_found_where_there_are_very_many,
+    every_format_reads_back_as_it_was_handed_out,
+    many_nonces_for_anybody_stand_side_by_side,
+    whoever_signs_a_nonce_for_anybody_is_signed_in_with_it_once,
 );
 
 /// Ids and states, as they were found.
@@ -43,7 +48,7 @@ fn keys(challenge: &Challenge) -> [ChallengeKey; 3] {
     [
         ChallengeKey::Id(challenge.id),
         ChallengeKey::Nonce(challenge.nonce.clone()),
-        ChallengeKey::Address(challenge.address.clone()),
+        ChallengeKey::Address(party_of(challenge).address),
     ]
 }
 
@@ -62,8 +67,8 @@ async fn a_challenge_is_answered_and_found_as_it_was_handed_out(test: &TestStore
     let new = NewChallenge { session_id: Some(session.id), ..unbound };
     let issued = bench.store.issue_challenge(new.clone()).await.unwrap();
     assert_eq!((issued.id, issued.client_id, issued.session_id), (new.id, new.client_id, new.session_id));
-    assert_eq!((&issued.nonce, &issued.message, issued.format), (&new.nonce, &new.message, new.format));
-    assert_eq!((&issued.address, &issued.network), (&new.address, &new.network));
+    assert_eq!((&issued.nonce, &issued.content, issued.format), (&new.nonce, &new.content, new.format));
+    assert_eq!(issued.party, new.party);
     assert_eq!((issued.create_time, issued.expire_time), (new.create_time, new.expire_time));
     for key in keys(&issued) {
         let found = bench.find(key.clone()).await;
@@ -182,7 +187,10 @@ async fn by_address_a_given_network_is_looked_at(test: &TestStore) {
     let bench = Bench::on(test).await;
     let address = new_address();
     let on_ethereum = bench.challenge(&address).await;
-    let there = NewChallenge { network: polygon(), ..bench.new_challenge(&bench.client, &address).await };
+    let there = NewChallenge {
+        party: Some(Party { address: address.clone(), network: polygon() }),
+        ..bench.new_challenge(&bench.client, &address).await
+    };
     let on_polygon = bench.store.issue_challenge(there).await.unwrap();
     let find = async |network: Option<Network>| {
         let key = ChallengeKey::Address(address.clone());
@@ -238,7 +246,7 @@ async fn assert_never_found(test: &TestStore, change: &str) {
         assert!(bench.find(key).await.is_empty());
     }
     test.age("challenges", challenge.id.uuid(), 3_600).await;
-    let by_address = ChallengeKey::Address(challenge.address);
+    let by_address = ChallengeKey::Address(party_of(&challenge).address);
     assert!(bench.find(by_address).await.is_empty(), "nor as the newest dead one");
 }
 
@@ -260,4 +268,62 @@ async fn by_address_the_newest_are_found_where_there_are_very_many(test: &TestSt
 
 fn polygon() -> Network {
     Network::parse("", "POLYGON").unwrap()
+}
+
+async fn every_format_reads_back_as_it_was_handed_out(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let address = new_address();
+    let text = || Content::Text("shop.example wants you to sign in".to_owned());
+    for (format, content) in [
+        (ChallengeFormat::Text, text()),
+        (ChallengeFormat::Siwx, text()),
+        (ChallengeFormat::TypedData, Content::TypedData(r#"{"domain": {}}"#.to_owned())),
+        (ChallengeFormat::Nonce, Content::Nonce),
+    ] {
+        let usual = bench.new_challenge(&bench.client, &address).await;
+        let new = NewChallenge { format, content: content.clone(), ..usual };
+        let issued = bench.store.issue_challenge(new.clone()).await.unwrap();
+        assert_eq!((issued.format, &issued.content, &issued.party), (format, &content, &new.party));
+        for key in [ChallengeKey::Id(issued.id), ChallengeKey::Nonce(issued.nonce.clone())] {
+            let found = bench.find(key).await;
+            assert_eq!((found.len(), &found[0].challenge), (1, &issued));
+        }
+    }
+    assert_eq!(bench.find(ChallengeKey::Address(address)).await.len(), 4);
+}
+
+/// A nonce that anybody may sign.
+async fn for_anybody(bench: &Bench<'_>) -> Challenge {
+    let usual = bench.new_challenge(&bench.client, &new_address()).await;
+    let new = NewChallenge { format: ChallengeFormat::Nonce, content: Content::Nonce, party: None, ..usual };
+    bench.store.issue_challenge(new).await.unwrap()
+}
+
+async fn many_nonces_for_anybody_stand_side_by_side(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let mut issued = Vec::new();
+    for _ in 0..20 {
+        issued.push(for_anybody(&bench).await);
+    }
+    for one in &issued {
+        let found = bench.find(ChallengeKey::Nonce(one.nonce.clone())).await;
+        assert_eq!((found.len(), &found[0].challenge, found[0].state), (1, one, ChallengeState::Live));
+    }
+    assert_eq!(test.count("challenges", "address IS NULL AND network IS NULL").await, 20);
+}
+
+async fn whoever_signs_a_nonce_for_anybody_is_signed_in_with_it_once(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let challenge = for_anybody(&bench).await;
+    let solana = Network::parse("", "SOLANA").unwrap();
+    let address = Address::from_canonical("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA".to_owned());
+    let party = Some(Party { address: address.clone(), network: solana.clone() });
+    let asked = Challenge { party, ..challenge };
+    let usual = redemption(&bench.client, &asked);
+    let wallet = Wallet { address, network: solana, kind: WalletKind::Ed25519 };
+    let by_solana = countersign::store::Redemption { wallet: wallet.clone(), ..usual };
+    let signed_in = signed_in(redeem(bench.store.clone(), by_solana.clone()).await);
+    assert_eq!(signed_in.session.sign_in.as_ref().map(|sign_in| &sign_in.wallet), Some(&wallet));
+    assert_is!(redeem(bench.store.clone(), by_solana).await, countersign::store::RedeemOutcome::AlreadyUsed);
+    assert_eq!(test.count("wallets", "scope = 'solana' AND kind = 'ed25519'").await, 1);
 }

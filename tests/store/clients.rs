@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use countersign::{
-    domain::{ChallengeFormat, ClientId, NetworkRule, Policy, RateLimit, Role, TextTemplate},
+    domain::{
+        ChallengeFormat, ClientId, NetworkRule, Policy, RateLimit, Role, TextTemplate, TypedDataDomain,
+    },
     store::NewClient,
 };
 
@@ -67,8 +69,19 @@ fn unusual_policy() -> Policy {
         name: r#"Robert'); DROP TABLE clients; -- "Ü" \ {nonce} 🦀"#.to_owned(),
         roles: vec![Role::Admin, Role::Introspect, Role::SignIn],
         introspect_audiences: texts(&["https://api.example", "null"]),
-        formats: vec![ChallengeFormat::Text, ChallengeFormat::Text],
+        formats: vec![
+            ChallengeFormat::Nonce,
+            ChallengeFormat::Text,
+            ChallengeFormat::Siwx,
+            ChallengeFormat::TypedData,
+        ],
         networks: vec![rule("EVM"), rule("POLYGON"), rule("SOLANA")],
+        domains: texts(&["shop.example", "shop.example:8443"]),
+        uris: texts(&["https://shop.example/a,b"]),
+        statements: texts(&["I accept \"the\" terms"]),
+        resources: texts(&["ipfs://x/"]),
+        nonce_messages: texts(&["Sign\nin: ", " "]),
+        typed_data_domain: Some(TypedDataDomain::parse("a \"name\"", "1", 137, &"ab".repeat(20)).unwrap()),
         text_template: TextTemplate::parse("Hi\n{app} 'at' {origin}: {nonce} \\u0041").unwrap(),
         app: "The \"App\"".to_owned(),
         origin: "https://shop.example".to_owned(),

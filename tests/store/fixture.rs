@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use countersign::{
     domain::{
-        AccountId, Address, Challenge, ChallengeFormat, ChallengeId, Client, ClientId, Fingerprint, Network,
-        Nonce, Party, Policy, Session, SessionId, SessionState, Wallet, WalletKind,
+        AccountId, Address, Challenge, ChallengeFormat, ChallengeId, Client, ClientId, Content, Fingerprint,
+        Network, Nonce, Party, Policy, Session, SessionId, SessionState, Wallet, WalletKind,
     },
     store::{
         ChallengeKey, ChallengeScope, FoundChallenge, NewChallenge, NewClient, NewSession, RedeemOutcome,
@@ -73,9 +73,8 @@ impl<'a> Bench<'a> {
             session_id: None,
             format: ChallengeFormat::Text,
             nonce: Nonce::from_random(random::byte_source()),
-            message: "Sign in to Shop\n\n'); DROP TABLE challenges; -- ü".to_owned(),
-            address: address.clone(),
-            network: Network::ethereum(),
+            content: Content::Text("Sign in to Shop\n\n'); DROP TABLE challenges; -- ü".to_owned()),
+            party: Some(Party { address: address.clone(), network: Network::ethereum() }),
             create_time: now,
             expire_time: now + Duration::from_mins(2),
         }
@@ -179,11 +178,7 @@ pub fn redemption(client: &Client, challenge: &Challenge) -> Redemption {
         challenge_id: challenge.id,
         scope: scope(client),
         realm: client.realm.clone(),
-        wallet: Wallet {
-            address: challenge.address.clone(),
-            network: challenge.network.clone(),
-            kind: WalletKind::Eoa,
-        },
+        wallet: wallet_of(challenge),
         new_account_id: AccountId::generate(),
         new_session_id: SessionId::generate(),
         fingerprint: FIRST_KEY,
@@ -191,6 +186,17 @@ pub fn redemption(client: &Client, challenge: &Challenge) -> Redemption {
         refresh_token_ttl: client.policy.refresh_token_ttl,
         session_max_ttl: client.policy.session_max_ttl,
     }
+}
+
+/// Who is asked to sign a challenge.
+pub fn party_of(challenge: &Challenge) -> Party {
+    challenge.party.clone().unwrap()
+}
+
+/// The wallet that is asked to sign a challenge.
+pub fn wallet_of(challenge: &Challenge) -> Wallet {
+    let Party { address, network } = party_of(challenge);
+    Wallet { address, network, kind: WalletKind::Eoa }
 }
 
 /// A refresh token as it is presented without client credentials.

@@ -19,22 +19,26 @@ use crate::{
 impl ChallengeStore for Postgres {
     async fn issue_challenge(&self, challenge: NewChallenge) -> Result<Challenge> {
         self.retrying(async || {
-            let row = sqlx::query(ISSUE)
+            let statement = if challenge.party.is_some() { ISSUE } else { ISSUE_TO_ANYBODY };
+            let query = sqlx::query(statement)
                 .bind(challenge.id.uuid())
                 .bind(challenge.client_id.uuid())
                 .bind(challenge.session_id.map(SessionId::uuid))
                 .bind(ChallengePurpose::SignIn.as_str())
                 .bind(challenge.format.as_str())
                 .bind(challenge.nonce.as_str())
-                .bind(&challenge.message)
-                .bind(challenge.address.as_str())
-                .bind(challenge.network.as_str())
+                .bind(challenge.content.text())
+                .bind(challenge.content.typed_data())
                 .bind(challenge.create_time)
-                .bind(challenge.expire_time)
-                .bind(i32::try_from(LIVE_CHALLENGE_LIMIT).unwrap_or(i32::MAX))
-                .fetch_optional(&self.pool)
-                .await?;
-            rows::challenge(&once_more(row)?)
+                .bind(challenge.expire_time);
+            let query = match &challenge.party {
+                None => query,
+                Some(party) => query
+                    .bind(party.address.as_str())
+                    .bind(party.network.as_str())
+                    .bind(i32::try_from(LIVE_CHALLENGE_LIMIT).unwrap_or(i32::MAX)),
+            };
+            rows::challenge(&once_more(query.fetch_optional(&self.pool).await?)?)
         })
         .await
     }
@@ -131,15 +135,24 @@ impl Postgres {
     }
 }
 
-/// $1 id, $2 client, $3 session, $4 purpose, $5 format, $6 nonce, $7 message, $8 address, $9 network,
-/// $10 create, $11 expire, $12 limit. Each live one holds a slot, and the unique index on slots is what
+/// $1 id, $2 client, $3 session, $4 purpose, $5 format, $6 nonce, $7 text, $8 typed data, $9 create,
+/// $10 expire. Where anybody may sign, nobody's other challenges count.
+const ISSUE_TO_ANYBODY: &str = concat!(
+    "INSERT INTO challenges (id, client_id, session_id, purpose, format, nonce, message, typed_data_json,
+                             create_time, expire_time)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+     RETURNING ",
+    challenge_columns!()
+);
+
+/// As above, $11 address, $12 network, $13 limit. Each live one holds a slot, and the unique index on slots is what
 /// keeps two callers from both taking the last: the slower one gets no row, and tries again. Slots of dead
 /// ones are freed in the order of their ids, and only those that nobody else is freeing.
 const ISSUE: &str = concat!(
     bound_lock_waits!(),
     "held AS MATERIALIZED (
         SELECT * FROM challenges
-        WHERE address = $8 AND client_id = $2 AND network = $9 AND format = $5 AND purpose = $4
+        WHERE address = $11 AND client_id = $2 AND network = $12 AND format = $5 AND purpose = $4
           AND COALESCE(session_id, '00000000-0000-0000-0000-000000000000')
             = COALESCE($3, '00000000-0000-0000-0000-000000000000')
           AND slot IS NOT NULL
@@ -152,13 +165,13 @@ const ISSUE: &str = concat!(
     ), freed AS (
         UPDATE challenges SET slot = NULL FROM dead WHERE challenges.id = dead.id RETURNING challenges.id
     ), issued AS (
-        INSERT INTO challenges (id, client_id, session_id, purpose, format, nonce, message, address, network,
-                                slot, create_time, expire_time)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, free.slot, $10, $11
-        FROM (SELECT slot FROM generate_series(0, $12 - 1) AS slot
+        INSERT INTO challenges (id, client_id, session_id, purpose, format, nonce, message, typed_data_json,
+                                create_time, expire_time, address, network, slot)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, free.slot
+        FROM (SELECT slot FROM generate_series(0, $13 - 1) AS slot
               WHERE slot NOT IN (SELECT slot FROM held WHERE id NOT IN (SELECT id FROM freed))
               ORDER BY random() LIMIT 1) AS free
-        WHERE (SELECT count(*) FROM live) < $12
+        WHERE (SELECT count(*) FROM live) < $13
         ON CONFLICT DO NOTHING
         RETURNING *
     )
@@ -168,7 +181,7 @@ const ISSUE: &str = concat!(
     UNION ALL (
         SELECT ",
     challenge_columns!(),
-    " FROM live WHERE (SELECT count(*) FROM live) >= $12 ORDER BY id DESC LIMIT 1
+    " FROM live WHERE (SELECT count(*) FROM live) >= $13 ORDER BY id DESC LIMIT 1
     )"
 );
 
@@ -178,7 +191,7 @@ const FIND_BY_ID: &str = concat!(
     challenge_columns!(),
     ", redeem_time, clock_timestamp() AS now FROM challenges
     WHERE id = $1 AND client_id = $2 AND ($3::uuid IS NULL OR session_id = $3) AND purpose = 'SIGN_IN'
-      AND format = 'TEXT'"
+      AND format IN ('TEXT', 'SIWX', 'TYPED_DATA', 'NONCE')"
 );
 
 /// $1 nonce, further as above.
@@ -187,7 +200,7 @@ const FIND_BY_NONCE: &str = concat!(
     challenge_columns!(),
     ", redeem_time, clock_timestamp() AS now FROM challenges
     WHERE nonce = $1 AND client_id = $2 AND ($3::uuid IS NULL OR session_id = $3) AND purpose = 'SIGN_IN'
-      AND format = 'TEXT' ORDER BY id DESC"
+      AND format IN ('TEXT', 'SIWX', 'TYPED_DATA', 'NONCE') ORDER BY id DESC"
 );
 
 /// $1 address, $2 network if one is given, $3 client, $4 session if it must be bound to one, $5 how many:
@@ -196,13 +209,13 @@ const FIND_BY_ADDRESS: &str = concat!(
     "WITH live AS MATERIALIZED (
         SELECT *, clock_timestamp() AS now FROM challenges
         WHERE address = $1 AND client_id = $3 AND ($4::uuid IS NULL OR session_id = $4)
-          AND purpose = 'SIGN_IN' AND format = 'TEXT' AND ($2::text IS NULL OR network = $2)
+          AND purpose = 'SIGN_IN' AND format IN ('TEXT', 'SIWX', 'TYPED_DATA', 'NONCE') AND ($2::text IS NULL OR network = $2)
           AND slot IS NOT NULL AND redeem_time IS NULL AND expire_time > clock_timestamp()
         ORDER BY id DESC LIMIT $5
     ), newest AS MATERIALIZED (
         SELECT *, clock_timestamp() AS now FROM challenges
         WHERE address = $1 AND client_id = $3 AND ($4::uuid IS NULL OR session_id = $4)
-          AND purpose = 'SIGN_IN' AND format = 'TEXT' AND ($2::text IS NULL OR network = $2)
+          AND purpose = 'SIGN_IN' AND format IN ('TEXT', 'SIWX', 'TYPED_DATA', 'NONCE') AND ($2::text IS NULL OR network = $2)
           AND NOT EXISTS (SELECT FROM live)
         ORDER BY id DESC LIMIT 1
     )
@@ -246,7 +259,8 @@ const REDEEM: &str = concat!(
                    WHEN held.revoke_time IS NOT NULL THEN 'SESSION_REVOKED'
                    WHEN held.account_id IS NOT NULL THEN 'SESSION_ALREADY_ACTIVE'
                    WHEN held.expire_time <= clock.now THEN 'SESSION_EXPIRED'
-                   WHEN held.signing_address <> $6 THEN 'SESSION_MISMATCH'
+                   WHEN held.signing_address <> $6 OR $8 <> 'eoa' AND held.signing_network <> $7
+                       THEN 'SESSION_MISMATCH'
                    ELSE 'SIGNED_IN'
                END AS verdict
         FROM challenge CROSS JOIN clock LEFT JOIN held ON TRUE

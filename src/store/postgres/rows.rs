@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        Address, Challenge, ChallengeFormat, ChallengePurpose, Client, Network, Nonce, Party, RevokeReason,
-        Session, SessionState, Wallet, WalletKind,
+        Address, Challenge, ChallengeFormat, ChallengePurpose, Client, Content, Network, Nonce, Party,
+        RevokeReason, Session, SessionState, Wallet, WalletKind,
         session::{Revocation, SignIn},
     },
     store::{Result, StoreError, policy_json},
@@ -77,7 +77,10 @@ fn party(row: &PgRow, address: &str, network: &str) -> Result<Party> {
 pub(super) fn challenge(row: &PgRow) -> Result<Challenge> {
     let purpose: String = row.try_get("purpose")?;
     let format: String = row.try_get("format")?;
-    let party = party(row, "address", "network")?;
+    let party = match row.try_get::<Option<String>, _>("address")? {
+        Some(_) => Some(party(row, "address", "network")?),
+        None => None,
+    };
     Ok(Challenge {
         id: row.try_get::<Uuid, _>("id")?.into(),
         client_id: row.try_get::<Uuid, _>("client_id")?.into(),
@@ -87,11 +90,20 @@ pub(super) fn challenge(row: &PgRow) -> Result<Challenge> {
         format: ChallengeFormat::from_stored(&format)
             .ok_or_else(|| StoreError::unreadable("format", &format))?,
         nonce: Nonce::from_stored(row.try_get("nonce")?),
-        message: row.try_get("message")?,
-        address: party.address,
-        network: party.network,
+        content: content(row)?,
+        party,
         create_time: row.try_get("create_time")?,
         expire_time: row.try_get("expire_time")?,
+    })
+}
+
+fn content(row: &PgRow) -> Result<Content> {
+    let (text, typed_data): (Option<String>, Option<String>) =
+        (row.try_get("message")?, row.try_get("typed_data_json")?);
+    Ok(match (text, typed_data) {
+        (Some(text), _) => Content::Text(text),
+        (None, Some(json)) => Content::TypedData(json),
+        (None, None) => Content::Nonce,
     })
 }
 

@@ -78,12 +78,12 @@ const LIVE: &str = concat!(
      ORDER BY id DESC LIMIT ?7"
 );
 
-/// ?1 id, ?2 client, ?3 session, ?4 purpose, ?5 format, ?6 nonce, ?7 message, ?8 address, ?9 network,
-/// ?10 create, ?11 expire.
+/// ?1 id, ?2 client, ?3 session, ?4 purpose, ?5 format, ?6 nonce, ?7 text, ?8 typed data, ?9 address,
+/// ?10 network, ?11 create, ?12 expire.
 const ADD: &str = concat!(
-    "INSERT INTO challenges (id, client_id, session_id, purpose, format, nonce, message, address, network,
-                             create_time, expire_time)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+    "INSERT INTO challenges (id, client_id, session_id, purpose, format, nonce, message, typed_data_json,
+                             address, network, create_time, expire_time)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
      RETURNING ",
     challenge_columns!()
 );
@@ -94,7 +94,7 @@ const FIND_BY_ID: &str = concat!(
     challenge_columns!(),
     ", redeem_time, (SELECT now FROM clock) AS now FROM challenges
      WHERE id = ?1 AND client_id = ?2 AND (?3 IS NULL OR session_id = ?3) AND purpose = 'SIGN_IN'
-       AND format = 'TEXT'"
+       AND format IN ('TEXT', 'SIWX', 'TYPED_DATA', 'NONCE')"
 );
 
 /// ?1 nonce, further as above.
@@ -103,7 +103,7 @@ const FIND_BY_NONCE: &str = concat!(
     challenge_columns!(),
     ", redeem_time, (SELECT now FROM clock) AS now FROM challenges
      WHERE nonce = ?1 AND client_id = ?2 AND (?3 IS NULL OR session_id = ?3) AND purpose = 'SIGN_IN'
-       AND format = 'TEXT' ORDER BY id DESC"
+       AND format IN ('TEXT', 'SIWX', 'TYPED_DATA', 'NONCE') ORDER BY id DESC"
 );
 
 /// ?1 address, further as above, ?4 network if one is given, ?5 how many: the live ones,
@@ -114,7 +114,7 @@ const FIND_BY_ADDRESS: &str = concat!(
     challenge_columns!(),
     ", redeem_time, now FROM challenges, clock
          WHERE address = ?1 AND client_id = ?2 AND (?3 IS NULL OR session_id = ?3)
-           AND purpose = 'SIGN_IN' AND format = 'TEXT' AND (?4 IS NULL OR network = ?4)
+           AND purpose = 'SIGN_IN' AND format IN ('TEXT', 'SIWX', 'TYPED_DATA', 'NONCE') AND (?4 IS NULL OR network = ?4)
            AND redeem_time IS NULL AND expire_time > now
          ORDER BY id DESC LIMIT ?5
      ), newest AS MATERIALIZED (
@@ -122,14 +122,14 @@ const FIND_BY_ADDRESS: &str = concat!(
     challenge_columns!(),
     ", redeem_time, (SELECT now FROM clock) AS now FROM challenges
          WHERE address = ?1 AND client_id = ?2 AND (?3 IS NULL OR session_id = ?3)
-           AND purpose = 'SIGN_IN' AND format = 'TEXT' AND (?4 IS NULL OR network = ?4)
+           AND purpose = 'SIGN_IN' AND format IN ('TEXT', 'SIWX', 'TYPED_DATA', 'NONCE') AND (?4 IS NULL OR network = ?4)
            AND NOT EXISTS (SELECT 1 FROM live)
          ORDER BY id DESC LIMIT 1
      )
      SELECT * FROM live UNION ALL SELECT * FROM newest ORDER BY id DESC"
 );
 
-/// ?1 challenge, ?2 client, ?3 session if it must be bound to one, ?4 address.
+/// ?1 challenge, ?2 client, ?3 session if it must be bound to one, ?4 address, ?5 kind, ?6 network.
 const REDEEM_VERDICT: &str = "
     SELECT clock.now, challenge.session_id,
            CASE
@@ -142,7 +142,8 @@ const REDEEM_VERDICT: &str = "
                WHEN held.revoke_time IS NOT NULL THEN 'SESSION_REVOKED'
                WHEN held.account_id IS NOT NULL THEN 'SESSION_ALREADY_ACTIVE'
                WHEN held.expire_time <= clock.now THEN 'SESSION_EXPIRED'
-               WHEN held.signing_address <> ?4 THEN 'SESSION_MISMATCH'
+               WHEN held.signing_address <> ?4 OR ?5 <> 'eoa' AND held.signing_network <> ?6
+                   THEN 'SESSION_MISMATCH'
                ELSE 'SIGNED_IN'
            END AS verdict
     FROM challenges AS challenge CROSS JOIN clock
@@ -189,15 +190,16 @@ const ACTIVATE: &str = concat!(
     ", ?6 AS now"
 );
 
-/// The newest live challenge of a scope that has as many as it may.
+/// The newest live challenge of a scope that has as many as it may. Where anybody may sign, there is no limit.
 async fn newest_at_limit(tx: &mut SqliteConnection, wanted: &NewChallenge) -> Result<Option<Challenge>> {
+    let Some(party) = &wanted.party else { return Ok(None) };
     let live = sqlx::query(LIVE)
         .bind(wanted.client_id.uuid())
         .bind(wanted.session_id.map(SessionId::uuid))
         .bind(ChallengePurpose::SignIn.as_str())
         .bind(wanted.format.as_str())
-        .bind(wanted.address.as_str())
-        .bind(wanted.network.as_str())
+        .bind(party.address.as_str())
+        .bind(party.network.as_str())
         .bind(i64::try_from(LIVE_CHALLENGE_LIMIT).unwrap_or(i64::MAX))
         .fetch_all(tx)
         .await?;
@@ -213,9 +215,10 @@ async fn add(tx: &mut SqliteConnection, challenge: &NewChallenge) -> Result<Chal
         .bind(ChallengePurpose::SignIn.as_str())
         .bind(challenge.format.as_str())
         .bind(challenge.nonce.as_str())
-        .bind(&challenge.message)
-        .bind(challenge.address.as_str())
-        .bind(challenge.network.as_str())
+        .bind(challenge.content.text())
+        .bind(challenge.content.typed_data())
+        .bind(challenge.party.as_ref().map(|party| party.address.as_str()))
+        .bind(challenge.party.as_ref().map(|party| party.network.as_str()))
         .bind(rows::to_millis(challenge.create_time))
         .bind(rows::to_millis(challenge.expire_time))
         .fetch_one(tx)
@@ -230,6 +233,8 @@ async fn redeem(tx: &mut SqliteConnection, redemption: &Redemption) -> Result<Re
         .bind(redemption.scope.client_id.uuid())
         .bind(redemption.scope.session_id.map(SessionId::uuid))
         .bind(redemption.wallet.address.as_str())
+        .bind(redemption.wallet.kind.as_str())
+        .bind(redemption.wallet.network.as_str())
         .fetch_optional(&mut *tx)
         .await?;
     let Some(row) = row else {

@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use super::Sqlite;
 use crate::{
     domain::{
-        AccountId, Address, ChallengeFormat, ChallengeId, ClientId, Fingerprint, Network, Nonce, Party,
-        Policy, RevokeReason, SessionId, SessionState, Wallet, WalletKind,
+        AccountId, Address, ChallengeFormat, ChallengeId, ClientId, Content, Fingerprint, Network, Nonce,
+        Party, Policy, RevokeReason, SessionId, SessionState, Wallet, WalletKind,
     },
     store::{
         ChallengeKey, ChallengeScope, ChallengeState, LIVE_CHALLENGE_LIMIT, Lifecycle as _, NewChallenge,
@@ -81,9 +81,8 @@ impl Bench {
             session_id,
             format: ChallengeFormat::Text,
             nonce: Nonce::from_stored(id.uuid().simple().to_string()),
-            message: "Sign in".to_owned(),
-            address: address(),
-            network: Network::ethereum(),
+            content: Content::Text("Sign in".to_owned()),
+            party: Some(Party { address: address(), network: Network::ethereum() }),
             create_time: now,
             expire_time: now + Duration::from_mins(2),
         };

@@ -1,0 +1,134 @@
+//! The challenge that a caller means, by everything that was said of it.
+
+use super::{Error, Result, verify_challenge::VerifyChallenge};
+use crate::{
+    domain::{Address, Challenge, ChallengeId, Content, Network, Nonce, Party, Problem, Violation},
+    store::{ChallengeKey, ChallengeState, FOUND_LIMIT, FoundChallenge},
+    wallet::{address, eip4361},
+};
+
+/// What a caller says of a challenge and of who signed it.
+pub(super) struct Claim {
+    challenge_id: Option<ChallengeId>,
+    nonce: Option<Nonce>,
+    pub(super) address: Option<Address>,
+    pub(super) network: Option<Network>,
+    pub(super) message: Option<Message>,
+}
+
+/// A message as it came, and what it says if it is an EIP-4361 text.
+pub(super) struct Message {
+    pub(super) text: String,
+    pub(super) sign_in: Option<eip4361::Message>,
+}
+
+impl Claim {
+    pub(super) fn parse(request: &VerifyChallenge) -> Result<Self> {
+        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let message = given(&request.message).map(Message::parse).transpose()?;
+        let network = given(&request.network).map(|text| Network::parse("network", &text)).transpose()?;
+        let in_text = message.as_ref().and_then(|message| message.sign_in.as_ref());
+        let address_network = network
+            .clone()
+            .or_else(|| in_text.map(|text| text.chain_id.network().clone()))
+            .unwrap_or_else(|| network_of(&request.address));
+        let address = given(&request.address)
+            .map(|text| address::parse("address", &text, &address_network))
+            .transpose()?;
+        Ok(Self {
+            challenge_id: given(&request.challenge_id)
+                .map(|text| ChallengeId::parse("challenge_id", &text))
+                .transpose()?,
+            nonce: given(&request.nonce).map(|text| Nonce::parse(&text)).transpose()?,
+            address,
+            network,
+            message,
+        })
+    }
+
+    /// What the challenge is looked up by: the most exact of what was given.
+    pub(super) fn key(&self) -> Result<ChallengeKey> {
+        let in_text = || self.message.as_ref()?.sign_in.as_ref().map(|text| text.nonce.clone());
+        let by_id = self.challenge_id.map(ChallengeKey::Id);
+        let by_nonce = || self.nonce.clone().or_else(in_text).map(ChallengeKey::Nonce);
+        let by_address = || self.address.clone().map(ChallengeKey::Address);
+        by_id
+            .or_else(by_nonce)
+            .or_else(by_address)
+            .ok_or_else(|| Error::invalid("challenge_id", "or `nonce` or `address` is required"))
+    }
+
+    /// Those that can be redeemed and are what the caller says they are.
+    pub(super) fn candidates(&self, found: Vec<FoundChallenge>) -> Result<Vec<Challenge>> {
+        let newest = found.first().ok_or(Error::ChallengeNotFound)?;
+        // Each costs a recovery. Eight live ones on each of eight networks are more than an address has need
+        // of; whoever is flooded with more names the challenge itself.
+        if found.len() >= FOUND_LIMIT as usize {
+            let why = "alone names too many live challenges: give `challenge_id` or `nonce`";
+            return Err(Violation::new("address", Problem::Address, why).into());
+        }
+        self.agrees_with(&newest.challenge)?;
+        match found.iter().any(|one| one.state == ChallengeState::Live).then_some(()).ok_or(newest.state) {
+            Ok(()) => {}
+            Err(ChallengeState::Redeemed) => return Err(Error::ChallengeAlreadyUsed),
+            Err(ChallengeState::Expired | ChallengeState::Live) => return Err(Error::ChallengeExpired),
+        }
+        let live = found.into_iter().filter(|one| one.state == ChallengeState::Live);
+        Ok(live.map(|one| one.challenge).collect())
+    }
+
+    /// Whatever was given besides the key must agree with what was found by it.
+    fn agrees_with(&self, challenge: &Challenge) -> Result<()> {
+        if self.nonce.as_ref().is_some_and(|nonce| *nonce != challenge.nonce) {
+            return Err(differs("nonce", Problem::Request));
+        }
+        match &challenge.party {
+            Some(party) => self.is_of(party),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether address and network, where they were given, are those of a party.
+    pub(super) fn is_of(&self, party: &Party) -> Result<()> {
+        if self.address.as_ref().is_some_and(|address| *address != party.address) {
+            return Err(differs("address", Problem::Address));
+        }
+        if self.network.as_ref().is_some_and(|network| *network != party.network) {
+            return Err(differs("network", Problem::Network));
+        }
+        Ok(())
+    }
+
+    /// The network of an address that came without one.
+    pub(super) fn address_network(&self) -> Network {
+        self.address.as_ref().map_or_else(Network::ethereum, |address| network_of(address.as_str()))
+    }
+
+    /// Where the text was handed out, the message, if given, must be that text.
+    pub(super) fn same_message(&self, content: &Content) -> Result<()> {
+        let Some(message) = &self.message else { return Ok(()) };
+        if content.text().or(content.typed_data()) == Some(&message.text) {
+            return Ok(());
+        }
+        let why = "must equal the challenge's message byte for byte";
+        Err(Violation::new("message", Problem::Message, why).into())
+    }
+}
+
+impl Message {
+    fn parse(text: String) -> Result<Self> {
+        let sign_in = eip4361::looks_like_sign_in(&text).then(|| eip4361::parse(&text)).transpose()?;
+        Ok(Self { text, sign_in })
+    }
+}
+
+fn differs(field: &str, problem: Problem) -> Error {
+    Violation::new(field, problem, "is not that of the challenge named beside it").into()
+}
+
+/// Where nothing says so: an address is of the namespace whose form it has.
+fn network_of(address: &str) -> Network {
+    let solana = || Network::parse("network", "SOLANA").ok();
+    let is_solana = !address.starts_with("0x") && (32..=44).contains(&address.len()) && address.len() != 40;
+    is_solana.then(solana).flatten().unwrap_or_else(Network::ethereum)
+}

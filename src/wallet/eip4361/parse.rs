@@ -1,0 +1,121 @@
+//! Reads a text after the grammar: nothing is guessed, skipped or put right.
+
+use crate::domain::{Address, Namespace, Network, Nonce, Problem, Violation};
+use crate::wallet::address;
+
+use super::{
+    ChainId, Domain, Message, RequestId, Scheme, Statement, Timestamp, Uri, header,
+    lines::{Form, Lines, Refusal},
+};
+
+const URI: Form<'_, Uri> = Form { read: &Uri::parse, must_be: "a URI after RFC 3986" };
+const VERSION: Form<'_, ()> = Form { read: &|text| (text == "1").then_some(()), must_be: "1" };
+const NONCE: Form<'_, Nonce> = Form { read: &read_nonce, must_be: "8 to 64 letters and digits" };
+const TIME: Form<'_, Timestamp> = Form {
+    read: &Timestamp::parse,
+    must_be: "a time after RFC 3339 that the calendar has, such as 2026-01-31T12:00:00Z",
+};
+const REQUEST_ID: Form<'_, RequestId> =
+    Form { read: &RequestId::parse, must_be: "made of the characters that RFC 3986 has for a path segment" };
+const RESOURCE: Form<'_, Uri> = Form {
+    read: &|line| line.strip_prefix("- ").and_then(Uri::parse),
+    must_be: "the last field, and each line below it `- ` and a URI after RFC 3986",
+};
+
+/// Reads an EIP-4361 text, or one of its form for Solana.
+///
+/// # Errors
+/// A violation of `message` that names the part that breaks the grammar, and does not repeat it.
+pub fn parse(text: &str) -> Result<Message, Violation> {
+    read(text).map_err(|why| Violation::new("message", Problem::Message, why))
+}
+
+fn read(text: &str) -> Result<Message, Refusal> {
+    if !text.bytes().all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)) {
+        return Err("must have printable ASCII and line feeds only, and no carriage returns".into());
+    }
+    let lines: Vec<&str> = text.split('\n').collect();
+    let mut lines = Lines::new(&lines);
+    let (namespace, scheme, domain) = read_header(lines.next())?;
+    let address = lines.next();
+    if !lines.next().is_empty() {
+        return Err("must have a blank line after the address".into());
+    }
+    let statement = lines.statement(namespace)?.map(read_statement).transpose()?;
+    let uri = lines.field("URI", &URI)?;
+    lines.field("Version", &VERSION)?;
+    let chain_id = lines.field("Chain ID", &chain_id_form(namespace))?;
+    let message = Message {
+        scheme,
+        domain,
+        address: read_address(address, chain_id.network())?,
+        statement,
+        uri,
+        chain_id,
+        nonce: lines.field("Nonce", &NONCE)?,
+        issued_at: lines.field("Issued At", &TIME)?,
+        expiration_time: lines.optional_field("Expiration Time", &TIME)?,
+        not_before: lines.optional_field("Not Before", &TIME)?,
+        request_id: lines.optional_field("Request ID", &REQUEST_ID)?,
+        resources: lines.resources(&RESOURCE)?,
+    };
+    lines.end().map(|()| message)
+}
+
+/// `[ scheme "://" ] domain " wants you to ..."`; Solana's form has no scheme.
+fn read_header(line: &str) -> Result<(Namespace, Option<Scheme>, Domain), Refusal> {
+    let (namespace, origin) = [Namespace::Eip155, Namespace::Solana]
+        .into_iter()
+        .find_map(|namespace| line.strip_suffix(header(namespace)).map(|origin| (namespace, origin)))
+        .ok_or(
+            "must end its first line with `wants you to sign in with your Ethereum account:` (or Solana)",
+        )?;
+    let (scheme, domain) = match origin.split_once("://") {
+        Some((scheme, domain)) if namespace == Namespace::Eip155 => {
+            let scheme = Scheme::parse(scheme).ok_or("must have a scheme after RFC 3986 before `://`")?;
+            (Some(scheme), domain)
+        }
+        _ => (None, origin),
+    };
+    let domain =
+        Domain::parse(domain).ok_or("must name a domain as an origin has it: a host, no user, a port")?;
+    Ok((namespace, scheme, domain))
+}
+
+fn read_statement(text: &str) -> Result<Statement, Refusal> {
+    Statement::parse(text)
+        .ok_or_else(|| "must have a statement of letters, digits, spaces and -._~:/?#[]@!$&'()*+,;=".into())
+}
+
+/// EIP-4361 says that the checksum of EIP-55 must hold ("ABNF"), and that it should ("Message Fields"): the
+/// libraries write it, and refuse a text without it. So only the canonical form is taken.
+fn read_address(text: &str, network: &Network) -> Result<Address, Refusal> {
+    let address = address::parse("message", text, network).ok();
+    address.filter(|address| address.as_str() == text).ok_or_else(|| {
+        match network.namespace() {
+            Namespace::Eip155 => "must have an address with 0x and the checksum of EIP-55 on its second line",
+            Namespace::Solana => "must have an address, the base58 form of 32 bytes, on its second line",
+        }
+        .into()
+    })
+}
+
+fn chain_id_form(namespace: Namespace) -> Form<'static, ChainId> {
+    match namespace {
+        Namespace::Eip155 => Form {
+            read: &|text| ChainId::parse(Namespace::Eip155, text),
+            must_be: "the chain id of EIP-155 in decimal, without sign and leading zeros",
+        },
+        Namespace::Solana => Form {
+            read: &|text| ChainId::parse(Namespace::Solana, text),
+            must_be: "mainnet, devnet, testnet or a CAIP-2 chain id",
+        },
+    }
+}
+
+fn read_nonce(text: &str) -> Option<Nonce> {
+    if text.len() < 8 {
+        return None;
+    }
+    Nonce::parse(text).ok()
+}

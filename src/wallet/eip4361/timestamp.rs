@@ -1,0 +1,174 @@
+//! A `date-time` of RFC 3339: the text that was signed, and the instant that it means.
+
+use std::fmt;
+
+use time::{
+    Date, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset, format_description::well_known::Rfc3339,
+};
+
+/// A time as a text carries it. Two are equal when their texts are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timestamp {
+    text: String,
+    instant: OffsetDateTime,
+}
+
+impl Timestamp {
+    /// An instant in UTC and whole seconds; `None` outside the years 0 to 9999.
+    pub fn of(instant: OffsetDateTime) -> Option<Self> {
+        let utc = instant.checked_to_offset(UtcOffset::UTC)?.truncate_to_second();
+        Self::parse(&utc.format(&Rfc3339).ok()?)
+    }
+
+    /// Reads a time that the calendar and the clock have (RFC 3339, section 5.6). A leap second, `:60`, is
+    /// refused: no instant here stands for one. Digits below the nanosecond count for nothing.
+    pub fn parse(text: &str) -> Option<Self> {
+        read(text).map(|instant| Self { text: text.to_owned(), instant })
+    }
+
+    /// The instant, in UTC.
+    pub const fn instant(&self) -> OffsetDateTime {
+        self.instant
+    }
+
+    /// The text, as it stands in the message.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// `full-date "T" full-time`; ABNF's letters are of either case.
+fn read(text: &str) -> Option<OffsetDateTime> {
+    let (date, time) = text.split_once(['T', 't'])?;
+    let (time, offset) = time.split_at(time.find(['Z', 'z', '+', '-'])?);
+    PrimitiveDateTime::new(read_date(date)?, read_time(time)?)
+        .assume_offset(read_offset(offset)?)
+        .checked_to_offset(UtcOffset::UTC)
+}
+
+fn read_date(text: &str) -> Option<Date> {
+    let [year, month, day] = numbers(text, '-', [4, 2, 2])?;
+    let month = Month::try_from(u8::try_from(month).ok()?).ok()?;
+    Date::from_calendar_date(year.into(), month, u8::try_from(day).ok()?).ok()
+}
+
+fn read_time(text: &str) -> Option<Time> {
+    let (clock, nanoseconds) = match text.split_once('.') {
+        Some((clock, fraction)) => (clock, read_fraction(fraction)?),
+        None => (text, 0),
+    };
+    let [hour, minute, second] = numbers(clock, ':', [2, 2, 2])?.map(u8::try_from);
+    Time::from_hms_nano(hour.ok()?, minute.ok()?, second.ok()?, nanoseconds).ok()
+}
+
+fn read_fraction(text: &str) -> Option<u32> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let digits = text.bytes().chain(std::iter::repeat(b'0')).take(9);
+    Some(digits.fold(0, |nanoseconds, digit| nanoseconds * 10 + u32::from(digit - b'0')))
+}
+
+fn read_offset(text: &str) -> Option<UtcOffset> {
+    let sign = match text.as_bytes().first()? {
+        b'+' => 1,
+        b'-' => -1,
+        _ => return (text.len() == 1).then_some(UtcOffset::UTC),
+    };
+    let [hours, minutes] = numbers(&text[1..], ':', [2, 2])?;
+    if hours > 23 || minutes > 59 {
+        return None;
+    }
+    UtcOffset::from_whole_seconds(sign * (i32::from(hours) * 3_600 + i32::from(minutes) * 60)).ok()
+}
+
+/// Numbers of so many digits each, with a separator between.
+fn numbers<const COUNT: usize>(text: &str, separator: char, digits: [usize; COUNT]) -> Option<[u16; COUNT]> {
+    let mut parts = text.split(separator);
+    let mut numbers = [0; COUNT];
+    for (number, length) in numbers.iter_mut().zip(digits) {
+        let part = parts.next()?;
+        if part.len() != length || !part.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        *number = part.parse().ok()?;
+    }
+    parts.next().is_none().then_some(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn every_form_of_rfc_3339_is_read_as_its_instant() {
+        let noon = datetime!(2026-02-28 12:00:00 UTC);
+        for (text, instant) in [
+            ("2026-02-28T12:00:00Z", noon),
+            ("2026-02-28t12:00:00z", noon),
+            ("2026-02-28T12:00:00.000Z", noon),
+            ("2026-02-28T12:00:00-00:00", noon),
+            ("2026-02-28T17:30:00+05:30", noon),
+            ("2026-02-27T22:00:00.0-14:00", noon),
+            ("2024-02-29T23:59:59.123456789999Z", datetime!(2024-02-29 23:59:59.123456789 UTC)),
+            ("0000-01-01T00:00:00Z", datetime!(0000-01-01 0:00 UTC)),
+        ] {
+            let timestamp = Timestamp::parse(text).unwrap();
+            assert_eq!((timestamp.as_str(), timestamp.instant()), (text, instant));
+        }
+    }
+
+    #[test]
+    fn what_no_calendar_or_clock_has_is_refused() {
+        for text in [
+            "",
+            "T",
+            "2026-02-28",
+            "2026-02-28 12:00:00Z",
+            "2026-02-28T12:00:00",
+            "2026-02-28T12:00Z",
+            "2026-02-29T12:00:00Z",
+            "2026-13-01T12:00:00Z",
+            "2026-00-01T12:00:00Z",
+            "2026-01-00T12:00:00Z",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T12:60:00Z",
+            "2016-12-31T23:59:60Z",
+            "2026-01-01T12:00:00.Z",
+            "2026-01-01T12:00:00,5Z",
+            "2026-01-01T12:00:00ZZ",
+            "2026-01-01T12:00:00+24:00",
+            "2026-01-01T12:00:00+01:60",
+            "2026-01-01T12:00:00+0100",
+            "2026-01-01T12:00:00+1:00",
+            "2026-01-01T12:00:00+01",
+            "+2026-01-01T12:00:00Z",
+            "12026-01-01T12:00:00Z",
+            "26-01-01T12:00:00Z",
+            "2026-1-01T12:00:00Z",
+            "2026-01-01T12:00:00 Z",
+            "٢٠26-01-01T12:00:00Z",
+            "9999-12-31T23:59:59-00:01",
+            "Thu, 01 Jan 2026 12:00:00 GMT",
+            "1767268800",
+        ] {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_instant_is_written_in_utc_and_whole_seconds() {
+        let written = Timestamp::of(datetime!(2026-01-01 01:30:00.75 +1:30)).unwrap();
+        assert_eq!(written.as_str(), "2026-01-01T00:00:00Z");
+        assert_eq!(written.instant(), datetime!(2026-01-01 0:00 UTC));
+        assert_eq!(Timestamp::of(datetime!(-0001-01-01 0:00 UTC)), None);
+    }
+}

@@ -1,0 +1,172 @@
+//! EIP-712, for the one struct that is signed here: `AuthMessage {address, noonce}`.
+
+use serde_json::{Value, json};
+
+use crate::domain::{Address, NumericNonce, TypedDataDomain};
+
+use super::{address, keccak::keccak256};
+
+/// `encodeType` of the domain, all four fields.
+const DOMAIN_TYPE: &[u8] =
+    b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)";
+
+/// `encodeType` of the message. An address shows as one in wallets, and is signed as its 20 bytes, so
+/// that its case does not matter; a number of no stated width is `uint256` in Solidity.
+const MESSAGE_TYPE: &[u8] = b"AuthMessage(address address,uint256 noonce)";
+
+/// What a wallet is asked to sign as typed data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthMessage {
+    domain: TypedDataDomain,
+    signer: [u8; 20],
+    noonce: NumericNonce,
+}
+
+impl AuthMessage {
+    /// The message that `address` is to sign; `None` for an address of Solana, whose wallets sign no
+    /// typed data.
+    pub fn new(domain: TypedDataDomain, address: &Address, noonce: NumericNonce) -> Option<Self> {
+        Some(Self { domain, signer: address::evm_bytes(address)?, noonce })
+    }
+
+    /// The JSON for `eth_signTypedData_v4`. Libraries that want no `EIP712Domain` among the types, such
+    /// as ethers, are given the rest of it.
+    pub fn to_json(&self) -> String {
+        self.to_value().to_string()
+    }
+
+    /// Reads what [`Self::to_json`] wrote; `None` for anything else.
+    pub fn from_json(text: &str) -> Option<Self> {
+        let value: Value = serde_json::from_str(text).ok()?;
+        let text = |path: &str| value.pointer(path)?.as_str();
+        let number = |path: &str| value.pointer(path)?.as_u64();
+        let domain = TypedDataDomain::parse(
+            text("/domain/name")?,
+            text("/domain/version")?,
+            number("/domain/chainId")?,
+            text("/domain/verifyingContract")?,
+        );
+        let address = Address::from_canonical(text("/message/address")?.to_owned());
+        let noonce = NumericNonce::from_number(number("/message/noonce")?)?;
+        Self::new(domain.ok()?, &address, noonce).filter(|message| message.to_value() == value)
+    }
+
+    /// What is signed: EIP-712, "Specification of the eth_signTypedData JSON RPC".
+    pub fn digest(&self) -> [u8; 32] {
+        keccak256(&[b"\x19\x01", &self.domain_separator(), &self.message_hash()])
+    }
+
+    fn domain_separator(&self) -> [u8; 32] {
+        keccak256(&[
+            &keccak256(&[DOMAIN_TYPE]),
+            &keccak256(&[self.domain.name().as_bytes()]),
+            &keccak256(&[self.domain.version().as_bytes()]),
+            &word(&self.domain.chain_id().to_be_bytes()),
+            &word(self.domain.verifying_contract()),
+        ])
+    }
+
+    fn message_hash(&self) -> [u8; 32] {
+        let noonce = self.noonce.get().to_be_bytes();
+        keccak256(&[&keccak256(&[MESSAGE_TYPE]), &word(&self.signer), &word(&noonce)])
+    }
+
+    fn to_value(&self) -> Value {
+        json!({
+            "types": {
+                "EIP712Domain": [
+                    { "name": "name", "type": "string" },
+                    { "name": "version", "type": "string" },
+                    { "name": "chainId", "type": "uint256" },
+                    { "name": "verifyingContract", "type": "address" },
+                ],
+                "AuthMessage": [
+                    { "name": "address", "type": "address" },
+                    { "name": "noonce", "type": "uint256" },
+                ],
+            },
+            "primaryType": "AuthMessage",
+            "domain": {
+                "name": self.domain.name(),
+                "version": self.domain.version(),
+                "chainId": self.domain.chain_id(),
+                "verifyingContract": address::checksummed(self.domain.verifying_contract()),
+            },
+            "message": {
+                "address": address::checksummed(&self.signer),
+                "noonce": self.noonce.get(),
+            },
+        })
+    }
+}
+
+/// `encodeData`: a number or an address, on the right of 32 bytes.
+fn word(value: &[u8]) -> [u8; 32] {
+    let mut word = [0; 32];
+    word[32 - value.len()..].copy_from_slice(value);
+    word
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIGNER: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
+
+    fn message(name: &str, version: &str, chain_id: u64, contract: &str, noonce: u64) -> AuthMessage {
+        let domain = TypedDataDomain::parse(name, version, chain_id, contract).unwrap();
+        let address = Address::from_canonical(SIGNER.to_owned());
+        AuthMessage::new(domain, &address, NumericNonce::from_number(noonce).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn json_is_read_back_as_what_it_was() {
+        let message = message("Bine \"\\ü\u{2028}", "1", 137, &"0".repeat(40), (1 << 53) - 1);
+        assert_eq!(AuthMessage::from_json(&message.to_json()), Some(message));
+    }
+
+    #[test]
+    fn json_of_anything_else_is_not_read() {
+        let json = message("Bine", "1", 137, &"0".repeat(40), 7).to_json();
+        for (from, to) in [
+            ("uint256", "uint64"),
+            ("\"AuthMessage\"", "\"Permit\""),
+            ("\"noonce\":7", "\"noonce\":7.5"),
+            ("\"noonce\":7", "\"noonce\":\"7\""),
+            ("\"noonce\":7", "\"noonce\":9007199254740992"),
+            ("\"noonce\":7", "\"noonce\":7,\"more\":1"),
+            ("\"chainId\":137", "\"chainId\":0"),
+            (SIGNER, &SIGNER.to_lowercase()),
+            (SIGNER, "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA"),
+        ] {
+            let other = json.replace(from, to);
+            assert_ne!(other, json, "{from} is not there");
+            assert_eq!(AuthMessage::from_json(&other), None, "{other}");
+        }
+        assert_eq!(AuthMessage::from_json(""), None);
+        assert!(AuthMessage::from_json(&json).is_some());
+    }
+
+    #[test]
+    fn every_field_counts() {
+        let zero = "0".repeat(40);
+        let mut digests = vec![
+            message("a", "1", 1, &zero, 1).digest(),
+            message("b", "1", 1, &zero, 1).digest(),
+            message("a", "2", 1, &zero, 1).digest(),
+            message("a", "1", 2, &zero, 1).digest(),
+            message("a", "1", 1, &"1".repeat(40), 1).digest(),
+            message("a", "1", 1, &zero, 2).digest(),
+        ];
+        digests.sort_unstable();
+        digests.dedup();
+        assert_eq!(digests.len(), 6);
+    }
+
+    #[test]
+    fn wallets_of_solana_are_asked_for_none() {
+        let domain = TypedDataDomain::parse("a", "1", 1, &"0".repeat(40)).unwrap();
+        let solana = Address::from_canonical("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA".to_owned());
+        assert_eq!(AuthMessage::new(domain, &solana, NumericNonce::from_random([1; 8])), None);
+    }
+}
