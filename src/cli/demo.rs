@@ -1,5 +1,7 @@
 //! `countersign demo`: a real server, a real wallet, every step shown.
 
+mod formats;
+
 use std::io;
 
 use clap::Args;
@@ -9,8 +11,7 @@ use super::{Outcome, client, remote::Remote, remote::reason, remote::tokens, rem
 use crate::{
     app::App,
     config::{Problems, ServeSettings},
-    domain::Policy,
-    flows::create_client::create_client,
+    flows::{Error, create_client::create_client},
     grpc::v1,
     token::random,
     wallet::signer::Signer,
@@ -54,7 +55,7 @@ fn settings() -> Result<ServeSettings, Problems> {
 
 impl Stage {
     async fn new(app: &App) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let policy = Policy { name: "Demo Shop".to_owned(), ..Policy::default() };
+        let policy = formats::policy().map_err(Error::Invalid)?;
         let (made, secret) = create_client(app.store.as_ref(), policy, "").await?;
         say!("A client was made: {} ({})", made.id, made.policy.name);
         let wallet = Signer::generate(random::bytes);
@@ -72,6 +73,7 @@ impl Stage {
         let signed_in = self.sign_in(&session_token, &challenge).await?;
         self.replays_are_refused(&session_token, &challenge).await?;
         let second = self.sign_in_again().await?;
+        self.other_formats().await?;
         let newest = self.refresh(tokens(signed_in.tokens)?).await?;
         self.theft_is_noticed(newest).await?;
         self.log_out(tokens(second.tokens)?).await

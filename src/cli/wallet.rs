@@ -9,13 +9,16 @@ use std::{
 use clap::{Args, Subcommand};
 
 use super::Outcome;
-use crate::{token::random, wallet::signer::Signer};
+use crate::{
+    token::random,
+    wallet::{eip712::AuthMessage, signer::Signer},
+};
 
 #[derive(Subcommand)]
 pub(super) enum Wallet {
     /// Make a key and print its address. For trying things only: keep no value on it.
     New(New),
-    /// Sign a challenge (EIP-191 personal_sign) and print the signature.
+    /// Sign a challenge (EIP-191 personal_sign, or EIP-712 typed data) and print the signature.
     Sign(Sign),
 }
 
@@ -77,22 +80,40 @@ impl Sign {
         let key = read(&self.key_file).map_err(|error| format!("key-file: {error}"))?;
         let signer =
             Signer::from_hex(key.trim()).ok_or("key-file: must hold 32 bytes in hex that are a key")?;
-        say!("{}", signer.sign_text(&self.source.message()?));
+        let signature = match self.source.to_sign()? {
+            ToSign::Text(text) => signer.sign_text(&text),
+            ToSign::TypedData(message) => signer.sign_typed_data(&message),
+        };
+        say!("{signature}");
         Ok(())
     }
 }
 
+/// What a challenge asks a wallet to sign.
+enum ToSign {
+    Text(String),
+    TypedData(Box<AuthMessage>),
+}
+
 impl Source {
-    fn message(&self) -> Result<String, String> {
+    fn to_sign(&self) -> Result<ToSign, String> {
         if let Some(path) = &self.message_file {
-            return read(path).map_err(|error| format!("message-file: {error}"));
+            return read(path).map(ToSign::Text).map_err(|error| format!("message-file: {error}"));
         }
         let path = self.challenge.as_deref().unwrap_or(Path::new("-"));
         let text = read(path).map_err(|error| format!("challenge: {error}"))?;
         let answer: serde_json::Value =
             serde_json::from_str(&text).map_err(|error| format!("challenge: not JSON: {error}"))?;
-        let message = answer.pointer("/challenge/message").and_then(serde_json::Value::as_str);
-        message.map(str::to_owned).ok_or_else(|| "challenge: has no `challenge.message`".to_owned())
+        let member =
+            |path| answer.pointer(path).and_then(serde_json::Value::as_str).filter(|text| !text.is_empty());
+        if let Some(json) = member("/challenge/typedDataJson") {
+            let message = AuthMessage::from_json(json).ok_or("challenge: has typed data of another kind")?;
+            return Ok(ToSign::TypedData(Box::new(message)));
+        }
+        let message = member("/challenge/message").map(|text| ToSign::Text(text.to_owned()));
+        message.ok_or_else(|| {
+            "challenge: has no `challenge.message`; compose one, and give --message-file".to_owned()
+        })
     }
 }
 
