@@ -67,6 +67,7 @@ fn sign_in_text(
         return Err(refused("names another `Nonce` than the challenge"));
     }
     times(text, now)?;
+    is_scheme_of_a_uri(text, policy)?;
     is_listed("domains", &policy.domains, Some(text.domain.as_str()))?;
     is_listed("uris", &policy.uris, Some(text.uri.as_str()))?;
     is_listed("statements", &policy.statements, text.statement.as_ref().map(eip4361::Statement::as_str))?;
@@ -75,6 +76,15 @@ fn sign_in_text(
         .flatten()
         .try_for_each(|one| is_listed("resources", &policy.resources, Some(one.as_str())))?;
     Ok(party)
+}
+
+/// A domain that is listed for one scheme is not the same site under another.
+fn is_scheme_of_a_uri(text: &eip4361::Message, policy: &Policy) -> Result<()> {
+    let is_of = |scheme: &eip4361::Scheme| {
+        let start = format!("{scheme}://");
+        policy.uris.iter().any(|uri| uri.starts_with(&start))
+    };
+    if text.scheme.as_ref().is_none_or(is_of) { Ok(()) } else { Err(Error::PolicyDenied("uris")) }
 }
 
 fn is_listed(rule: &'static str, list: &[String], value: Option<&str>) -> Result<()> {

@@ -189,6 +189,7 @@ async fn a_composed_sign_in_text_is_checked_field_by_field(store: &TestStore) {
         (good.replacen("shop.example", "evil.example", 1), "POLICY_DENIED"),
         (good.replacen("shop.example", "shop.example@evil.example", 1), "INVALID_MESSAGE"),
         (good.replace("/login", "/elsewhere"), "POLICY_DENIED"),
+        (format!("http://{good}"), "POLICY_DENIED"),
         (good.replace("I accept the terms.", "I give away everything."), "POLICY_DENIED"),
         (format!("{good}\nResources:\n- https://evil.example"), "POLICY_DENIED"),
         (format!("{good}\nExpiration Time: 2026-01-01T00:00:00Z"), "INVALID_MESSAGE"),
