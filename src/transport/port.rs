@@ -23,7 +23,7 @@ use super::{
 
 /// How long to wait when the system has no connection to give, most often for want of open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How often it is said that connections are refused.
+/// How often it is said that connections are refused, or cannot be accepted.
 const SAY_AGAIN: Duration = Duration::from_mins(1);
 
 /// What is served on a port, and how.
@@ -53,6 +53,7 @@ where
         let (open, ended) = watch::channel(());
         let mut connections = JoinSet::new();
         let mut refusals = Refusals::new(self.name);
+        let mut exhausted = Said::default();
         let count = metrics::gauge!("countersign_connections", "port" => self.name);
         tokio::pin!(end);
         loop {
@@ -60,7 +61,7 @@ where
             tokio::select! {
                 () = &mut end => break,
                 Some(_) = connections.join_next() => {}
-                stream = accept(&listener) => {
+                stream = accept(&listener, &mut exhausted) => {
                     while connections.try_join_next().is_some() {}
                     if connections.len() < self.limits.connections {
                         connections.spawn(self.clone().connected(stream, ended.clone()));
@@ -100,14 +101,16 @@ where
 }
 
 /// The next connection.
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener, exhausted: &mut Said) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
             // It was gone before it could be accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                tracing::warn!(%error, "no connection can be accepted");
+                if exhausted.is_due() {
+                    tracing::warn!(%error, "no connection can be accepted");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -118,21 +121,34 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 /// deadlines, while another instance may have room for them.
 struct Refusals {
     port: &'static str,
-    said: Option<Instant>,
+    said: Said,
     count: metrics::Counter,
+}
+
+/// When something was last said, so that it is not said again all the time.
+#[derive(Default)]
+struct Said(Option<Instant>);
+
+impl Said {
+    fn is_due(&mut self) -> bool {
+        let is_due = self.0.is_none_or(|said| said.elapsed() > SAY_AGAIN);
+        if is_due {
+            self.0 = Some(Instant::now());
+        }
+        is_due
+    }
 }
 
 impl Refusals {
     fn new(port: &'static str) -> Self {
         let count = metrics::counter!("countersign_connections_refused_total", "port" => port);
-        Self { port, said: None, count }
+        Self { port, said: Said::default(), count }
     }
 
     fn refuse(&mut self, stream: TcpStream) {
         drop(stream);
         self.count.increment(1);
-        if self.said.is_none_or(|said| said.elapsed() > SAY_AGAIN) {
-            self.said = Some(Instant::now());
+        if self.said.is_due() {
             tracing::warn!(port = self.port, "max-connections is reached: new connections are closed");
         }
     }
