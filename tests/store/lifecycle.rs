@@ -146,9 +146,7 @@ async fn a_migration_that_waits_for_a_reader_lets_other_readers_through() {
     let store = open(&test.url).await.unwrap();
     let migration = tokio::spawn(async move { store.migrate().await });
     let waiting = "wait_event_type = 'Lock' AND query LIKE '%ALTER TABLE client_secrets%'";
-    while test.count("pg_stat_activity", waiting).await == 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    test.until_there_is("pg_stat_activity", waiting).await;
     // Behind a migration that went on waiting, this would wait as long as the reader reads.
     test.count("client_secrets", "TRUE").await;
     assert!(!migration.is_finished());
@@ -167,9 +165,7 @@ async fn a_migration_outlasts_the_roles_statement_timeout() {
     other.execute("BEGIN; SELECT pg_advisory_xact_lock(7165074649429406323)").await.unwrap();
     let store = open(&test.url).await.unwrap();
     let migration = tokio::spawn(async move { store.migrate().await });
-    while test.count("pg_stat_activity", "wait_event = 'advisory'").await == 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    test.until_there_is("pg_stat_activity", "wait_event = 'advisory'").await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     other.execute("ROLLBACK").await.unwrap();
     assert!(migration.await.unwrap().unwrap() > 0);

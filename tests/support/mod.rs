@@ -110,6 +110,17 @@ impl TestStore {
         }
     }
 
+    /// Waits until a table has a row that a condition holds for.
+    pub async fn until_there_is(&self, table: &str, condition: &str) {
+        for _ in 0..2_000 {
+            if self.count(table, condition).await > 0 {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("never in {table}: {condition}");
+    }
+
     /// Runs a statement as an outsider would.
     pub async fn execute(&self, sql: &str) {
         let sql = AssertSqlSafe(sql.to_owned());
