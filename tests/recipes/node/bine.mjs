@@ -31,14 +31,17 @@ export async function runV1(countersign, clients, transcript) {
     await checkRefusalsV1(bine, wallet, data, nonce);
     const signature = formsOf(await typedSign(wallet, data))[form];
     const forged = await typedSign(Wallet.createRandom(), data);
-    const answer = await bine.redeemOnce({ address: wallet.address, nonce, signature, forged });
-    transcript.equal(`signed in with ${form}`, answer.verification.address, wallet.address);
+    const { address } = wallet;
+    const { verification } = await bine.redeemOnce({ address, nonce, signature, forged });
+    const verified = [verification.address, verification.network];
+    transcript.equal(`signed in with ${form}`, verified, [address, "eip155:137"]);
   }
 }
 
 async function signData(bine, wallet) {
   const { transcript } = bine;
-  const challenge = await bine.start({ address: wallet.address.toLowerCase() });
+  // Wallets sign typed data only while they are on the chain of its domain.
+  const challenge = await bine.start({ address: wallet.address.toLowerCase(), network: "POLYGON" });
   const data = JSON.parse(challenge.typed_data_json);
   transcript.equal("no text beside the typed data", challenge.message, "");
   transcript.equal("what is signed", data.primaryType, "AuthMessage");

@@ -41,11 +41,13 @@ def run_v1(countersign, clients: dict, transcript) -> None:
             signature=forms_of(typed_sign(wallet, data))[form],
             forged=typed_sign(Account.create(), data),
         )
-        transcript.equal(f"signed in with {form}", answer.verification.address, wallet.address)
+        verified = (answer.verification.address, answer.verification.network)
+        transcript.equal(f"signed in with {form}", verified, (wallet.address, "eip155:137"))
 
 
 def sign_data(bine: Application, wallet) -> dict:
-    challenge = bine.start(address=wallet.address.lower())
+    # Wallets sign typed data only while they are on the chain of its domain.
+    challenge = bine.start(address=wallet.address.lower(), network="POLYGON")
     data = json.loads(challenge.typed_data_json)
     bine.transcript.equal("no text beside the typed data", challenge.message, "")
     bine.transcript.equal("what is signed", data["primaryType"], "AuthMessage")
