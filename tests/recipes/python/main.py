@@ -4,13 +4,24 @@ import json
 import pathlib
 import sys
 
+import bine
 import brine
+import cedalio
 import ratio
 import refusals
+import siwe
 from caller import Countersign
 from transcript import Transcript
 
-RECIPES = {"ratio": ratio.run, "brine": brine.run, "refusals": refusals.run}
+RECIPES = {
+    "ratio": ratio.run,
+    "brine": brine.run,
+    "cedalio": cedalio.run,
+    "bine v1": bine.run_v1,
+    "bine v2": bine.run_v2,
+    "siwe": siwe.run,
+    "refusals": refusals.run,
+}
 
 
 def main() -> int:
