@@ -1,6 +1,6 @@
 //! An operator makes a client.
 
-use super::{Error, Result};
+use super::{Result, policy_texts};
 use crate::{
     domain::{Client, ClientId, Policy, Violation},
     store::{NewClient, Store},
@@ -12,7 +12,7 @@ use crate::{
 /// # Errors
 /// Every violation of the policy at once, or trouble with the store.
 pub async fn create_client(store: &dyn Store, policy: Policy, realm: &str) -> Result<(Client, ClientSecret)> {
-    let policy = policy.validated().map_err(Error::Invalid)?;
+    let policy = policy_texts::legal(policy)?;
     let id = ClientId::generate();
     let secret = ClientSecret::generate();
     let realm = if realm.is_empty() { id.to_string() } else { valid_realm(realm)? };

@@ -17,6 +17,7 @@ pub mod introspect_token;
 pub mod issue_tokens;
 pub mod keys;
 pub mod list_sessions;
+mod policy_texts;
 mod rate_limits;
 pub mod refresh_token;
 pub mod revoke_sessions;

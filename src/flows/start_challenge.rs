@@ -41,7 +41,7 @@ impl Flows {
         let (client, session) = starter(caller)?;
         let format = format(client, request.format)?;
         only_for_siwx(format, request)?;
-        let party = party(format, session, request)?;
+        let party = party(client, format, session, request)?;
         if let Some(party) = &party {
             sign_in_network(client, &party.network)?;
         }
@@ -108,6 +108,7 @@ fn only_for_siwx(format: ChallengeFormat, request: &StartChallenge) -> Result<()
 /// Who is asked to sign: whom the request names, who for a session can only be its own signer. A nonce alone may
 /// be for anybody.
 fn party(
+    client: &Client,
     format: ChallengeFormat,
     session: Option<&Session>,
     request: &StartChallenge,
@@ -118,13 +119,23 @@ fn party(
         }
         return Err(Violation::new("network", Problem::Network, "needs an `address` beside it").into());
     }
-    named_party(session, request).map(Some)
+    named_party(&usual_network(client, format), session, request).map(Some)
 }
 
-fn named_party(session: Option<&Session>, request: &StartChallenge) -> Result<Party> {
+/// Where nothing says otherwise: the chain of the typed data's domain, or Ethereum's own.
+fn usual_network(client: &Client, format: ChallengeFormat) -> Network {
+    match (&client.policy.typed_data_domain, format) {
+        (Some(domain), ChallengeFormat::TypedData) => {
+            Network::from_canonical(format!("eip155:{}", domain.chain_id()))
+        }
+        _ => Network::ethereum(),
+    }
+}
+
+fn named_party(usual: &Network, session: Option<&Session>, request: &StartChallenge) -> Result<Party> {
     let network = match (request.network.as_str(), session) {
         ("", Some(session)) => session.signing.network.clone(),
-        ("", None) => Network::ethereum(),
+        ("", None) => usual.clone(),
         (text, _) => Network::parse("network", text)?,
     };
     let Some(session) = session else {

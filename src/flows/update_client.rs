@@ -1,6 +1,6 @@
 //! An operator changes a client's policy, or switches the client off and on.
 
-use super::{Error, Result};
+use super::{Error, Result, policy_texts};
 use crate::{
     domain::{Client, ClientId, Policy},
     store::{Store, StoreError},
@@ -20,7 +20,7 @@ pub async fn update_client(
 ) -> Result<Client> {
     for _ in 0..ATTEMPTS {
         let client = store.client(id).await?.ok_or(Error::ClientNotFound)?.client;
-        let policy = change(&client)?.validated().map_err(Error::Invalid)?;
+        let policy = policy_texts::legal(change(&client)?)?;
         if policy == client.policy {
             return Ok(client);
         }

@@ -2,6 +2,7 @@
 
 use countersign::{
     domain::{ChallengeFormat as Format, Policy, TypedDataDomain},
+    flows::{Error, create_client::create_client},
     grpc::v1::{self, ChallengeFormat, StartChallengeRequest, VerificationMethod, VerifyChallengeRequest},
     token::random,
     wallet::{eip712::AuthMessage, eip4361, signer::SolanaSigner},
@@ -22,6 +23,7 @@ on_both_stores![
     an_address_that_is_merely_recovered_is_nobodys_claim,
     a_solana_wallet_signs_in_by_text_sign_in_text_and_nonce,
     options_of_another_format_are_refused,
+    texts_that_could_not_be_signed_are_refused_in_the_policy,
 ];
 
 fn policy() -> Policy {
@@ -111,6 +113,7 @@ async fn typed_data_is_signed_in_with(store: &TestStore) {
     let address = wallet.address().to_string();
     let challenge = client.start(start(ChallengeFormat::TypedData, &address)).await.unwrap();
     assert!(challenge.message.is_empty());
+    assert_eq!(challenge.network, "eip155:137", "that of the domain");
     let json: serde_json::Value = serde_json::from_str(&challenge.typed_data_json).unwrap();
     assert_eq!(json["primaryType"], "AuthMessage");
     assert_eq!(json["domain"]["name"], "Bine");
@@ -285,4 +288,21 @@ async fn options_of_another_format_are_refused(store: &TestStore) {
     let asked = StartChallengeRequest { network: "POLYGON".to_owned(), ..start(ChallengeFormat::Nonce, "") };
     assert_eq!(wrong_field(client.start(asked).await).1, "network");
     assert_eq!(reason(client.start(start(ChallengeFormat::Siwx, "")).await), "INVALID_ADDRESS");
+}
+
+async fn texts_that_could_not_be_signed_are_refused_in_the_policy(store: &TestStore) {
+    let server = Server::start(store).await;
+    let texts = |text: &str| vec![text.to_owned()];
+    for (field, policy) in [
+        ("domains", Policy { domains: texts("https://shop.example"), ..policy() }),
+        ("domains", Policy { domains: texts("user@shop.example"), ..policy() }),
+        ("uris", Policy { uris: texts("/login"), ..policy() }),
+        ("resources", Policy { resources: texts("cart"), ..policy() }),
+        ("statements", Policy { statements: texts("100% \"yes\""), ..policy() }),
+    ] {
+        let policy = Policy { name: "Shop".to_owned(), ..policy };
+        let refused = create_client(server.store.as_ref(), policy, "").await.unwrap_err();
+        let Error::Invalid(violations) = refused else { panic!("{refused:?}") };
+        assert_eq!(violations.iter().map(|wrong| wrong.field.as_str()).collect::<Vec<_>>(), [field]);
+    }
 }
