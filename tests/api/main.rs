@@ -13,11 +13,14 @@ mod support;
 
 mod client_changes;
 mod client_commands;
+mod contract_wallets;
 mod credentials;
 mod earlier_version;
+mod explain_signature;
 mod formats;
 mod harness;
 mod healthcheck;
+mod node;
 mod operation;
 mod outage;
 mod process;
