@@ -70,16 +70,19 @@ impl SignedMessage {
         Ok(is_good.then(|| self.verification(method)))
     }
 
+    /// What its chain is asked about the signature; `None` where no contract can have made it.
+    pub(super) fn question(&self, signature: &str) -> Result<Option<Question>> {
+        let signature = SignatureBytes::parse(signature)?;
+        Ok(Question::new(&self.claimed.address, &self.digest(), signature.as_bytes()))
+    }
+
     /// The wallet, if it is a contract that accepts the signature, or would once it is deployed.
     pub(super) async fn verified_by_contract(
         &self,
         chains: &Chains,
-        signature: &str,
+        question: &Question,
     ) -> Result<Option<Verification>> {
-        let signature = SignatureBytes::parse(signature)?;
-        let question = Question::new(&self.claimed.address, &self.digest(), signature.as_bytes());
-        let Some(question) = question else { return Ok(None) };
-        let Answer { verdict, block_number, .. } = chains.ask(&self.claimed.network, &question).await?;
+        let Answer { verdict, block_number, .. } = chains.ask(&self.claimed.network, question).await?;
         let method = match verdict {
             Verdict::Accepted => VerificationMethod::Eip1271 { block_number },
             Verdict::AcceptedOnceDeployed => VerificationMethod::Erc6492 { block_number },

@@ -51,16 +51,25 @@ impl Flows {
         unsigned: Vec<(Challenge, SignedMessage)>,
         signature: &str,
     ) -> Result<Option<(Challenge, Verification)>> {
-        let may_be = |message: &SignedMessage| {
-            client.policy.contract_wallets && self.chains.know(&message.claimed.network)
-        };
-        let asked: Vec<_> = unsigned.into_iter().filter(|(_, message)| may_be(message)).collect();
+        if !client.policy.contract_wallets {
+            return Ok(None);
+        }
+        let mut asked = Vec::new();
+        for (challenge, message) in unsigned {
+            // Signatures of other namespaces are written otherwise.
+            if !self.chains.know(&message.claimed.network) {
+                continue;
+            }
+            if let Some(question) = message.question(signature)? {
+                asked.push((challenge, message, question));
+            }
+        }
         if asked.len() > ASKED_LIMIT {
             return Err(too_many());
         }
         let nobody = asked.is_empty();
-        for (challenge, message) in asked {
-            if let Some(verification) = message.verified_by_contract(&self.chains, signature).await? {
+        for (challenge, message, question) in asked {
+            if let Some(verification) = message.verified_by_contract(&self.chains, &question).await? {
                 return Ok(Some((challenge, verification)));
             }
         }

@@ -3,6 +3,8 @@
 use countersign::{
     domain::Policy,
     grpc::v1::{SessionState, StartChallengeRequest, VerificationMethod, VerifyChallengeRequest},
+    token::random,
+    wallet::signer::SolanaSigner,
 };
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -28,6 +30,10 @@ on_both_stores![
 const CONTRACT: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
 /// No native signature.
 const SIGNATURE: &str = "0xc0ffee";
+
+fn solana_wallet() -> SolanaSigner {
+    SolanaSigner::generate(random::bytes)
+}
 
 async fn server(store: &TestStore, endpoints: &[String]) -> (Server, TestClient) {
     let flags = [("chain-rpc", endpoints.join(",")), ("chain-rpc-timeout", "300ms".to_owned())];
@@ -120,6 +126,11 @@ async fn nobody_is_asked_where_contract_wallets_are_not_let_through(store: &Test
         let challenge = caller.start(start).await.unwrap();
         assert_eq!(reason(caller.verify(by_id(&challenge, &forged)).await), "SIGNATURE_MISMATCH");
     }
+    let (solana, other) = (solana_wallet(), solana_wallet());
+    let start = StartChallengeRequest { address: solana.address().to_string(), ..start_on("SOLANA") };
+    let challenge = client.start(start).await.unwrap();
+    let stolen = other.sign_text(&challenge.message);
+    assert_eq!(reason(client.verify(by_id(&challenge, &stolen)).await), "SIGNATURE_MISMATCH");
     let challenge = strict.start(start_on("eip155:1")).await.unwrap();
     assert_eq!(reason(strict.verify(by_id(&challenge, SIGNATURE)).await), "INVALID_SIGNATURE_ENCODING");
     assert_eq!(node.asked(), 0);
