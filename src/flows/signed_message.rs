@@ -73,7 +73,7 @@ impl SignedMessage {
     /// What its chain is asked about the signature; `None` where no contract can have made it.
     pub(super) fn question(&self, signature: &str) -> Result<Option<Question>> {
         let signature = SignatureBytes::parse(signature)?;
-        Ok(Question::new(&self.claimed.address, &self.digest(), signature.as_bytes()))
+        Ok(Question::new(&self.claimed.address, &self.digest(), signature.as_bytes())?)
     }
 
     /// The wallet, if it is a contract that accepts the signature, or would once it is deployed.

@@ -4,7 +4,7 @@
 //! code, has it deployed where the signature brings the means, asks it, and tells the outcome in so many words; what
 //! the contracts do can then never be mistaken for trouble of the node.
 
-use crate::domain::Address;
+use crate::domain::{Address, Problem, Violation};
 
 use super::address;
 
@@ -68,14 +68,19 @@ pub struct Question(Vec<u8>);
 impl Question {
     /// The question; `None` where no contract can be a wallet: at an address of Solana, and at the reserved ones up
     /// to `0xffff`, where chains keep their precompiles.
-    pub fn new(wallet: &Address, digest: &[u8; 32], signature: &[u8]) -> Option<Self> {
-        let wallet = address::evm_bytes(wallet).filter(|bytes| bytes[..18] != [0; 18])?;
+    ///
+    /// # Errors
+    /// A violation of `signature` if it is wrapped and cannot be unwrapped.
+    pub fn new(wallet: &Address, digest: &[u8; 32], signature: &[u8]) -> Result<Option<Self>, Violation> {
+        let wallet = address::evm_bytes(wallet).filter(|bytes| bytes[..18] != [0; 18]);
+        let Some(wallet) = wallet else { return Ok(None) };
         let Some(wrapped) = signature.strip_suffix(&WRAPPED) else {
-            return Some(Self::ask(&wallet, [0; 20], &[], digest, signature));
+            return Ok(Some(Self::ask(&wallet, [0; 20], &[], digest, signature)));
         };
-        // What cannot be unwrapped is nothing that a wallet has to see.
-        let (factory, call, inner) = unwrap(wrapped)?;
-        Some(Self::ask(&wallet, factory, call, digest, inner))
+        let why = "ends as one of ERC-6492, but is not the encoding of (address, bytes, bytes) before that";
+        let (factory, call, inner) =
+            unwrap(wrapped).ok_or_else(|| Violation::new("signature", Problem::SignatureEncoding, why))?;
+        Ok(Some(Self::ask(&wallet, factory, call, digest, inner)))
     }
 
     /// The `data` of an `eth_call` without `to`.
@@ -208,7 +213,7 @@ mod tests {
 
     #[test]
     fn reserved_addresses_are_nobodys_wallet() {
-        let ask = |address: &str| Question::new(&at(address), &[7; 32], &[1; 65]);
+        let ask = |address: &str| Question::new(&at(address), &[7; 32], &[1; 65]).unwrap();
         for reserved in [
             "0x0000000000000000000000000000000000000001",
             "0x0000000000000000000000000000000000000004",
@@ -225,27 +230,28 @@ mod tests {
     fn a_wrapped_signature_is_unwrapped_and_its_factory_named() {
         let wallet = at("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed");
         let signature = wrapped(&[9; 20], &[1, 2, 3], &[4; 65]);
-        let question = Question::new(&wallet, &[7; 32], &signature).unwrap();
+        let question = Question::new(&wallet, &[7; 32], &signature).unwrap().unwrap();
         let words = &question.data()[PROGRAM.len()..];
         assert_eq!(words[32..64], address_word(&[9; 20]));
         assert_eq!(words[64..96], number_word(3));
         assert_eq!(words[128..131], [1, 2, 3]);
         assert_eq!(words[131..135], MAGIC);
-        let plain = Question::new(&wallet, &[7; 32], &[4; 65]).unwrap();
+        let plain = Question::new(&wallet, &[7; 32], &[4; 65]).unwrap().unwrap();
         assert_eq!(plain.data()[PROGRAM.len() + 128..], words[131..]);
     }
 
     #[test]
-    fn what_cannot_be_unwrapped_is_not_asked_about() {
+    fn what_cannot_be_unwrapped_is_refused() {
         let wallet = at("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed");
         let good = wrapped(&[9; 20], &[1, 2, 3], &[4; 65]);
         for at_byte in [0, 32, 63, 64, 95, 96, 127] {
             let mut bad = good.clone();
             bad[at_byte] = 0xff;
-            assert_eq!(Question::new(&wallet, &[7; 32], &bad), None, "byte {at_byte}");
+            let violation = Question::new(&wallet, &[7; 32], &bad).unwrap_err();
+            assert_eq!(violation.problem, Problem::SignatureEncoding, "byte {at_byte}");
         }
-        assert_eq!(Question::new(&wallet, &[7; 32], &WRAPPED), None);
-        assert_eq!(Question::new(&wallet, &[7; 32], &good[64..]), None);
+        assert!(Question::new(&wallet, &[7; 32], &WRAPPED).is_err());
+        assert!(Question::new(&wallet, &[7; 32], &good[64..]).is_err());
     }
 
     #[test]
