@@ -103,7 +103,7 @@ fn change(input: &mut Vec<u8>, seeds: &[&[u8]], numbers: &mut Numbers) {
         1 if !input.is_empty() => input[at] = numbers.next().to_le_bytes()[0],
         2 if !input.is_empty() => input[at] = input[numbers.below(input.len())],
         3 => drop(input.drain(at..end)),
-        4 => insert(input, at, &input[at..end].to_vec()),
+        4 => input.extend_from_within(at..end),
         5 => insert(input, at, &numbers.next().to_le_bytes()[..1 + numbers.below(8)]),
         6 => drop(input.splice(at..end, numbers.pick(PIECES).to_vec())),
         7 => swap_lines(input, numbers),

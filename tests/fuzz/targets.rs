@@ -70,6 +70,9 @@ fn evm_signature_text(text: &str) -> bool {
     assert_eq!(hex::encode(kept.as_bytes()), digits(text).to_lowercase());
     assert_eq!(kept.native().is_ok(), native.is_ok());
     let Ok(signature) = native else { return false };
+    let has_a_form = kept.as_bytes().len() == 64
+        || matches!(kept.as_bytes(), [rest @ .., 0 | 1 | 27 | 28] if rest.len() == 64);
+    assert!(has_a_form, "another length than 64 and 65 bytes, or another v");
     let is_its_own = signature.recover(&digest(SIGNED)).as_ref() == Some(&ON_EVM.address);
     assert_eq!(is_its_own, ON_EVM.encodings.iter().any(|encoding| encoding == kept.as_bytes()));
     true
