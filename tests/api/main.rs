@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attacks;
 mod client_changes;
 mod client_commands;
 mod contract_wallets;
