@@ -51,8 +51,12 @@ def main() -> int:
 
 
 def read_options() -> argparse.Namespace:
+    return options_parser(__doc__).parse_args()
+
+
+def options_parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--binary", type=pathlib.Path, required=True, help="the built `countersign`")
     parser.add_argument("--store", choices=STORES, required=True)
@@ -62,7 +66,7 @@ def read_options() -> argparse.Namespace:
         default=HERE.parent.parent / "target/tools",
         help="has node/node_modules",
     )
-    return parser.parse_args()
+    return parser
 
 
 @contextlib.contextmanager
