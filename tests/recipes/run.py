@@ -13,6 +13,7 @@ import os
 import pathlib
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -36,6 +37,8 @@ CLIENT_SECONDS = 300
 
 def main() -> int:
     options = read_options()
+    # So that whatever was started is ended, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     with contextlib.ExitStack() as stack:
         work = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="countersign-recipes-")))
         store_url = stack.enter_context(STORES[options.store](work))

@@ -21,6 +21,15 @@ contract LongAnswerWallet {
     }
 }
 
+contract HugeAnswerWallet {
+    fallback() external {
+        assembly {
+            mstore(0, shl(224, 0x1626ba7e))
+            return(0, 1048576)
+        }
+    }
+}
+
 contract ShortAnswerWallet {
     fallback() external {
         assembly {

@@ -15,7 +15,8 @@ contract TwoOwnersWallet {
 
     function isValidSignature(bytes32 digest, bytes calldata signatures) external view returns (bytes4) {
         if (signatures.length != 130) return NO;
-        bool both = Keys.signed(FIRST, digest, signatures[:65]) && Keys.signed(SECOND, digest, signatures[65:]);
-        return both ? YES : NO;
+        bool first = Keys.signed(FIRST, digest, signatures[:65]);
+        bool second = Keys.signed(SECOND, digest, signatures[65:]);
+        return first && second ? YES : NO;
     }
 }

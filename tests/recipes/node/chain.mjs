@@ -10,8 +10,8 @@ const FUNDS = 10n ** 20n;
 /** The chains that have a node, by chain id. */
 export function chainsOf(setup) {
   const contracts = compile(setup.contracts);
-  const chains = Object.entries(setup.nodes).map(([id, url]) => [id, new Chain(Number(id), url, contracts)]);
-  return Object.fromEntries(chains);
+  const open = ([id, url]) => [id, new Chain(Number(id), url, contracts)];
+  return Object.fromEntries(Object.entries(setup.nodes).map(open));
 }
 
 class Chain {
@@ -21,22 +21,25 @@ class Chain {
     this.contracts = contracts;
     this.network = `eip155:${id}`;
     const nativeCurrency = { name: "Ether", symbol: "ETH", decimals: 18 };
-    const chain = defineChain({ id, name: this.network, nativeCurrency, rpcUrls: { default: { http: [url] } } });
+    const rpcUrls = { default: { http: [url] } };
+    const chain = defineChain({ id, name: this.network, nativeCurrency, rpcUrls });
     this.node = createWalletClient({ chain, transport: http(), pollingInterval: 50 }).extend(publicActions);
   }
 
   /** Deploys a contract; its address follows from the deployer's, and from what that has sent before. */
   async deploy(name, args = [], deployer = this.#deployer) {
     const { abi, bytecode } = this.contracts[name];
-    const hash = await this.node.deployContract({ account: await this.funded(deployer), abi, bytecode, args });
+    const account = await this.#funded(deployer);
+    const hash = await this.node.deployContract({ account, abi, bytecode, args });
     const { contractAddress } = await this.#mined(hash);
     if (!(await this.hasCode(contractAddress))) throw new Error(`${name} was not deployed`);
     return getAddress(contractAddress);
   }
 
   /** Sends a transaction, and waits until it is in a block. */
-  async send(transaction, sender = this.#deployer) {
-    return this.#mined(await this.node.sendTransaction({ account: await this.funded(sender), ...transaction }));
+  async send(transaction) {
+    const account = await this.#funded(this.#deployer);
+    await this.#mined(await this.node.sendTransaction({ account, ...transaction }));
   }
 
   async #mined(hash) {
@@ -45,7 +48,7 @@ class Chain {
     return receipt;
   }
 
-  async funded(account) {
+  async #funded(account) {
     await this.node.request({ method: "anvil_setBalance", params: [account.address, toHex(FUNDS)] });
     return account;
   }

@@ -6,12 +6,22 @@ import { INVALID_ADDRESS, INVALID_SIGNATURE, MISMATCH } from "./application.mjs"
 import { newKey } from "./chain.mjs";
 import { ContractWallet, RPC_UNAVAILABLE, Vault } from "./contract_wallet.mjs";
 
-// 65 bytes that no key makes (v = 31), few, and many: what a contract is asked about has no set form.
-const ODD = { "v = 31": `0x${"11".repeat(64)}1f`, "three bytes": "0xc0ffee", "16 KiB": `0x${"ab".repeat(16_384)}` };
+// What a contract is asked about has no set form: Safe, for one, writes v = 31 for a signature over a
+// prefixed digest, which is no key's.
+const ODD = {
+  "three bytes": "0xc0ffee",
+  "three bytes without 0x, in capitals": "C0FFEE",
+  "v = 31": `0x${"11".repeat(64)}1f`,
+  "16 KiB": `0x${"ab".repeat(16_384)}`,
+};
+
+// The chain whose only node is down.
+const DOWN = "eip155:43114";
 
 const CROOKED = {
   TrailingGarbageWallet: "the magic value, and garbage in its word",
   LongAnswerWallet: "64 bytes that begin with the magic value",
+  HugeAnswerWallet: "a megabyte that begins with the magic value",
   ShortAnswerWallet: "the magic value's 4 bytes alone",
   RightAlignedWallet: "the magic value at the end of its word",
   EchoingWallet: "what it was asked, which begins with the magic value",
@@ -63,27 +73,32 @@ async function withoutCode(vault, chain) {
   await vault.refused("attack 7: nor for odd bytes", MISMATCH, odd);
 }
 
-/** On a chain whose node is down, so that a refusal means that no node was asked. */
 async function reserved(vault, transcript) {
-  const network = "eip155:43114";
-  const zero = { format: "CHALLENGE_FORMAT_TEXT", address: `0x${"00".repeat(20)}`, network };
+  const zero = { format: "CHALLENGE_FORMAT_TEXT", address: addressOf(0n), network: DOWN };
   const got = await vault.startRefused("attack 7: the zero address", INVALID_ADDRESS, zero);
   transcript.equal("the violation names the field", got.fields, ["address"]);
   for (const address of [1n, 2n, 4n, 9n, 0x100n, 0xffffn].map(addressOf)) {
-    const { id, message } = await vault.text(address, network);
-    const named = { challenge_id: id };
-    const signature = await newKey().signMessage({ message });
-    const what = `attack 7: ${address}`;
-    await vault.refused(`${what} as a wallet`, MISMATCH, { ...named, signature });
-    const zeros = `0x${"00".repeat(64)}1b`;
-    await vault.refused(`${what}, r = s = 0`, INVALID_SIGNATURE, { ...named, signature: zeros });
-    const odd = { ...named, signature: ODD["three bytes"] };
-    await vault.refused(`${what}, odd bytes`, INVALID_SIGNATURE, odd);
+    await noWallet(vault, address, DOWN);
+    await noWallet(vault, address, "eip155:1");
   }
-  const { id, message } = await vault.text(addressOf(0x10000n), network);
+  const { id, message } = await vault.text(addressOf(0x10000n), DOWN);
   const signature = await newKey().signMessage({ message });
   const request = { challenge_id: id, signature };
   await vault.refused("the first address that is not reserved is asked about", RPC_UNAVAILABLE, request);
+}
+
+/** Where the chain's node is down, the refusal means that no node was asked. */
+async function noWallet(vault, address, network) {
+  const { id, message } = await vault.text(address, network);
+  const signature = await newKey().signMessage({ message });
+  for (const [what, expected, bytes] of [
+    ["a key's signature", MISMATCH, signature],
+    ["r = s = 0", INVALID_SIGNATURE, `0x${"00".repeat(64)}1b`],
+    ["odd bytes", INVALID_SIGNATURE, ODD["three bytes"]],
+  ]) {
+    const request = { challenge_id: id, signature: bytes };
+    await vault.refused(`attack 7: ${address} as a wallet on ${network}, ${what}`, expected, request);
+  }
 }
 
 function addressOf(number) {

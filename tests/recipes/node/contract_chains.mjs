@@ -1,9 +1,8 @@
 // Which chain is asked about a contract wallet, who that wallet is, and what a chain's trouble means.
 
 import { Application, INVALID_NETWORK, INVALID_SIGNATURE, MISMATCH } from "./application.mjs";
-import { call } from "./caller.mjs";
 import { newKey } from "./chain.mjs";
-import { ContractWallet, RPC_UNAVAILABLE, Vault } from "./contract_wallet.mjs";
+import { ContractWallet, RPC_UNAVAILABLE, Vault, deployTwins } from "./contract_wallet.mjs";
 
 const ODD = "0xc0ffee";
 
@@ -12,22 +11,11 @@ export async function run(countersign, clients, transcript, chains) {
   const twins = await deployTwins(chains);
   await twoAccounts(vault, twins);
   await onlyOnItsChain(vault, chains);
-  await sessionOfOneChain(countersign, vault, twins);
   await theNextEndpoint(vault, chains[100]);
   await trouble(vault, twins[0]);
   await nobodyToAsk(countersign, clients, vault, twins[0]);
-  await aliases(countersign, vault, twins[0].address);
-}
-
-/** One address on two chains, and another owner on each. */
-async function deployTwins(chains) {
-  const deployer = newKey();
-  const deploy = async (chain) => {
-    const owner = newKey();
-    const address = await chain.deploy("OwnerWallet", [owner.address], deployer);
-    return new ContractWallet(chain, address, [owner]);
-  };
-  return [await deploy(chains[1]), await deploy(chains[10])];
+  await aliases(vault, twins[0].address);
+  await byAddressAlone(vault, await deployTwins(chains));
 }
 
 async function twoAccounts(vault, twins) {
@@ -66,32 +54,28 @@ async function onlyOnItsChain(vault, chains) {
   await vault.refused("attack 8: the same code, asked on chain 10", MISMATCH, request);
 }
 
-async function sessionOfOneChain(countersign, vault, [here, there]) {
-  const { challenges, sessions } = countersign;
-  const created = { signing_address: here.address, signing_network: here.network };
-  const { session, session_token: token } = await call(
-    sessions,
-    "CreateSession",
-    created,
-    vault.client.authorization,
-  );
-  const device = { authorization: `Bearer ${token}` };
-  const start = async ({ address, network }) => {
-    const request = { format: "CHALLENGE_FORMAT_TEXT", address, network };
-    return (await call(challenges, "StartChallenge", request, device.authorization)).challenge;
-  };
-  const away = await start(there);
-  const signed = { challenge_id: away.id, signature: await there.signText(away.message) };
-  const what = "attack 28: a session of chain 1, and the contract at its address on chain 10";
-  await vault.refused(what, MISMATCH, signed, device);
-  const { session: still } = await call(sessions, "GetSession", { session_id: session.id }, device.authorization);
-  vault.transcript.equal("attack 28: it still waits", still.state, "SESSION_STATE_PENDING");
+/** All live challenges of an address may be meant, whoever has started them. */
+async function byAddressAlone(vault, [here, there]) {
+  const { address } = here;
+  const challenges = [await vault.text(address, here.network), await vault.text(address, there.network)];
+  for (const [challenge, wallet] of [
+    [challenges[1], there],
+    [challenges[0], here],
+  ]) {
+    const answer = await vault.verify({ address, signature: await wallet.signText(challenge.message) });
+    await vault.checkContract(`by address alone, signed on ${wallet.network}`, answer, wallet);
+  }
+  await pastAStrangers(vault, here, ["eip155:43114", here.network]);
+  await pastAStrangers(vault, here, [here.network, "eip155:43114"]);
+}
 
-  const home = await start(here);
-  const request = { challenge_id: home.id, signature: await here.signText(home.message) };
-  const answer = await call(challenges, "VerifyChallenge", request, device.authorization);
-  vault.transcript.equal("its own contract activates it", answer.session.id, session.id);
-  await vault.checkContract("by the device's session token", answer, here);
+async function pastAStrangers(vault, wallet, networks) {
+  const { address } = wallet;
+  const texts = {};
+  for (const network of networks) texts[network] = (await vault.text(address, network)).message;
+  const answer = await vault.verify({ address, signature: await wallet.signText(texts[wallet.network]) });
+  const what = `attack 3: one challenge on a chain that is down does not stop the other (${networks})`;
+  await vault.checkContract(what, answer, wallet);
 }
 
 async function theNextEndpoint(vault, chain) {
@@ -146,7 +130,7 @@ async function nobodyToAsk(countersign, clients, vault, wallet) {
   }
 }
 
-async function aliases(countersign, vault, address) {
+async function aliases(vault, address) {
   const named = (got, field) => vault.transcript.equal("the violation names the field", got.fields, [field]);
   const text = { format: "CHALLENGE_FORMAT_TEXT", address };
   const start = (network) => ({ ...text, network });

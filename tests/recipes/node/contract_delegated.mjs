@@ -1,10 +1,14 @@
 // An account with a key whose code is another contract's (EIP-7702): its key signs in, that code never does.
 
+import { serializeErc6492Signature } from "viem/utils";
+
 import { MISMATCH } from "./application.mjs";
 import { newKey } from "./chain.mjs";
 import { ContractWallet, Vault } from "./contract_wallet.mjs";
 import { FORMATS } from "./formats.mjs";
 
+// A factory that is nobody's, as if the wallet had to be deployed first (ERC-6492).
+const NO_MEANS = { address: newKey().address, data: "0x" };
 const OWN_KEY = "VERIFICATION_METHOD_EOA";
 
 export async function run(countersign, clients, transcript, chains) {
@@ -20,6 +24,8 @@ export async function run(countersign, clients, transcript, chains) {
     await vault.refused(`attack 10: ${format}, by another key`, MISMATCH, strange);
     const odd = { ...strange, signature: "0xc0ffee" };
     await vault.refused(`attack 10: ${format}, by odd bytes`, MISMATCH, odd);
+    const wrapped = serializeErc6492Signature({ ...NO_MEANS, signature: strange.signature });
+    await vault.refused(`attack 10: ${format}, wrapped`, MISMATCH, { ...strange, signature: wrapped });
     const answer = await vault.verifyOnce(await challenge(vault, own));
     await checkPlain(countersign, vault, `attack 10: ${format}, by its own key`, answer, key.address);
   }
@@ -27,7 +33,8 @@ export async function run(countersign, clients, transcript, chains) {
 
 async function delegate(chain, key, contract) {
   const authorization = await chain.node.signAuthorization({ account: key, contractAddress: contract });
-  await chain.send({ to: key.address, authorizationList: [authorization] });
+  // Sent to somebody else, since the account itself now is a contract that takes no such call.
+  await chain.send({ to: newKey().address, authorizationList: [authorization] });
 }
 
 async function checkPlain(countersign, { client, transcript }, what, { verification, tokens }, address) {

@@ -1,6 +1,6 @@
 // Contract wallets that are deployed (EIP-1271) sign in, once, in every format; viem asks the same node, too.
 
-import { MISMATCH } from "./application.mjs";
+import { MISMATCH, USED } from "./application.mjs";
 import { newKey } from "./chain.mjs";
 import { ContractWallet, Vault } from "./contract_wallet.mjs";
 import { FORMATS } from "./formats.mjs";
@@ -13,6 +13,7 @@ export async function run(countersign, clients, transcript, chains) {
   const two = await chains[1].deploy("TwoOwnersWallet", addresses);
   await inEveryFormat(vault, new ContractWallet(chains[1], one, owners.slice(0, 1)));
   await inEveryFormat(vault, new ContractWallet(chains[1], two, owners));
+  await atOnce(vault, new ContractWallet(chains[1], two, owners));
 }
 
 async function inEveryFormat(vault, wallet) {
@@ -30,6 +31,15 @@ async function inEveryFormat(vault, wallet) {
     accounts.add(answer.account.id);
   }
   transcript.equal("one account, whatever the format", accounts.size, 1);
+}
+
+/** While the node is asked, the challenge is still unspent: whoever comes back first redeems it. */
+async function atOnce(vault, wallet) {
+  const request = await FORMATS.TEXT(vault, wallet);
+  const calls = await Promise.allSettled(Array.from({ length: 8 }, () => vault.verify(request)));
+  const answered = calls.filter(({ status }) => status === "fulfilled");
+  vault.transcript.equal("attack 1: of eight at once, one signs in", answered.length, 1);
+  await vault.refused("attack 1: and none later", USED, request);
 }
 
 function withOwners({ chain, address }, owners) {

@@ -4,6 +4,7 @@ import { concat, getAddress } from "viem";
 import { createSiweMessage } from "viem/siwe";
 
 import { Application } from "./application.mjs";
+import { newKey } from "./chain.mjs";
 
 export const RPC_UNAVAILABLE = ["UNAVAILABLE", "CHAIN_RPC_UNAVAILABLE"];
 
@@ -31,6 +32,17 @@ export class ContractWallet {
   async #byEach(sign) {
     return concat(await Promise.all(this.owners.map(sign)));
   }
+}
+
+/** One address on chains 1 and 10, and another owner on each. */
+export async function deployTwins(chains) {
+  const deployer = newKey();
+  const deploy = async (chain) => {
+    const owner = newKey();
+    const address = await chain.deploy("OwnerWallet", [owner.address], deployer);
+    return new ContractWallet(chain, address, [owner]);
+  };
+  return [await deploy(chains[1]), await deploy(chains[10])];
 }
 
 /** The application that lets contract wallets sign in. */

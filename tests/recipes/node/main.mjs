@@ -11,6 +11,7 @@ import * as contractAnswers from "./contract_answers.mjs";
 import * as contractChains from "./contract_chains.mjs";
 import * as contractDelegated from "./contract_delegated.mjs";
 import * as contractFormats from "./contract_formats.mjs";
+import * as contractSessions from "./contract_sessions.mjs";
 import * as contractUndeployed from "./contract_undeployed.mjs";
 import * as ratio from "./ratio.mjs";
 import * as refusals from "./refusals.mjs";
@@ -32,6 +33,7 @@ const RECIPES = {
   "contract wallets": contractFormats.run,
   "contracts' answers": contractAnswers.run,
   "contracts' chains": contractChains.run,
+  "contracts' sessions": contractSessions.run,
   "undeployed contracts": contractUndeployed.run,
   "delegated accounts": contractDelegated.run,
 };
