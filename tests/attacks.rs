@@ -6,10 +6,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 /// How many attacks are known.
 const ATTACKS: u32 = 29;
 
-/// What a row names that does not come before another branch of work is in: it must not be there yet.
-const TO_COME: &str = "To come: ";
-
-/// One row: its number, and what it names between backticks, with the words before it.
+/// One row: its number, and what it names between backticks.
 struct Row {
     number: u32,
     tried_by: String,
@@ -23,19 +20,16 @@ impl Row {
         Some(Self { number, tried_by: cells[3].to_owned() })
     }
 
-    /// Each file or test, and whether it is still to come.
-    fn names(&self) -> Vec<(&str, bool)> {
-        let pieces: Vec<&str> = self.tried_by.split('`').collect();
-        pieces.chunks_exact(2).map(|pair| (pair[1], pair[0].trim_start() == TO_COME)).collect()
+    /// Each file or test.
+    fn names(&self) -> Vec<&str> {
+        self.tried_by.split('`').skip(1).step_by(2).collect()
     }
 
     /// What is wrong with a name.
-    fn fault(&self, name: &str, is_to_come: bool) -> Option<String> {
+    fn fault(&self, name: &str) -> Option<String> {
         let (file, test) = name.split_once("::").map_or((name, None), |(file, test)| (file, Some(test)));
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         let why = match (fs::read_to_string(path), test) {
-            (Ok(_), _) if is_to_come => "has come: say so no more",
-            (Err(_), _) if is_to_come => return None,
             (Err(_), _) => "is no file",
             (Ok(text), Some(test)) if !has_test(&text, test) => "is no test of that file",
             (Ok(_), None) if !file.starts_with("tests/recipes/") => "names no test",
@@ -74,9 +68,8 @@ fn every_attack_has_its_row_once() {
 #[test]
 fn every_test_that_is_named_is_there() {
     let rows = rows();
-    let named =
-        rows.iter().flat_map(|row| row.names().into_iter().map(move |(name, to_come)| (row, name, to_come)));
-    let faults: Vec<String> = named.filter_map(|(row, name, to_come)| row.fault(name, to_come)).collect();
+    let named = rows.iter().flat_map(|row| row.names().into_iter().map(move |name| (row, name)));
+    let faults: Vec<String> = named.filter_map(|(row, name)| row.fault(name)).collect();
     assert!(faults.is_empty(), "{faults:#?}");
     for row in &rows {
         assert!(!row.names().is_empty() || row.number == 29, "attack {} names no test", row.number);
@@ -87,8 +80,7 @@ fn every_test_that_is_named_is_there() {
 fn what_is_not_there_is_found_out() {
     let fault = |tried_by: &str| {
         let row = Row::parse(&format!("| 1 | a | b | {tried_by} |")).unwrap();
-        let (name, to_come) = row.names()[0];
-        row.fault(name, to_come)
+        row.fault(row.names()[0])
     };
     assert_eq!(fault("`tests/attacks.rs::what_is_not_there_is_found_out`"), None);
     assert_eq!(fault("`tests/api/sign_in.rs::a_session_is_signed_in_once`"), None);
@@ -97,7 +89,6 @@ fn what_is_not_there_is_found_out() {
         "`tests/attacks.rs::no_such_test`",
         "`tests/no_such_file.rs::rows`",
         "`tests/attacks.rs`",
-        "To come: `tests/recipes/run.py`",
         "`tests/recipes/no_such_recipe.mjs`",
     ] {
         assert!(fault(wrong).is_some(), "{wrong}");
