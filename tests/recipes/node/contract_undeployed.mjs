@@ -2,7 +2,7 @@
 
 import { concat, encodeFunctionData } from "viem";
 
-import { MISMATCH } from "./application.mjs";
+import { INVALID_SIGNATURE, MISMATCH } from "./application.mjs";
 import { newKey } from "./chain.mjs";
 import { ContractWallet, Vault } from "./contract_wallet.mjs";
 import { FORMATS } from "./formats.mjs";
@@ -64,7 +64,7 @@ async function refused(vault, what, wallet) {
   await vault.refused(what, MISMATCH, request);
 }
 
-/** What ends like a wrapped signature, and cannot be unwrapped. */
+/** What ends like a wrapped signature and cannot be unwrapped is nothing that a contract is asked about. */
 async function malformed(vault, { address, network }) {
   const { id } = await vault.text(address, network);
   for (const [what, body] of [
@@ -72,7 +72,7 @@ async function malformed(vault, { address, network }) {
     ["offsets that lead outside", `0x${"ff".repeat(96)}`],
   ]) {
     const request = { challenge_id: id, signature: concat([body, SUFFIX]) };
-    await vault.refused(`attack 9: wrapped, ${what}`, MISMATCH, request);
+    await vault.refused(`attack 9: wrapped, ${what}`, INVALID_SIGNATURE, request);
   }
 }
 
