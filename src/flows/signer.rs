@@ -7,7 +7,7 @@ use super::{
     claim::{Claim, too_many},
     signed_message::SignedMessage,
 };
-use crate::domain::{Challenge, Client, Verification};
+use crate::domain::{Challenge, Client, Network, Verification};
 
 /// How many challenges the chain's nodes are asked about for one call, at most.
 const ASKED_LIMIT: usize = 8;
@@ -68,11 +68,23 @@ impl Flows {
             return Err(too_many());
         }
         let nobody = asked.is_empty();
+        // A chain that cannot be reached must not keep the wallet of another one out, and is asked only once.
+        let mut unanswered: Vec<(Network, Error)> = Vec::new();
         for (challenge, message, question) in asked {
-            if let Some(verification) = message.verified_by_contract(&self.chains, &question).await? {
-                return Ok(Some((challenge, verification)));
+            let network = &message.claimed.network;
+            if unanswered.iter().any(|(silent, _)| silent == network) {
+                continue;
+            }
+            match message.verified_by_contract(&self.chains, &question).await {
+                Ok(Some(verification)) => return Ok(Some((challenge, verification))),
+                Ok(None) => {}
+                Err(error) => unanswered.push((network.clone(), error)),
             }
         }
-        if nobody { Ok(None) } else { Err(Error::SignatureMismatch) }
+        match unanswered.pop() {
+            Some((_, error)) => Err(error),
+            None if nobody => Ok(None),
+            None => Err(Error::SignatureMismatch),
+        }
     }
 }

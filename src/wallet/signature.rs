@@ -24,13 +24,13 @@ const NATIVE_FORMS: &str = "must be 65 bytes r, s, v or 64 bytes after EIP-2098"
 pub struct SignatureBytes(Vec<u8>);
 
 impl SignatureBytes {
-    /// Reads 1 byte to 16 KiB in hex, with or without `0x`, in any case.
+    /// Reads at most 16 KiB in hex, with or without `0x`, in any case. `0x` is a signature, too: a Safe takes it for
+    /// what its owners signed on the chain.
     ///
     /// # Errors
     /// A violation of `signature` for anything else.
     pub fn parse(text: &str) -> Result<Self, Violation> {
-        let bytes = decode(text, MAX_BYTES, "must be at most 16 KiB").map_err(malformed)?;
-        if bytes.is_empty() { Err(malformed("is required")) } else { Ok(Self(bytes)) }
+        decode(text, MAX_BYTES, "must be at most 16 KiB").map(Self).map_err(malformed)
     }
 
     /// The native signature that the bytes are.
@@ -237,8 +237,8 @@ mod tests {
         assert_eq!(recovered, Some(signer().address()));
         let mut safe = good();
         safe[64] += 4; // Safe's mark of an eth_sign signature
-        for bytes in [&safe[..], &good()[..63], &[0], &vec![0xff; MAX_BYTES]] {
-            for text in [hex::encode(bytes), format!("0x{}", hex::encode_upper(bytes))] {
+        for bytes in [&safe[..], &good()[..63], &[0], &[], &vec![0xff; MAX_BYTES]] {
+            for text in [format!("0X{}", hex::encode(bytes)), format!("0x{}", hex::encode_upper(bytes))] {
                 let kept = SignatureBytes::parse(&text).unwrap();
                 assert_eq!(kept.as_bytes(), bytes);
                 assert_eq!(kept.native().unwrap_err().problem, Problem::SignatureEncoding);
@@ -251,7 +251,6 @@ mod tests {
         let long = "aa".repeat(MAX_BYTES + 1);
         for (text, why) in [
             ("", "is required"),
-            ("0x", "is required"),
             ("0x0x11", "must be hex"),
             ("123", "must be hex"),
             (&long, "at most 16 KiB"),

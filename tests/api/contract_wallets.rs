@@ -23,6 +23,8 @@ on_both_stores![
     nobody_is_asked_where_contract_wallets_are_not_let_through,
     a_contract_wallet_is_another_one_on_each_chain,
     a_session_waits_for_the_contract_of_its_chain,
+    a_chain_out_of_reach_keeps_no_wallet_of_another_one_out,
+    no_bytes_at_all_are_a_signature_that_a_contract_may_accept,
     evm_names_no_chain_where_contract_wallets_may_sign_in,
 ];
 
@@ -165,6 +167,33 @@ async fn a_session_waits_for_the_contract_of_its_chain(store: &TestStore) {
     let here = device.start(start_on("eip155:1")).await.unwrap();
     let session = device.verify(by_id(&here, SIGNATURE)).await.unwrap().session.unwrap();
     assert_eq!(session.state(), SessionState::Active);
+}
+
+async fn a_chain_out_of_reach_keeps_no_wallet_of_another_one_out(store: &TestStore) {
+    let node = Node::that(Says::Yes(1)).await;
+    let (_server, client) = server(store, &[node.of("eip155:1"), dead("eip155:10").await]).await;
+    let mine = client.start(start_on("eip155:1")).await.unwrap();
+    client.start(start_on("eip155:10")).await.unwrap();
+    let request = VerifyChallengeRequest {
+        address: CONTRACT.to_owned(),
+        signature: SIGNATURE.to_owned(),
+        ..Default::default()
+    };
+    let verification = client.verify(request.clone()).await.unwrap().verification.unwrap();
+    assert_eq!(verification.network, mine.network);
+    assert_eq!(reason(client.verify(request).await), "CHAIN_RPC_UNAVAILABLE");
+}
+
+async fn no_bytes_at_all_are_a_signature_that_a_contract_may_accept(store: &TestStore) {
+    let node = Node::that(Says::Yes(1)).await;
+    let (server, client) = server(store, &[node.of("eip155:1")]).await;
+    let challenge = client.start(start_on("eip155:1")).await.unwrap();
+    let none_given = client.verify(by_id(&challenge, "")).await;
+    assert_eq!(wrong_field(none_given), ("INVALID_SIGNATURE_ENCODING".to_owned(), "signature".to_owned()));
+    client.verify(by_id(&challenge, "0x")).await.unwrap();
+    let own_keys = server.client(Policy::default()).await;
+    let challenge = own_keys.start(start_on("eip155:1")).await.unwrap();
+    assert_eq!(reason(own_keys.verify(by_id(&challenge, "0x")).await), "INVALID_SIGNATURE_ENCODING");
 }
 
 async fn evm_names_no_chain_where_contract_wallets_may_sign_in(store: &TestStore) {
