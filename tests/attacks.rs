@@ -6,9 +6,10 @@ use std::{collections::BTreeSet, fs, path::Path};
 /// How many attacks are known.
 const ATTACKS: u32 = 29;
 
-/// One row: its number, and what it names between backticks.
+/// One row: its number, and the cell that names tests between backticks.
 struct Row {
     number: u32,
+    defence: String,
     tried_by: String,
 }
 
@@ -17,12 +18,12 @@ impl Row {
         let cells: Vec<&str> = line.strip_prefix("| ")?.split('|').map(str::trim).collect();
         let number = cells.first()?.parse().ok()?;
         assert_eq!(cells.len(), 5, "attack {number} has a cell too many or too few: {line}");
-        Some(Self { number, tried_by: cells[3].to_owned() })
+        let [defence, tried_by] = [cells[2], cells[3]].map(str::to_owned);
+        Some(Self { number, defence, tried_by })
     }
 
-    /// Each file or test.
-    fn names(&self) -> Vec<&str> {
-        self.tried_by.split('`').skip(1).step_by(2).collect()
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.tried_by.split('`').skip(1).step_by(2)
     }
 
     /// What is wrong with a name.
@@ -67,29 +68,32 @@ fn every_attack_has_its_row_once() {
 
 #[test]
 fn every_test_that_is_named_is_there() {
-    let rows = rows();
-    let named = rows.iter().flat_map(|row| row.names().into_iter().map(move |name| (row, name)));
-    let faults: Vec<String> = named.filter_map(|(row, name)| row.fault(name)).collect();
-    assert!(faults.is_empty(), "{faults:#?}");
-    for row in &rows {
-        assert!(!row.names().is_empty() || row.number == 29, "attack {} names no test", row.number);
+    let mut faults = Vec::new();
+    for row in rows() {
+        faults.extend(row.names().filter_map(|name| row.fault(name)));
+        let is_named_or_not_built = row.names().count() > 0 || row.defence.starts_with("Not built yet");
+        assert!(is_named_or_not_built, "attack {} names no test", row.number);
     }
+    assert!(faults.is_empty(), "{faults:#?}");
 }
 
 #[test]
 fn what_is_not_there_is_found_out() {
-    let fault = |tried_by: &str| {
-        let row = Row::parse(&format!("| 1 | a | b | {tried_by} |")).unwrap();
-        row.fault(row.names()[0])
-    };
-    assert_eq!(fault("`tests/attacks.rs::what_is_not_there_is_found_out`"), None);
-    assert_eq!(fault("`tests/api/sign_in.rs::a_session_is_signed_in_once`"), None);
+    let fault = |name: &str| Row::parse(&format!("| 1 | a | b | `{name}` |")).unwrap().fault(name);
+    for right in [
+        "tests/attacks.rs::what_is_not_there_is_found_out",
+        "tests/api/sign_in.rs::a_session_is_signed_in_once",
+        "tests/store/writers.rs::two_instances_that_write_all_the_time_keep_nobody_out",
+        "tests/recipes/node/refusals.mjs",
+    ] {
+        assert_eq!(fault(right), None);
+    }
     for wrong in [
-        "`tests/attacks.rs::rows`",
-        "`tests/attacks.rs::no_such_test`",
-        "`tests/no_such_file.rs::rows`",
-        "`tests/attacks.rs`",
-        "`tests/recipes/no_such_recipe.mjs`",
+        "tests/attacks.rs::rows",
+        "tests/attacks.rs::no_such_test",
+        "tests/no_such_file.rs::rows",
+        "tests/attacks.rs",
+        "tests/recipes/no_such_recipe.mjs",
     ] {
         assert!(fault(wrong).is_some(), "{wrong}");
     }

@@ -26,7 +26,7 @@ macro_rules! each_target {
     };
 }
 
-each_target![address, ed25519_signature, eip4361, evm_signature, typed_data];
+each_target![address, contract, ed25519_signature, eip4361, evm_signature, typed_data];
 
 fn fuzz(name: &str, target: Target) {
     let plan = Plan::from_env();

@@ -9,11 +9,13 @@ use std::sync::LazyLock;
 use countersign::{
     domain::{Address, Namespace, Network},
     wallet::{
-        address, ed25519,
+        address,
+        contract::{Answer, Question, Verdict},
+        ed25519,
         eip191::digest,
         eip712::AuthMessage,
         eip4361,
-        signature::{Signature, SignatureBytes},
+        signature::{Signature, SignatureBytes, normal_form},
         signer::{Signer, SolanaSigner},
     },
 };
@@ -73,6 +75,9 @@ fn evm_signature_text(text: &str) -> bool {
     let has_a_form = kept.as_bytes().len() == 64
         || matches!(kept.as_bytes(), [rest @ .., 0 | 1 | 27 | 28] if rest.len() == 64);
     assert!(has_a_form, "another length than 64 and 65 bytes, or another v");
+    let normal = normal_form(text, Namespace::Eip155).expect("what was read has a normal form");
+    let again = Signature::parse(&normal).expect("a normal form is read");
+    assert_eq!(again.recover(&digest(SIGNED)), signature.recover(&digest(SIGNED)));
     let is_its_own = signature.recover(&digest(SIGNED)).as_ref() == Some(&ON_EVM.address);
     assert_eq!(is_its_own, ON_EVM.encodings.iter().any(|encoding| encoding == kept.as_bytes()));
     true
@@ -96,6 +101,7 @@ fn ed25519_signature_text(text: &str) -> bool {
     let bytes =
         if digits.len() == 128 { hex::decode(digits).ok() } else { bs58::decode(text).into_vec().ok() };
     let bytes = bytes.expect("what was read is hex or base58");
+    assert_eq!(bs58::decode(signature.to_string()).into_vec().as_ref(), Ok(&bytes));
     let is_its_own = ed25519::verify(&ON_SOLANA.address, SIGNED.as_bytes(), &signature);
     assert_eq!(is_its_own, ON_SOLANA.encodings.contains(&bytes));
     true
@@ -131,6 +137,66 @@ pub fn typed_data(input: &[u8]) -> bool {
     let value = |json: &str| serde_json::from_str::<serde_json::Value>(json).unwrap();
     assert_eq!(value(&written), value(&text), "something was read and not written");
     true
+}
+
+/// What a chain's node is asked carries the signature unchanged; what it answers is read to the word.
+pub fn contract(input: &[u8]) -> bool {
+    let is_unwrapped = question(&[input, &WRAPPED].concat());
+    question(input);
+    answer(input) || is_unwrapped
+}
+
+/// What a signature of a wallet that is not deployed yet ends with (ERC-6492).
+const WRAPPED: [u8; 32] = [
+    0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64,
+    0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92,
+];
+
+/// Whether there is one. It is a program, whose second byte is its length, four words, and two call datas, of which
+/// the second is `isValidSignature(bytes32,bytes)`.
+fn question(signature: &[u8]) -> bool {
+    let is_wrapped = signature.ends_with(&WRAPPED);
+    let Ok(question) = Question::new(&ON_EVM.address, &digest(SIGNED), signature) else {
+        assert!(is_wrapped, "a plain signature is refused");
+        return false;
+    };
+    let question = question.expect("a contract may be at the address");
+    let (_, rest) = question.data().split_at(usize::from(question.data()[1]));
+    let (words, calls) = rest.split_at(4 * 32);
+    let (deploy, call) = calls.split_at(length(&words[64..96]));
+    assert_eq!(call.len(), length(&words[96..128]));
+    let (head, text) = call.split_at(4 + 3 * 32);
+    assert_eq!(head[..36], [&[0x16, 0x26, 0xba, 0x7e], digest(SIGNED).as_slice()].concat());
+    let (asked, padding) = text.split_at(length(&head[68..]));
+    assert!(padding.len() < 32 && padding.iter().all(|byte| *byte == 0), "padded otherwise");
+    if is_wrapped {
+        assert!(has(signature, asked) && has(signature, deploy), "what the signature does not hold is asked");
+    } else {
+        assert_eq!((asked, deploy, &words[32..64]), (signature, &[][..], &[0; 32][..]));
+    }
+    is_wrapped
+}
+
+fn answer(bytes: &[u8]) -> bool {
+    let Some(answer) = Answer::parse(bytes) else { return false };
+    assert_eq!(bytes.len(), 6 * 32);
+    let is = |word: usize, number: u64| {
+        bytes[32 * word..][..32] == [[0; 24].as_slice(), &number.to_be_bytes()].concat()
+    };
+    assert!(is(4, answer.chain_id) && is(5, answer.block_number), "another chain or block");
+    let accepted = matches!(answer.verdict, Verdict::Accepted | Verdict::AcceptedOnceDeployed);
+    assert!(!accepted || (is(0, 1) && is(1, 0) && !is(3, 0)), "accepted without a yes, or without code");
+    assert_eq!(answer.verdict == Verdict::NoCode, is(3, 0));
+    true
+}
+
+/// The length that a word tells.
+fn length(word: &[u8]) -> usize {
+    usize::try_from(u64::from_be_bytes(*word.last_chunk().unwrap())).unwrap()
+}
+
+fn has(bytes: &[u8], piece: &[u8]) -> bool {
+    piece.is_empty() || bytes.windows(piece.len()).any(|window| window == piece)
 }
 
 /// Hex without its prefix.
