@@ -11,6 +11,8 @@ FROM rust:${RUST_VERSION}-slim-trixie AS build
 # protoc.
 WORKDIR /build
 COPY Cargo.toml Cargo.lock build.rs ./
+# Cargo.toml names it: without it nothing builds.
+COPY benches ./benches
 COPY migrations ./migrations
 COPY proto ./proto
 COPY src ./src

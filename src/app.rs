@@ -12,6 +12,7 @@ use std::{
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
+    chain::Chains,
     config::{ServeSettings, StoreSettings},
     flows::{Flows, keys::StartError},
     http,
@@ -106,7 +107,8 @@ impl App {
         let tls = ports::tls(settings)?;
         let store = open_store(&settings.store, settings.migrate).await?;
         let roots = root_keys::load(settings, store.as_ref()).await?;
-        let flows = Arc::new(Flows::start(Arc::clone(&store), roots, settings.issuer.clone()).await?);
+        let chains = Chains::new(&settings.chain_rpc, settings.chain_rpc_timeout);
+        let flows = Arc::new(Flows::start(Arc::clone(&store), roots, settings.issuer.clone(), chains).await?);
         let ports = Ports::bind(settings, tls).await?;
         let addresses = ports.addresses().map_err(|error| AppError::Ended(error.to_string()))?;
         tracing::info!(store = store.backend(), "store open");

@@ -7,8 +7,9 @@
 //! | [`domain`] | what is legal: parsed values, states, policies | plain value types |
 //! | [`wallet`] | bytes and a signature in, who signed out | `domain` |
 //! | [`token`] | tokens, secrets and the keys behind them | `domain` |
+//! | [`chain`] | asks the nodes of EVM chains about contract wallets | `domain`, `wallet` |
 //! | [`store`] | what outlives a call, on PostgreSQL or SQLite | `domain` |
-//! | [`flows`] | one user story per file | `domain`, `wallet`, `token`, the store's trait |
+//! | [`flows`] | one user story per file | `domain`, `wallet`, `token`, `chain`, the store's trait |
 //! | [`grpc`] | one file per service, and the table of errors | `flows`, `domain` |
 //! | [`http`] | the JSON Web Key Set, and what operators ask for | `flows`, `domain`, `log` |
 //! | [`transport`] | ports and their connections: TLS, limits, drain | `domain` |
@@ -19,6 +20,7 @@
 //! `tests/architecture.rs` holds these arrows.
 
 pub mod app;
+pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod domain;

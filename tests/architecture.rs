@@ -8,12 +8,13 @@ use std::{
 };
 
 /// Which rooms a room may use, besides itself. `app` and `cli` may use all.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("domain", &[]),
     ("wallet", &["domain"]),
     ("token", &["domain"]),
+    ("chain", &["domain", "wallet"]),
     ("store", &["domain"]),
-    ("flows", &["domain", "wallet", "token", "store"]),
+    ("flows", &["domain", "wallet", "token", "chain", "store"]),
     ("grpc", &["flows", "domain"]),
     ("http", &["flows", "domain", "log"]),
     ("transport", &["domain"]),
@@ -22,7 +23,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
 ];
 
 /// Crates, and the only rooms that may name them.
-const NAMED_ALONE: [(&str, &[&str]); 19] = [
+const NAMED_ALONE: [(&str, &[&str]); 20] = [
     ("secp256k1", &["wallet"]),
     ("tiny_keccak", &["wallet"]),
     ("ed25519_dalek", &["wallet"]),
@@ -34,8 +35,9 @@ const NAMED_ALONE: [(&str, &[&str]); 19] = [
     ("prost_types", &["grpc"]),
     ("tonic", &["grpc", "cli"]),
     ("axum", &["http"]),
-    ("hyper", &["transport"]),
-    ("hyper_util", &["transport", "http"]),
+    ("hyper", &["transport", "chain"]),
+    ("hyper_rustls", &["chain"]),
+    ("hyper_util", &["transport", "http", "chain"]),
     ("rustls", &["transport"]),
     ("tokio_rustls", &["transport"]),
     ("clap", &["cli", "config"]),

@@ -136,7 +136,8 @@ fn argument(setting: &Setting, flag: String) -> Arg {
             .require_equals(true)
             .default_missing_value("true");
     }
-    argument.value_name(if is_file { "FILE" } else { setting.value_name })
+    let argument = argument.value_name(if is_file { "FILE" } else { setting.value_name });
+    if setting.kind == Kind::SecretList { argument.action(ArgAction::Append) } else { argument }
 }
 
 fn help(setting: &Setting, is_file: bool) -> String {
@@ -149,7 +150,10 @@ fn help(setting: &Setting, is_file: bool) -> String {
 
 fn given(matches: &ArgMatches, groups: &[Group]) -> Given {
     let by_key = flags(groups)
-        .filter_map(|(_, flag)| matches.get_one::<String>(&flag).map(|text| (flag.clone(), text.clone())))
+        .filter_map(|(_, flag)| {
+            let texts: Vec<&str> = matches.get_many::<String>(&flag)?.map(String::as_str).collect();
+            Some((flag.clone(), texts.join(",")))
+        })
         .collect();
     Given { by_key, config: matches.get_one::<PathBuf>("config").cloned() }
 }

@@ -144,7 +144,8 @@ fn read_file(path: &Path, problems: &mut Problems) -> BTreeMap<String, String> {
     let mut texts = BTreeMap::new();
     for (name, value) in table {
         let key = name.replace('_', "-");
-        match text(value) {
+        let is_list = SETTINGS.iter().any(|it| it.key == key && it.kind == Kind::SecretList);
+        match text(value, is_list) {
             _ if !known.contains(&key) => problems.push(Problem::new(&name, &origin, "is no setting")),
             // The table is in order, and `-` comes before `_`.
             Some(_) if texts.contains_key(&key) => {
@@ -167,11 +168,16 @@ fn syntax(text: &str, error: &toml::de::Error) -> String {
     format!("line {line}, column {column}: {}", error.message())
 }
 
-fn text(value: toml::Value) -> Option<String> {
+fn text(value: toml::Value, is_list: bool) -> Option<String> {
     match value {
         toml::Value::String(text) => Some(text),
         toml::Value::Integer(number) => Some(number.to_string()),
         toml::Value::Boolean(truth) => Some(truth.to_string()),
+        toml::Value::Array(entries) if is_list => entries
+            .into_iter()
+            .map(|entry| text(entry, false))
+            .collect::<Option<Vec<_>>>()
+            .map(|texts| texts.join(",")),
         toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Array(_) | toml::Value::Table(_) => {
             None
         }

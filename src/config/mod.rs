@@ -20,7 +20,10 @@ use problem::Problem;
 pub use problem::Problems;
 use table::{Fallback, Setting, setting};
 
-use crate::{domain::Secret, log};
+use crate::{
+    domain::{ChainEndpoint, Secret},
+    log,
+};
 
 /// Which store.
 #[derive(Clone, Debug)]
@@ -52,6 +55,10 @@ pub struct ServeSettings {
     pub operations_listen: SocketAddr,
     /// The `iss` of access tokens.
     pub issuer: String,
+    /// Where nodes of chains are asked about contract wallets.
+    pub chain_rpc: Vec<ChainEndpoint>,
+    /// How long each of them may take to answer.
+    pub chain_rpc_timeout: Duration,
     /// The longest that a call may take.
     pub request_timeout: Duration,
     /// How connections are encrypted; `None` for plain text.
@@ -166,6 +173,8 @@ impl Reader {
             http_listen: self.address("http-listen"),
             operations_listen: self.operations(),
             issuer: self.parsed("issuer", "must be an absolute URL without query and fragment", issuer),
+            chain_rpc: self.chain_rpc(),
+            chain_rpc_timeout: self.time("chain-rpc-timeout", Duration::from_millis(100)),
             request_timeout: self.time("request-timeout", Duration::from_millis(100)),
             tls: self.tls(checks),
             connections: self.connections(),
@@ -183,6 +192,14 @@ impl Reader {
             self.refuse_plaintext("http-listen", settings.http_listen);
         }
         settings
+    }
+
+    fn chain_rpc(&mut self) -> Vec<ChainEndpoint> {
+        let given = self.text("chain-rpc").unwrap_or_default();
+        ChainEndpoint::parse_list(&given).unwrap_or_else(|why| {
+            self.refuse("chain-rpc", Err(format!("each entry {why}")));
+            Vec::new()
+        })
     }
 
     /// The value, if nothing was wrong.

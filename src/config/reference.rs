@@ -23,6 +23,9 @@ fn ways(setting: &Setting) -> String {
     let by_file = format!("`--{key}-file`, `{variable}_FILE`, `{key}-file` name a file that holds it");
     let ways = match setting.kind {
         Kind::Plain | Kind::Switch => format!("`--{key}`, `{variable}`, `{key}`"),
+        Kind::SecretList => {
+            format!("`--{key}` (may be repeated), `{variable}`, `{key}` (a text or a list); {by_file}")
+        }
         Kind::Secret => format!("`--{key}`, `{variable}`, `{key}`; {by_file}"),
         Kind::SecretOffTheCommandLine => {
             format!("`{variable}`, `{key}`; {by_file}; never itself a flag, which others could read")

@@ -34,6 +34,8 @@ pub enum Kind {
     Switch,
     /// Anywhere, and as `KEY-file`: a file that holds it. Never printed.
     Secret,
+    /// The same, and several: the flag may be repeated, a file may have a list, a text has commas between.
+    SecretList,
     /// As `KEY-file`, or in the environment; never as a flag, which other users of the machine could read.
     /// Never printed.
     SecretOffTheCommandLine,
@@ -69,7 +71,7 @@ impl Setting {
 
     /// Whether the value is never printed.
     pub const fn is_secret(&self) -> bool {
-        matches!(self.kind, Kind::Secret | Kind::SecretOffTheCommandLine)
+        matches!(self.kind, Kind::Secret | Kind::SecretList | Kind::SecretOffTheCommandLine)
     }
 
     /// The environment variable.
@@ -92,10 +94,10 @@ pub fn setting(key: &str) -> &'static Setting {
 }
 
 use Fallback::{Described, Value};
-use Kind::{Secret, SecretOffTheCommandLine, Switch};
+use Kind::{Secret, SecretList, SecretOffTheCommandLine, Switch};
 
 /// The table, in the order of the reference.
-pub const SETTINGS: [Setting; 24] = [
+pub const SETTINGS: [Setting; 26] = [
     Setting::new(
         "database-url",
         "URL",
@@ -179,6 +181,21 @@ pub const SETTINGS: [Setting; 24] = [
         "URL",
         Value("http://127.0.0.1:50052"),
         "The `iss` of access tokens: the URL under which callers know this service.",
+    ),
+    Setting::new(
+        "chain-rpc",
+        "CHAIN=URL",
+        Described("none: contract wallets do not sign in"),
+        "A JSON-RPC endpoint of an EVM chain, such as `eip155:1=https://host/key`, that is asked about contract \
+         wallets (EIP-1271, ERC-6492). Several, also of one chain, with commas between: those of one chain are tried \
+         in turn. `https` is verified against Mozilla's authorities.",
+    )
+    .kind(SecretList),
+    Setting::new(
+        "chain-rpc-timeout",
+        "TIME",
+        Value("3s"),
+        "How long one such endpoint may take to answer before the next is tried; all within `request-timeout`.",
     ),
     Setting::new(
         "request-timeout",

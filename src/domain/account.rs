@@ -20,6 +20,8 @@ pub struct Account {
 pub enum WalletKind {
     /// An externally owned account: a secp256k1 key, the same wallet on every EVM chain.
     Eoa,
+    /// A contract wallet (EIP-1271), on one chain.
+    Contract,
     /// A Solana wallet: an Ed25519 key.
     Ed25519,
 }
@@ -29,13 +31,14 @@ impl WalletKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Eoa => "eoa",
+            Self::Contract => "contract",
             Self::Ed25519 => "ed25519",
         }
     }
 
     /// Reads what [`Self::as_str`] wrote.
     pub fn from_stored(text: &str) -> Option<Self> {
-        [Self::Eoa, Self::Ed25519].into_iter().find(|kind| kind.as_str() == text)
+        [Self::Eoa, Self::Contract, Self::Ed25519].into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
@@ -51,10 +54,12 @@ pub struct Wallet {
 }
 
 impl Wallet {
-    /// Where the address names one wallet: the whole namespace for a plain key.
+    /// Where the address names one wallet: the whole namespace for a plain key, one chain for a contract, since
+    /// who holds a contract's address on another chain may be somebody else.
     pub fn identity_scope(&self) -> &str {
         match self.kind {
             WalletKind::Eoa => "eip155",
+            WalletKind::Contract => self.network.as_str(),
             WalletKind::Ed25519 => "solana",
         }
     }

@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod address;
+pub mod chain_endpoint;
 pub mod challenge;
 pub mod client;
 pub mod ids;
@@ -15,10 +16,12 @@ pub mod secret;
 pub mod session;
 pub mod template;
 pub mod typed_data;
+pub mod verification;
 pub mod violation;
 
 pub use account::{Account, Wallet, WalletKind};
 pub use address::Address;
+pub use chain_endpoint::ChainEndpoint;
 pub use challenge::{Challenge, ChallengeFormat, ChallengePurpose, Content};
 pub use client::{Client, LiveSecret, Role, SECRET_LIMIT};
 pub use ids::{AccountId, ChallengeId, ClientId, RequestId, SecretId, SessionId, TokenId};
@@ -30,4 +33,5 @@ pub use secret::Secret;
 pub use session::{Party, RevokeReason, Session, SessionState};
 pub use template::TextTemplate;
 pub use typed_data::TypedDataDomain;
+pub use verification::{Verification, VerificationMethod};
 pub use violation::{Problem, Violation};

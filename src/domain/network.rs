@@ -46,6 +46,23 @@ impl Network {
         ))
     }
 
+    /// As [`Self::parse`], where it matters which chain it is: `EVM` names none.
+    ///
+    /// # Errors
+    /// As [`Self::parse`], and for `EVM`.
+    pub fn parse_chain(field: &str, text: &str) -> Result<Self, Violation> {
+        if text == "EVM" {
+            let why = "must name a chain, such as `eip155:1`: it matters here, and EVM is any of them";
+            return Err(Violation::new(field, Problem::Network, why));
+        }
+        Self::parse(field, text)
+    }
+
+    /// The chain id of EIP-155; `None` for other namespaces.
+    pub fn chain_id(&self) -> Option<u64> {
+        self.0.strip_prefix("eip155:")?.parse().ok()
+    }
+
     /// Takes over a text that is canonical already, out of the store.
     pub const fn from_canonical(text: String) -> Self {
         Self(text)

@@ -1,8 +1,8 @@
 //! The challenge that a caller means, by everything that was said of it.
 
-use super::{Error, Result, verify_challenge::VerifyChallenge};
+use super::{Error, Result, create_session::wallet_network, verify_challenge::VerifyChallenge};
 use crate::{
-    domain::{Address, Challenge, ChallengeId, Content, Network, Nonce, Party, Problem, Violation},
+    domain::{Address, Challenge, ChallengeId, Client, Content, Network, Nonce, Party, Problem, Violation},
     store::{ChallengeKey, ChallengeState, FOUND_LIMIT, FoundChallenge},
     wallet::{address, eip4361},
 };
@@ -23,10 +23,14 @@ pub(super) struct Message {
 }
 
 impl Claim {
-    pub(super) fn parse(request: &VerifyChallenge) -> Result<Self> {
+    pub(super) fn parse(client: &Client, request: &VerifyChallenge) -> Result<Self> {
+        if request.signature.is_empty() {
+            return Err(Violation::new("signature", Problem::SignatureEncoding, "is required").into());
+        }
         let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let message = given(&request.message).map(Message::parse).transpose()?;
-        let network = given(&request.network).map(|text| Network::parse("network", &text)).transpose()?;
+        let network =
+            given(&request.network).map(|text| wallet_network(client, "network", &text)).transpose()?;
         let in_text = message.as_ref().and_then(|message| message.sign_in.as_ref());
         let address_network = network
             .clone()
@@ -60,25 +64,12 @@ impl Claim {
 
     /// Those that can be redeemed and are what the caller says they are.
     pub(super) fn candidates(&self, found: Vec<FoundChallenge>) -> Result<Vec<Challenge>> {
-        let newest = found.first().ok_or(Error::ChallengeNotFound)?;
-        // Each costs a recovery. Eight live ones on each of eight networks are more than an address has need
-        // of; whoever is flooded with more names the challenge itself.
-        if found.len() >= FOUND_LIMIT as usize {
-            let why = "alone names too many live challenges: give `challenge_id` or `nonce`";
-            return Err(Violation::new("address", Problem::Address, why).into());
-        }
-        self.agrees_with(&newest.challenge)?;
-        match found.iter().any(|one| one.state == ChallengeState::Live).then_some(()).ok_or(newest.state) {
-            Ok(()) => {}
-            Err(ChallengeState::Redeemed) => return Err(Error::ChallengeAlreadyUsed),
-            Err(ChallengeState::Expired | ChallengeState::Live) => return Err(Error::ChallengeExpired),
-        }
-        let live = found.into_iter().filter(|one| one.state == ChallengeState::Live);
-        Ok(live.map(|one| one.challenge).collect())
+        self.agrees_with(&newest(&found)?.challenge)?;
+        live(found)
     }
 
     /// Whatever was given besides the key must agree with what was found by it.
-    fn agrees_with(&self, challenge: &Challenge) -> Result<()> {
+    pub(super) fn agrees_with(&self, challenge: &Challenge) -> Result<()> {
         if self.nonce.as_ref().is_some_and(|nonce| *nonce != challenge.nonce) {
             return Err(differs("nonce", Problem::Request));
         }
@@ -120,6 +111,35 @@ impl Message {
         let sign_in = eip4361::looks_like_sign_in(&text).then(|| eip4361::parse(&text)).transpose()?;
         Ok(Self { text, sign_in })
     }
+}
+
+/// The newest of those that were found, if that is not a flood.
+pub(super) fn newest(found: &[FoundChallenge]) -> Result<&FoundChallenge> {
+    // Each costs a recovery. Eight live ones on each of eight networks are more than an address has need
+    // of; whoever is flooded with more names the challenge itself.
+    if found.len() >= FOUND_LIMIT as usize {
+        return Err(too_many());
+    }
+    found.first().ok_or(Error::ChallengeNotFound)
+}
+
+/// Those that can be redeemed.
+pub(super) fn live(found: Vec<FoundChallenge>) -> Result<Vec<Challenge>> {
+    let newest = found.first().map(|one| one.state);
+    let live: Vec<Challenge> =
+        found.into_iter().filter(|one| one.state == ChallengeState::Live).map(|one| one.challenge).collect();
+    match newest {
+        _ if !live.is_empty() => Ok(live),
+        Some(ChallengeState::Redeemed) => Err(Error::ChallengeAlreadyUsed),
+        Some(ChallengeState::Expired | ChallengeState::Live) => Err(Error::ChallengeExpired),
+        None => Err(Error::ChallengeNotFound),
+    }
+}
+
+/// Where an address alone does not say which challenge is meant.
+pub(super) fn too_many() -> Error {
+    let why = "alone names too many live challenges: give `challenge_id` or `nonce`";
+    Violation::new("address", Problem::Address, why).into()
 }
 
 fn differs(field: &str, problem: Problem) -> Error {

@@ -49,7 +49,7 @@ impl Flows {
 }
 
 fn signing_party(client: &Client, request: &CreateSession) -> Result<Party> {
-    let network = Network::parse("signing_network", &request.signing_network)?;
+    let network = wallet_network(client, "signing_network", &request.signing_network)?;
     let address = address::parse("signing_address", &request.signing_address, &network)?;
     sign_in_network(client, &network)?;
     Ok(Party { address, network })
@@ -65,6 +65,12 @@ fn deposit_party(signing: &Party, request: &CreateSession) -> Result<Party> {
         text => address::parse("deposit_address", text, &network)?,
     };
     Ok(Party { address, network })
+}
+
+/// The network of a wallet that is to sign in. Where contract wallets may, it has to be one chain.
+pub(super) fn wallet_network(client: &Client, field: &str, text: &str) -> Result<Network> {
+    let parse = if client.policy.contract_wallets { Network::parse_chain } else { Network::parse };
+    Ok(parse(field, text)?)
 }
 
 /// Whether wallets of a network may sign in under the client's policy.

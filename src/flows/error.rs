@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    chain::Unanswered,
     domain::{Role, Violation},
     store::StoreError,
     token::KeyError,
@@ -71,6 +72,10 @@ pub enum Error {
     Contention,
     #[error("the call took longer than its deadline; whether it acted is not known")]
     DeadlineExceeded,
+    #[error(
+        "no node of the chain could be asked whether the contract wallet accepts the signature; try again"
+    )]
+    ChainRpcUnavailable(#[source] Trouble),
     #[error("the store does not answer; try again")]
     StoreUnavailable(#[source] Trouble),
     #[error("an internal error; it has been logged")]
@@ -109,6 +114,12 @@ impl From<StoreError> for Error {
             StoreError::Contention | StoreError::Locked => Self::Contention,
             StoreError::Broken(_) => Self::internal(error),
         }
+    }
+}
+
+impl From<Unanswered> for Error {
+    fn from(error: Unanswered) -> Self {
+        Self::ChainRpcUnavailable(Trouble(error.to_string()))
     }
 }
 

@@ -12,6 +12,7 @@ pub mod create_client;
 pub mod create_session;
 pub mod delete_client;
 pub mod error;
+pub mod explain_signature;
 pub mod get_session;
 pub mod introspect_token;
 pub mod issue_tokens;
@@ -24,6 +25,7 @@ pub mod revoke_sessions;
 pub mod revoke_token;
 mod secret_uses;
 mod signed_message;
+mod signer;
 pub mod start_challenge;
 pub mod update_client;
 pub mod verify_challenge;
@@ -36,7 +38,7 @@ pub use error::Error;
 
 pub use crate::token::{AccessClaims, key_ring::PublicJwk};
 
-use crate::{store::Store, token::RootKeys};
+use crate::{chain::Chains, store::Store, token::RootKeys};
 
 /// What every flow answers.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -49,6 +51,7 @@ pub struct Flows {
     clients: clients::ClientDirectory,
     rate_limits: rate_limits::RateLimits,
     clock: clock::DatabaseClock,
+    chains: Chains,
     issuer: String,
     vitals: vitals::Vitals,
 }
@@ -62,6 +65,7 @@ impl Flows {
         store: Arc<dyn Store>,
         roots: RootKeys,
         issuer: String,
+        chains: Chains,
     ) -> std::result::Result<Self, keys::StartError> {
         keys::check_root_keys(store.as_ref(), &roots).await?;
         let keys = keys::SigningKeys::open(store.as_ref(), &roots).await?;
@@ -74,6 +78,7 @@ impl Flows {
             clients: clients::ClientDirectory::default(),
             rate_limits: rate_limits::RateLimits::default(),
             clock,
+            chains,
             issuer,
             vitals: vitals::Vitals::default(),
         })

@@ -4,8 +4,15 @@ use time::OffsetDateTime;
 
 use super::{Error, Result, claim::Claim, composed_message};
 use crate::{
-    domain::{Challenge, Content, Namespace, Party, Policy, Wallet, WalletKind},
-    wallet::{ed25519, eip191, eip712, signature},
+    chain::Chains,
+    domain::{
+        Address, Challenge, Content, Namespace, Party, Policy, Verification, VerificationMethod, Wallet,
+    },
+    wallet::{
+        contract::{Answer, Question, Verdict},
+        ed25519, eip191, eip712,
+        signature::{self, SignatureBytes},
+    },
 };
 
 /// Signed bytes, and whose they are said to be.
@@ -49,19 +56,65 @@ impl SignedMessage {
     }
 
     /// The wallet, if the signature is of the claimed address's own key.
-    pub(super) fn verified_by_key(&self, signature: &str) -> Result<Option<Wallet>> {
-        let (kind, is_good) = match self.claimed.network.namespace() {
+    pub(super) fn verified_by_key(&self, signature: &str) -> Result<Option<Verification>> {
+        let (method, is_good) = match self.claimed.network.namespace() {
             Namespace::Eip155 => {
                 let recovered = signature::Signature::parse(signature)?.recover(&self.digest());
-                (WalletKind::Eoa, recovered.as_ref() == Some(&self.claimed.address))
+                (VerificationMethod::Eoa, recovered.as_ref() == Some(&self.claimed.address))
             }
             Namespace::Solana => {
                 let signature = ed25519::Signature::parse(signature)?;
-                (WalletKind::Ed25519, self.is_signed_on_solana(&signature))
+                (VerificationMethod::Ed25519, self.is_signed_on_solana(&signature))
             }
         };
+        Ok(is_good.then(|| self.verification(method)))
+    }
+
+    /// What its chain is asked about the signature; `None` where no contract can have made it.
+    pub(super) fn question(&self, signature: &str) -> Result<Option<Question>> {
+        let signature = SignatureBytes::parse(signature)?;
+        Ok(Question::new(&self.claimed.address, &self.digest(), signature.as_bytes())?)
+    }
+
+    /// The wallet, if it is a contract that accepts the signature, or would once it is deployed.
+    pub(super) async fn verified_by_contract(
+        &self,
+        chains: &Chains,
+        question: &Question,
+    ) -> Result<Option<Verification>> {
+        let Answer { verdict, block_number, .. } = chains.ask(&self.claimed.network, question).await?;
+        let method = match verdict {
+            Verdict::Accepted => VerificationMethod::Eip1271 { block_number },
+            Verdict::AcceptedOnceDeployed => VerificationMethod::Erc6492 { block_number },
+            Verdict::Refused | Verdict::NoCode | Verdict::Delegation => return Ok(None),
+        };
+        Ok(Some(self.verification(method)))
+    }
+
+    /// Whose key made the signature, whoever claims it; `None` on Solana, where none can be recovered.
+    pub(super) fn recovered(&self, signature: &str) -> Option<Address> {
+        let is_evm = self.claimed.network.namespace() == Namespace::Eip155;
+        let signature = signature::Signature::parse(signature).ok().filter(|_| is_evm)?;
+        signature.recover(&self.digest())
+    }
+
+    /// The exact bytes that were signed: what is hashed on EVM chains, the text itself on Solana.
+    pub(super) fn signed_bytes(&self) -> Vec<u8> {
+        match (&self.signed, self.claimed.network.namespace()) {
+            (Signed::Text(text), Namespace::Eip155) => eip191::signed_bytes(text),
+            (Signed::Text(text), Namespace::Solana) => text.clone().into_bytes(),
+            (Signed::TypedData(message), _) => message.signed_bytes().to_vec(),
+        }
+    }
+
+    /// Their Keccak-256; `None` on Solana, where Ed25519 hashes by itself.
+    pub(super) fn signed_digest(&self) -> Option<[u8; 32]> {
+        (self.claimed.network.namespace() == Namespace::Eip155).then(|| self.digest())
+    }
+
+    fn verification(&self, method: VerificationMethod) -> Verification {
         let Party { address, network } = self.claimed.clone();
-        Ok(is_good.then_some(Wallet { address, network, kind }))
+        Verification { wallet: Wallet { address, network, kind: method.wallet_kind() }, method }
     }
 
     fn digest(&self) -> [u8; 32] {

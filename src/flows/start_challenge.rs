@@ -6,7 +6,7 @@ use super::{
     Caller, Error, Flows, Result,
     authenticate::with_role,
     challenge_content::{Life, content},
-    create_session::sign_in_network,
+    create_session::{sign_in_network, wallet_network},
 };
 use crate::{
     domain::{
@@ -119,7 +119,7 @@ fn party(
         }
         return Err(Violation::new("network", Problem::Network, "needs an `address` beside it").into());
     }
-    named_party(&usual_network(client, format), session, request).map(Some)
+    named_party(client, format, session, request).map(Some)
 }
 
 /// Where nothing says otherwise: the chain of the typed data's domain, or Ethereum's own.
@@ -132,11 +132,18 @@ fn usual_network(client: &Client, format: ChallengeFormat) -> Network {
     }
 }
 
-fn named_party(usual: &Network, session: Option<&Session>, request: &StartChallenge) -> Result<Party> {
+fn named_party(
+    client: &Client,
+    format: ChallengeFormat,
+    session: Option<&Session>,
+    request: &StartChallenge,
+) -> Result<Party> {
     let network = match (request.network.as_str(), session) {
         ("", Some(session)) => session.signing.network.clone(),
-        ("", None) => usual.clone(),
-        (text, _) => Network::parse("network", text)?,
+        ("", None) => usual_network(client, format),
+        // Its text names the chain.
+        (text, _) if format == ChallengeFormat::Siwx => Network::parse_chain("network", text)?,
+        (text, _) => wallet_network(client, "network", text)?,
     };
     let Some(session) = session else {
         let address = address::parse("address", &request.address, &network)?;

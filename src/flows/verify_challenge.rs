@@ -1,15 +1,13 @@
 //! A wallet has signed: the challenge is redeemed, and a session begins.
 
-use time::OffsetDateTime;
-
 use super::{
-    Caller, Error, Flows, Result, authenticate::with_role, claim::Claim, issue_tokens::TokenPair,
-    signed_message::SignedMessage,
+    Caller, Error, Flows, Result, authenticate::with_role, claim::Claim, create_session::sign_in_network,
+    issue_tokens::TokenPair,
 };
 use crate::{
     domain::{
-        Account, AccountId, Challenge, ChallengeId, Client, Policy, Problem, Role, Session, SessionId,
-        Violation, Wallet,
+        Account, AccountId, ChallengeFormat, ChallengeId, Client, Network, Role, Session, SessionId,
+        Verification, Wallet,
     },
     store::{ChallengeScope, RedeemOutcome, Redemption, SignedIn},
 };
@@ -35,8 +33,8 @@ pub struct Verified {
     pub account: Account,
     /// The session's first tokens.
     pub tokens: TokenPair,
-    /// The wallet that signed.
-    pub wallet: Wallet,
+    /// The wallet that signed, and how that was found out.
+    pub verification: Verification,
 }
 
 impl Flows {
@@ -47,21 +45,18 @@ impl Flows {
     pub async fn verify_challenge(&self, caller: &Caller, request: &VerifyChallenge) -> Result<Verified> {
         let (client, session) = redeemer(caller)?;
         let scope = ChallengeScope { client_id: client.id, session_id: session.map(|session| session.id) };
-        if request.signature.is_empty() {
-            return Err(Violation::new("signature", Problem::SignatureEncoding, "is required").into());
-        }
-        let claim = Claim::parse(request)?;
+        let claim = Claim::parse(client, request)?;
         self.rate_limits.count(client, session, None)?;
         let found = self.store.find_challenges(scope, claim.key()?, claim.network.clone()).await?;
         let candidates = claim.candidates(found)?;
         let now = self.clock.now()?;
-        let (challenge, wallet) =
-            signed_by_its_claimant(candidates, &claim, &client.policy, now, &request.signature)?;
-        still_allowed(client, &challenge, &wallet)?;
-        let redemption = self.redemption(client, scope, challenge.id, wallet.clone());
+        let (challenge, verification) =
+            self.signer(client, candidates, &claim, &request.signature, now).await?;
+        still_allowed(client, challenge.format, &verification.wallet.network)?;
+        let redemption = self.redemption(client, scope, challenge.id, verification.wallet.clone());
         let signed_in = signed_in(self.store.redeem_challenge(redemption).await?)?;
         let tokens = self.first_tokens(client, &signed_in)?;
-        Ok(Verified { session: signed_in.session, account: signed_in.account, tokens, wallet })
+        Ok(Verified { session: signed_in.session, account: signed_in.account, tokens, verification })
     }
 
     fn redemption(
@@ -104,34 +99,12 @@ fn redeemer(caller: &Caller) -> Result<(&Client, Option<&Session>)> {
     Ok((with_role(&record.client, Role::SignIn)?, session))
 }
 
-/// The challenge whose message was signed by the address that claims it. One that cannot be what was signed is
-/// passed over while another can; the first reason is told if none can.
-fn signed_by_its_claimant(
-    candidates: Vec<Challenge>,
-    claim: &Claim,
-    policy: &Policy,
-    now: OffsetDateTime,
-    signature: &str,
-) -> Result<(Challenge, Wallet)> {
-    let mut why = None;
-    for challenge in candidates {
-        let verified = SignedMessage::of(&challenge, claim, policy, now)
-            .and_then(|message| message.verified_by_key(signature))
-            .and_then(|wallet| wallet.ok_or(Error::SignatureMismatch));
-        match verified {
-            Ok(wallet) => return Ok((challenge, wallet)),
-            Err(error) => why = why.or(Some(error)),
-        }
-    }
-    Err(why.unwrap_or(Error::SignatureMismatch))
-}
-
 /// Whether the policy still lets such challenges through; it may have changed since this one was started.
-fn still_allowed(client: &Client, challenge: &Challenge, wallet: &Wallet) -> Result<()> {
-    if !client.policy.formats.contains(&challenge.format) {
+pub(super) fn still_allowed(client: &Client, format: ChallengeFormat, network: &Network) -> Result<()> {
+    if !client.policy.formats.contains(&format) {
         return Err(Error::PolicyDenied("formats"));
     }
-    if client.policy.allows_network(&wallet.network) { Ok(()) } else { Err(Error::PolicyDenied("networks")) }
+    sign_in_network(client, network)
 }
 
 fn signed_in(outcome: RedeemOutcome) -> Result<SignedIn> {

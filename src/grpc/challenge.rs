@@ -26,6 +26,13 @@ impl v1::challenge_service_server::ChallengeService for ChallengeApi {
     ) -> Result<Response<v1::VerifyChallengeResponse>, Status> {
         self.verify(request).await.map(Response::new).map_err(|error| status(&error))
     }
+
+    async fn explain_signature(
+        &self,
+        request: Request<v1::ExplainSignatureRequest>,
+    ) -> Result<Response<v1::ExplainSignatureResponse>, Status> {
+        self.explain(request).await.map(Response::new).map_err(|error| status(&error))
+    }
 }
 
 impl ChallengeApi {
@@ -51,21 +58,36 @@ impl ChallengeApi {
         request: Request<v1::VerifyChallengeRequest>,
     ) -> Result<v1::VerifyChallengeResponse, Error> {
         let caller = authenticated(&self.0, &request).await?;
-        let request = request.into_inner();
-        let asked = VerifyChallenge {
-            challenge_id: request.challenge_id,
-            nonce: request.nonce,
-            address: request.address,
-            network: request.network,
-            signature: request.signature,
-            message: request.message,
-        };
-        let verified = self.0.verify_challenge(&caller, &asked).await?;
+        let verified = self.0.verify_challenge(&caller, &request.into_inner().into()).await?;
         Ok(v1::VerifyChallengeResponse {
             session: Some(verified.session.into()),
             account: Some(verified.account.into()),
             tokens: Some(verified.tokens.into()),
-            verification: Some(verified.wallet.into()),
+            verification: Some(verified.verification.into()),
         })
+    }
+
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainSignatureRequest>,
+    ) -> Result<v1::ExplainSignatureResponse, Error> {
+        let caller = authenticated(&self.0, &request).await?;
+        Ok(self.0.explain_signature(&caller, &request.into_inner().into()).await?.into())
+    }
+}
+
+impl From<v1::VerifyChallengeRequest> for VerifyChallenge {
+    fn from(request: v1::VerifyChallengeRequest) -> Self {
+        let v1::VerifyChallengeRequest { challenge_id, nonce, address, network, signature, message } =
+            request;
+        Self { challenge_id, nonce, address, network, signature, message }
+    }
+}
+
+impl From<v1::ExplainSignatureRequest> for VerifyChallenge {
+    fn from(request: v1::ExplainSignatureRequest) -> Self {
+        let v1::ExplainSignatureRequest { challenge_id, nonce, address, network, signature, message } =
+            request;
+        Self { challenge_id, nonce, address, network, signature, message }
     }
 }

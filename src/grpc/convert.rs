@@ -3,13 +3,18 @@
 use prost_types::Timestamp;
 use time::OffsetDateTime;
 
-use super::v1;
+use super::{status::reason, v1};
 use crate::{
     domain::{
         Account, Challenge, ChallengeFormat, ChallengePurpose, RevokeReason, Session, SessionState,
-        Violation, Wallet, WalletKind,
+        Verification, VerificationMethod, Violation,
     },
-    flows::{AccessClaims, PublicJwk, introspect_token::Introspection, issue_tokens::TokenPair},
+    flows::{
+        AccessClaims, PublicJwk,
+        explain_signature::{Check, CheckOutcome, Explanation},
+        introspect_token::Introspection,
+        issue_tokens::TokenPair,
+    },
 };
 
 /// A point in time, to the microsecond.
@@ -145,16 +150,61 @@ impl From<TokenPair> for v1::TokenPair {
     }
 }
 
-impl From<Wallet> for v1::Verification {
-    fn from(wallet: Wallet) -> Self {
-        let method = match wallet.kind {
-            WalletKind::Eoa => v1::VerificationMethod::Eoa,
-            WalletKind::Ed25519 => v1::VerificationMethod::Ed25519,
+impl From<Verification> for v1::Verification {
+    fn from(Verification { wallet, method }: Verification) -> Self {
+        let (method, block_number) = match method {
+            VerificationMethod::Eoa => (v1::VerificationMethod::Eoa, None),
+            VerificationMethod::Eip1271 { block_number } => {
+                (v1::VerificationMethod::Eip1271, Some(block_number))
+            }
+            VerificationMethod::Erc6492 { block_number } => {
+                (v1::VerificationMethod::Erc6492, Some(block_number))
+            }
+            VerificationMethod::Ed25519 => (v1::VerificationMethod::Ed25519, None),
         };
         Self {
             method: method.into(),
             address: wallet.address.to_string(),
             network: wallet.network.to_string(),
+            block_number,
+        }
+    }
+}
+
+impl From<Explanation> for v1::ExplainSignatureResponse {
+    fn from(explanation: Explanation) -> Self {
+        let accepted = explanation.accepted();
+        let hex = |bytes: Vec<u8>| format!("0x{}", hex::encode(bytes));
+        let challenge = explanation.challenge;
+        Self {
+            accepted,
+            checks: explanation.checks.into_iter().map(Into::into).collect(),
+            format: challenge.as_ref().map_or(v1::ChallengeFormat::Unspecified, |it| it.format.into()).into(),
+            nonce: challenge.as_ref().map(|it| it.nonce.as_str().to_owned()).unwrap_or_default(),
+            challenge_id: challenge.map(|it| it.id.to_string()).unwrap_or_default(),
+            address: explanation.claimed.as_ref().map(|it| it.address.to_string()).unwrap_or_default(),
+            network: explanation.claimed.map(|it| it.network.to_string()).unwrap_or_default(),
+            signature: explanation.signature.unwrap_or_default(),
+            recovered_address: explanation.recovered.map(|it| it.to_string()).unwrap_or_default(),
+            signed_bytes_hex: explanation.signed_bytes.map(hex).unwrap_or_default(),
+            digest_hex: explanation.digest.map(|digest| hex(digest.to_vec())).unwrap_or_default(),
+            verification: explanation.verification.map(Into::into),
+        }
+    }
+}
+
+impl From<Check> for v1::SignatureCheck {
+    fn from(Check { name, outcome }: Check) -> Self {
+        let (outcome, error) = match outcome {
+            CheckOutcome::Passed => (v1::CheckOutcome::Passed, None),
+            CheckOutcome::Failed(error) => (v1::CheckOutcome::Failed, Some(error)),
+            CheckOutcome::Skipped => (v1::CheckOutcome::Skipped, None),
+        };
+        Self {
+            name: name.to_owned(),
+            outcome: outcome.into(),
+            reason: error.as_ref().map(reason).unwrap_or_default().to_owned(),
+            description: error.map(|error| error.to_string()).unwrap_or_default(),
         }
     }
 }

@@ -13,14 +13,15 @@ use crate::{
 /// The `domain` of every ErrorInfo.
 pub const ERROR_DOMAIN: &str = "countersign.v1";
 
-/// When to come back after the store did not answer.
-const STORE_RETRY: Duration = Duration::from_secs(1);
+/// When to come back after the store, or a chain, did not answer.
+const OUTAGE_RETRY: Duration = Duration::from_secs(1);
 /// When to come back after a contended call.
 const CONTENTION_RETRY: Duration = Duration::from_millis(100);
 
 /// The answer to a call that failed. What only an engineer can mend is logged here, once.
 pub fn status(error: &Error) -> Status {
-    if let Error::Internal(cause) | Error::StoreUnavailable(cause) = error {
+    if let Error::Internal(cause) | Error::StoreUnavailable(cause) | Error::ChainRpcUnavailable(cause) = error
+    {
         tracing::error!(%cause, "{error}");
     }
     let (code, reason) = code_and_reason(error);
@@ -38,7 +39,7 @@ pub fn status(error: &Error) -> Status {
 
 const fn retry_after(error: &Error) -> Option<Duration> {
     match error {
-        Error::StoreUnavailable(_) => Some(STORE_RETRY),
+        Error::StoreUnavailable(_) | Error::ChainRpcUnavailable(_) => Some(OUTAGE_RETRY),
         Error::RateLimited { wait, .. } => Some(*wait),
         Error::Contention => Some(CONTENTION_RETRY),
         _ => None,
@@ -81,8 +82,14 @@ fn code_and_reason(error: &Error) -> (Code, &'static str) {
         Error::Contention => (Aborted, "CONTENTION"),
         Error::DeadlineExceeded => (DeadlineExceeded, "DEADLINE_EXCEEDED"),
         Error::StoreUnavailable(_) => (Unavailable, "STORE_UNAVAILABLE"),
+        Error::ChainRpcUnavailable(_) => (Unavailable, "CHAIN_RPC_UNAVAILABLE"),
         Error::Internal(_) => (Internal, "INTERNAL"),
     }
+}
+
+/// The reason of an error, by itself.
+pub fn reason(error: &Error) -> &'static str {
+    code_and_reason(error).1
 }
 
 /// The kind of the first wrong field.
@@ -139,6 +146,7 @@ mod tests {
             (Error::Contention, Code::Aborted, "CONTENTION"),
             (Error::DeadlineExceeded, Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             (Error::StoreUnavailable(trouble()), Code::Unavailable, "STORE_UNAVAILABLE"),
+            (Error::ChainRpcUnavailable(trouble()), Code::Unavailable, "CHAIN_RPC_UNAVAILABLE"),
             (Error::Internal(trouble()), Code::Internal, "INTERNAL"),
         ]
     }
@@ -161,8 +169,13 @@ mod tests {
             let names_field =
                 details.bad_request().is_some_and(|bad| bad.field_violations[0].field == "some_field");
             assert_eq!(names_field, matches!(error, Error::Invalid(_)), "{error}");
-            let waits =
-                matches!(error, Error::Contention | Error::StoreUnavailable(_) | Error::RateLimited { .. });
+            let waits = matches!(
+                error,
+                Error::Contention
+                    | Error::StoreUnavailable(_)
+                    | Error::ChainRpcUnavailable(_)
+                    | Error::RateLimited { .. }
+            );
             assert_eq!(details.retry_info().is_some(), waits, "{error}");
         }
     }

@@ -1,5 +1,7 @@
 //! Ed25519 signatures as Solana's wallets make them, and whether a key made one.
 
+use std::fmt;
+
 use ed25519_dalek::VerifyingKey;
 
 use crate::domain::{Address, Problem, Violation};
@@ -19,6 +21,12 @@ impl Signature {
         decode(text)
             .map(|bytes| Self(ed25519_dalek::Signature::from_bytes(&bytes)))
             .map_err(|why| Violation::new("signature", Problem::SignatureEncoding, why))
+    }
+}
+
+impl fmt::Display for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&bs58::encode(self.0.to_bytes()).into_string())
     }
 }
 

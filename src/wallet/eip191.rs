@@ -2,6 +2,11 @@
 
 use super::keccak::keccak256;
 
+/// What is hashed: the prefix, the text's length, and the text.
+pub fn signed_bytes(message: &str) -> Vec<u8> {
+    format!("\x19Ethereum Signed Message:\n{}{message}", message.len()).into_bytes()
+}
+
 /// The digest of a text: its length counts UTF-8 bytes, in decimal.
 pub fn digest(message: &str) -> [u8; 32] {
     let length = message.len().to_string();
@@ -10,7 +15,7 @@ pub fn digest(message: &str) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
-    use super::digest;
+    use super::{digest, keccak256, signed_bytes};
 
     #[test]
     fn the_digest_counts_bytes_not_characters() {
@@ -20,5 +25,6 @@ mod tests {
             "50b2c43fd39106bafbba0da34fc430e1f91e3c96ea2acee2bc34119f92b37750"
         );
         assert_ne!(digest("You’re"), digest("You're"));
+        assert_eq!(digest("You’re"), keccak256(&[&signed_bytes("You’re")]));
     }
 }

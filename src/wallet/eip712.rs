@@ -53,7 +53,16 @@ impl AuthMessage {
 
     /// What is signed: EIP-712, "Specification of the eth_signTypedData JSON RPC".
     pub fn digest(&self) -> [u8; 32] {
-        keccak256(&[b"\x19\x01", &self.domain_separator(), &self.message_hash()])
+        keccak256(&[&self.signed_bytes()])
+    }
+
+    /// What is hashed: `0x1901`, the domain's separator and the message's hash.
+    pub fn signed_bytes(&self) -> [u8; 66] {
+        let mut bytes = [0; 66];
+        bytes[..2].copy_from_slice(b"\x19\x01");
+        bytes[2..34].copy_from_slice(&self.domain_separator());
+        bytes[34..].copy_from_slice(&self.message_hash());
+        bytes
     }
 
     fn domain_separator(&self) -> [u8; 32] {

@@ -3,9 +3,9 @@
 use secp256k1::Message;
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 
-use crate::domain::{Address, Problem, Violation};
+use crate::domain::{Address, Namespace, Problem, Violation};
 
-use super::{address, keccak::keccak256};
+use super::{address, ed25519, keccak::keccak256};
 
 /// Half the order of secp256k1: `s` above it is the malleable twin that EIP-2 refuses.
 const HALF_ORDER: [u8; 32] = [
@@ -76,6 +76,27 @@ pub(super) fn address_of(key: &secp256k1::PublicKey) -> Address {
     let mut bytes = [0; 20];
     bytes.copy_from_slice(&digest[12..]);
     address::from_evm_bytes(&bytes)
+}
+
+/// A signature in one form: of EVM chains 65 bytes r, s, v with v in {27, 28} if it is native, otherwise its bytes,
+/// in lower-case hex with `0x`; of Solana base58. `None` for what is no signature.
+pub fn normal_form(text: &str, namespace: Namespace) -> Option<String> {
+    match namespace {
+        Namespace::Solana => ed25519::Signature::parse(text).ok().map(|signature| signature.to_string()),
+        Namespace::Eip155 => {
+            let bytes = SignatureBytes::parse(text).ok()?;
+            let native = from_bytes(bytes.as_bytes()).map(|signature| rsv(&signature));
+            Some(format!("0x{}", native.map_or_else(|_| hex::encode(bytes.as_bytes()), hex::encode)))
+        }
+    }
+}
+
+/// r, s and v in {27, 28}.
+pub(super) fn rsv(signature: &RecoverableSignature) -> [u8; 65] {
+    let (parity, compact) = signature.serialize_compact();
+    let mut bytes = [27 + parity.to_u8(); 65];
+    bytes[..64].copy_from_slice(&compact);
+    bytes
 }
 
 fn malformed(why: &str) -> Violation {

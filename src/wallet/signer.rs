@@ -5,7 +5,11 @@ use secp256k1::{Message, PublicKey, SecretKey, ecdsa::RecoverableSignature};
 
 use crate::domain::{Address, Secret};
 
-use super::{address, eip191, eip712::AuthMessage, signature::address_of};
+use super::{
+    address, eip191,
+    eip712::AuthMessage,
+    signature::{address_of, rsv},
+};
 
 /// A secp256k1 key that signs as a wallet does.
 #[derive(Debug)]
@@ -52,8 +56,7 @@ impl Signer {
     fn sign(&self, digest: [u8; 32]) -> String {
         let message = Message::from_digest(digest);
         let signature = RecoverableSignature::sign_ecdsa_recoverable(message, self.0.expose());
-        let (parity, compact) = signature.serialize_compact();
-        format!("0x{}{:02x}", hex::encode(compact), 27 + parity.to_u8())
+        format!("0x{}", hex::encode(rsv(&signature)))
     }
 }
 

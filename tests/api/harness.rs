@@ -222,6 +222,13 @@ impl Caller {
         Ok(self.challenges().verify_challenge(self.request(request)).await?.into_inner())
     }
 
+    pub async fn explain(
+        &self,
+        request: v1::ExplainSignatureRequest,
+    ) -> Result<v1::ExplainSignatureResponse, Status> {
+        Ok(self.challenges().explain_signature(self.request(request)).await?.into_inner())
+    }
+
     pub async fn refresh(&self, refresh_token: &str) -> Result<v1::TokenPair, Status> {
         let request = v1::RefreshTokenRequest { refresh_token: refresh_token.to_owned() };
         Ok(self.tokens().refresh_token(self.request(request)).await?.into_inner().tokens.unwrap())

@@ -11,13 +11,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attacks;
 mod client_changes;
 mod client_commands;
+mod contract_wallets;
 mod credentials;
 mod earlier_version;
+mod explain_signature;
 mod formats;
 mod harness;
 mod healthcheck;
+mod node;
 mod operation;
 mod outage;
 mod process;

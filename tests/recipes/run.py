@@ -13,6 +13,7 @@ import os
 import pathlib
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -23,21 +24,26 @@ import urllib.parse
 import grpc
 import pg8000.native
 
+from chains import Chains, running_chains
+
 HERE = pathlib.Path(__file__).resolve().parent
 PROTOS = HERE.parent.parent / "proto"
 ISSUER = "https://issuer.example"
 LANGUAGES = ("python", "node")
 READY_SECONDS = 60
 STOP_SECONDS = 60
-CLIENT_SECONDS = 120
+CLIENT_SECONDS = 300
 
 
 def main() -> int:
     options = read_options()
+    # So that whatever was started is ended, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     with contextlib.ExitStack() as stack:
         work = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="countersign-recipes-")))
         store_url = stack.enter_context(STORES[options.store](work))
-        program = Program(options.binary.resolve(), store_url, work)
+        chains = stack.enter_context(running_chains(options.tools, work))
+        program = Program(options.binary.resolve(), store_url, work, chains)
         server = stack.enter_context(program.serving())
         for language in LANGUAGES:
             setup = program.setup(language, options.store, server)
@@ -103,9 +109,10 @@ STORES = {"sqlite": sqlite_store, "postgres": postgres_store}
 class Program:
     """The `countersign` program on one store, seen only through its command line."""
 
-    def __init__(self, binary: pathlib.Path, store_url: str, work: pathlib.Path):
+    def __init__(self, binary: pathlib.Path, store_url: str, work: pathlib.Path, chains: Chains):
         self._binary = binary
         self._work = work
+        self._chains = chains
         self._log = work / "server.log"
         # The program is told everything here: a developer's own settings must not leak in.
         self._environment = {k: v for k, v in os.environ.items() if not k.startswith("COUNTERSIGN_")}
@@ -133,6 +140,8 @@ class Program:
         addresses = {"grpc": free_address(), "http": free_address()}
         arguments = ["serve", "--migrate", "--issuer", ISSUER]
         arguments += ["--grpc-listen", addresses["grpc"], "--http-listen", addresses["http"]]
+        for chain, url in self._chains.endpoints:
+            arguments += ["--chain-rpc", f"{chain}={url}"]
         if self._needs_root_keys:
             arguments += ["--root-keys-file", self._new_root_keys()]
         with self._log.open("wb") as log:
@@ -191,6 +200,7 @@ class Program:
             clients[policy.stem] = json.loads(self.run(*arguments))
         path = self._work / f"{language}.json"
         setup = {"store": store, "issuer": ISSUER, "protos": str(PROTOS), "clients": clients, **addresses}
+        setup |= {"nodes": self._chains.nodes, "contracts": str(HERE / "contracts")}
         path.write_text(json.dumps(setup), encoding="utf-8")
         return path
 

@@ -82,6 +82,7 @@ fn unusual_policy() -> Policy {
         resources: texts(&["ipfs://x/"]),
         nonce_messages: texts(&["Sign\nin: ", " "]),
         typed_data_domain: Some(TypedDataDomain::parse("a \"name\"", "1", 137, &"ab".repeat(20)).unwrap()),
+        contract_wallets: true,
         text_template: TextTemplate::parse("Hi\n{app} 'at' {origin}: {nonce} \\u0041").unwrap(),
         app: "The \"App\"".to_owned(),
         origin: "https://shop.example".to_owned(),

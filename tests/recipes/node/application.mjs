@@ -39,6 +39,10 @@ export class Application {
     return this.#refused("StartChallenge", what, expected, request, this.client);
   }
 
+  createSessionRefused(what, expected, request) {
+    return this.#refused("CreateSession", what, expected, request, this.client, this.#countersign.sessions);
+  }
+
   verify(request) {
     return call(this.#countersign.challenges, "VerifyChallenge", request, this.client.authorization);
   }
@@ -69,14 +73,13 @@ export class Application {
     return answer;
   }
 
-  #refused(method, what, expected, request, { authorization }) {
-    const { challenges } = this.#countersign;
+  #refused(method, what, expected, request, { authorization }, service = this.#countersign.challenges) {
     return refused(
       this.#countersign,
       this.transcript,
       what,
       expected,
-      challenges,
+      service,
       method,
       request,
       authorization,

@@ -71,12 +71,14 @@ export class Countersign {
     const details = packed ? STATUS.deserialize(packed).details : [];
     const info = this.#detail(details, "google.rpc.ErrorInfo");
     const badRequest = this.#detail(details, "google.rpc.BadRequest");
+    const wait = this.#detail(details, "google.rpc.RetryInfo")?.retry_delay;
     return {
       code: grpc.status[error.code],
       domain: info?.domain,
       reason: info?.reason,
       text: error.details,
       fields: badRequest?.field_violations.map((violation) => violation.field) ?? [],
+      retryAfterMs: wait && wait.seconds * 1000 + wait.nanos / 1_000_000,
     };
   }
 

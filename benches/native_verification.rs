@@ -1,0 +1,92 @@
+//! What native verification costs beside libsecp256k1's bare recovery: `cargo bench --bench native_verification`.
+//!
+//! A is what the service does with a signature: read its text, hash the message, recover, compare the address. B is
+//! the library's recovery alone. Both run in turns, over the same signatures, so that whatever else the machine does
+//! meanwhile slows both. The ratio of the medians should be at most 1.15; it is printed, and fails nothing.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement prints, and may fail")]
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use countersign::{
+    domain::{Address, Network},
+    wallet::{address, eip191, signature::Signature, signer::Signer},
+};
+use secp256k1::{
+    Message,
+    ecdsa::{RecoverableSignature, RecoveryId},
+};
+
+const ROUNDS: usize = 400;
+const SIGNATURES: u8 = 50;
+const AT_MOST: f64 = 1.15;
+
+/// What a request brings, and the same as the library takes it.
+struct Case {
+    message: String,
+    text: String,
+    claimed: Address,
+    signature: RecoverableSignature,
+    digest: Message,
+}
+
+fn main() {
+    let cases: Vec<Case> = (1..=SIGNATURES).map(case).collect();
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        ours.push(time(&cases, |case| assert!(is_signed_by_its_claimant(case))));
+        bare.push(time(&cases, recover));
+    }
+    // The first tenth warms up.
+    let (ours, bare) = (median(&ours[ROUNDS / 10..]), median(&bare[ROUNDS / 10..]));
+    let ratio = ours.as_secs_f64() / bare.as_secs_f64();
+    let verdict = if ratio <= AT_MOST { "within" } else { "ABOVE" };
+    println!("native verification: {:8.2} us, the median of {ROUNDS} rounds", microseconds(ours));
+    println!("bare recovery:       {:8.2} us", microseconds(bare));
+    println!("ratio:               {ratio:8.3}, {verdict} {AT_MOST}");
+}
+
+fn case(number: u8) -> Case {
+    let signer = Signer::generate(|| [number; 32]);
+    let message = format!(
+        "You’re now signing into Brine Testnet, make sure the origin is https://brine.example \
+         (Login-code:{number:022})"
+    );
+    let text = signer.sign_text(&message);
+    // As a request has it, and as it is parsed at the door.
+    let claimed = address::parse("address", signer.address().as_str(), &Network::ethereum()).unwrap();
+    let bytes: [u8; 65] = hex::decode(&text[2..]).unwrap().try_into().unwrap();
+    let parity = if bytes[64] == 28 { RecoveryId::One } else { RecoveryId::Zero };
+    let signature = RecoverableSignature::from_compact(bytes.first_chunk::<64>().unwrap(), parity).unwrap();
+    let digest = Message::from_digest(eip191::digest(&message));
+    Case { message, text, claimed, signature, digest }
+}
+
+/// As `flows::signed_message` does.
+fn is_signed_by_its_claimant(case: &Case) -> bool {
+    let signature = Signature::parse(black_box(&case.text)).unwrap();
+    signature.recover(&eip191::digest(black_box(&case.message))).as_ref() == Some(&case.claimed)
+}
+
+fn recover(case: &Case) {
+    black_box(black_box(&case.signature).recover(black_box(case.digest)).unwrap());
+}
+
+/// What one of them takes.
+fn time(cases: &[Case], what: impl Fn(&Case)) -> Duration {
+    let start = Instant::now();
+    cases.iter().for_each(what);
+    start.elapsed() / u32::from(SIGNATURES)
+}
+
+fn median(times: &[Duration]) -> Duration {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn microseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
