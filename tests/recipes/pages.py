@@ -40,6 +40,7 @@ class Failed(Exception):
 
 def main() -> int:
     options = read_options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     check_index()
     failed = [path.name for path in options.pages if not passes(path, options)]
     for name in failed:
