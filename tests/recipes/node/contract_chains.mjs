@@ -66,6 +66,7 @@ async function byAddressAlone(vault, [here, there]) {
     await vault.checkContract(`by address alone, signed on ${wallet.network}`, answer, wallet);
   }
   await pastAStrangers(vault, here, ["eip155:43114", here.network]);
+  await pastAStrangers(vault, here, [here.network, "eip155:43114"]);
 }
 
 async function pastAStrangers(vault, wallet, networks) {
