@@ -11,6 +11,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use serde::Deserialize;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
 
 use crate::{
@@ -21,6 +22,9 @@ use crate::{
 /// The longest answer that is read, in bytes; a good one has some 400.
 const ANSWER_LIMIT: usize = 16 * 1024;
 
+/// Who asks. Contracts that take the zero address for a simulation, and go easy on it, must not do so here.
+const FROM: &str = "0x636f756e7465727369676e000000000000000000";
+
 /// Keeps connections to the endpoints open.
 pub(super) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
@@ -30,9 +34,14 @@ pub(super) fn http_client() -> HttpClient {
     Client::builder(TokioExecutor::new()).build(connector)
 }
 
+/// How many questions an endpoint may have to answer at once. Beyond it the next one is asked, and a silent endpoint
+/// holds no more than that.
+const UNDER_WAY: usize = 64;
+
 /// Where a node is asked.
 pub(super) struct Endpoint {
     url: Secret<Url>,
+    places: Semaphore,
 }
 
 /// Why an endpoint gave no answer. Of its URL only the host is told: the rest may hold a key.
@@ -62,7 +71,12 @@ struct ReplyError {
 
 impl Endpoint {
     pub(super) fn new(url: &Secret<Url>) -> Self {
-        Self { url: url.clone() }
+        Self { url: url.clone(), places: Semaphore::new(UNDER_WAY) }
+    }
+
+    /// A place among the questions under way.
+    pub(super) fn place(&self) -> Result<SemaphorePermit<'_>, Trouble> {
+        self.places.try_acquire().map_err(|_| self.trouble("was not asked: too many questions are under way"))
     }
 
     pub(super) fn trouble(&self, why: impl Into<String>) -> Trouble {
@@ -103,7 +117,7 @@ fn eth_call(question: &Question) -> String {
         "jsonrpc": "2.0",
         "id": 1,
         "method": "eth_call",
-        "params": [{ "data": data, "gas": format!("{GAS:#x}") }, "latest"],
+        "params": [{ "from": FROM, "data": data, "gas": format!("{GAS:#x}") }, "latest"],
     })
     .to_string()
 }

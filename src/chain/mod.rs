@@ -1,16 +1,21 @@
 //! The nodes of EVM chains: several endpoints per chain, asked in turn until one answers.
 //!
-//! The only room that speaks to anybody outside; it asks, and signs nothing.
+//! The only room that speaks to anybody outside; it asks, and signs nothing. Whoever answers is believed: an endpoint
+//! is as trusted as the service itself.
 
 mod endpoint;
 
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicUsize, Ordering},
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use tokio::sync::Semaphore;
+use tracing::Instrument as _;
 
 use crate::{
     domain::{ChainEndpoint, Network},
@@ -18,22 +23,18 @@ use crate::{
 };
 use endpoint::{Endpoint, HttpClient, Trouble, http_client};
 
-/// How many questions may be under way at once, on all chains; what comes then waits.
-const UNDER_WAY: usize = 64;
-
 /// The chains whose nodes may be asked.
 pub struct Chains {
-    by_network: HashMap<Network, Chain>,
-    client: HttpClient,
-    timeout: Duration,
-    under_way: Semaphore,
+    by_network: HashMap<Network, Arc<Chain>>,
 }
 
-/// The endpoints of one chain, and which of them answered last.
-#[derive(Default)]
+/// The endpoints of one chain, and which of them to begin with.
 struct Chain {
+    network: Network,
     endpoints: Vec<Endpoint>,
-    good: AtomicUsize,
+    first: AtomicUsize,
+    client: HttpClient,
+    timeout: Duration,
 }
 
 /// No endpoint of a chain gave an answer. What each of them did is for the log; no URL is in it.
@@ -45,13 +46,18 @@ pub struct Unanswered {
 }
 
 impl Chains {
-    /// Over these endpoints, in their order, each of which may take so long to answer.
+    /// Over these endpoints, in their order; all of one chain together may take so long to answer.
     pub fn new(endpoints: &[ChainEndpoint], timeout: Duration) -> Self {
-        let mut by_network: HashMap<Network, Chain> = HashMap::new();
+        let client = http_client();
+        let mut by_network: HashMap<Network, Vec<Endpoint>> = HashMap::new();
         for ChainEndpoint { network, url } in endpoints {
-            by_network.entry(network.clone()).or_default().endpoints.push(Endpoint::new(url));
+            by_network.entry(network.clone()).or_default().push(Endpoint::new(url));
         }
-        Self { by_network, client: http_client(), timeout, under_way: Semaphore::new(UNDER_WAY) }
+        let chain = |(network, endpoints): (Network, _)| {
+            let (first, client) = (AtomicUsize::new(0), client.clone());
+            (network.clone(), Arc::new(Chain { network, endpoints, first, client, timeout }))
+        };
+        Self { by_network: by_network.into_iter().map(chain).collect() }
     }
 
     /// Whether a chain has endpoints.
@@ -59,55 +65,74 @@ impl Chains {
         self.by_network.contains_key(network)
     }
 
-    /// The answer of the first endpoint that gives one and is of this chain, beginning with the one that did last.
-    ///
-    /// # Errors
-    /// If there is none.
-    pub async fn ask(&self, network: &Network, question: &Question) -> Result<Answer, Unanswered> {
+    /// Begins to ask; what is awaited is the answer of the first endpoint that gives one and is of this chain. The
+    /// question goes on without whoever asked it, so that a caller who waits for less than an endpoint takes still
+    /// teaches the next one where to begin.
+    pub fn ask(
+        &self,
+        network: &Network,
+        question: Question,
+    ) -> impl Future<Output = Result<Answer, Unanswered>> + use<> {
+        let nobody = Unanswered { network: network.clone(), troubles: Vec::new() };
+        let chain = self.by_network.get(network).cloned();
+        let asking = chain.map(|chain| {
+            tokio::spawn(async move { chain.ask(&question).await }.instrument(tracing::Span::current()))
+        });
+        async {
+            match asking {
+                Some(asking) => asking.await.unwrap_or(Err(nobody)),
+                None => Err(nobody),
+            }
+        }
+    }
+}
+
+impl Chain {
+    async fn ask(&self, question: &Question) -> Result<Answer, Unanswered> {
+        let end = Instant::now() + self.timeout;
         let mut troubles = Vec::new();
-        if let Some(chain) = self.by_network.get(network) {
-            for (at, endpoint) in chain.in_turn() {
-                match self.ask_one(endpoint, network, question).await {
-                    Ok(answer) => {
-                        chain.good.store(at, Ordering::Relaxed);
-                        return Ok(answer);
-                    }
-                    Err(trouble) => troubles.push(trouble),
+        for (tried, at) in self.in_turn().enumerate() {
+            let left = end.saturating_duration_since(Instant::now());
+            let share = left / u32::try_from(self.endpoints.len() - tried).unwrap_or(1);
+            match self.ask_one(&self.endpoints[at], question, share).await {
+                Ok(answer) => {
+                    self.first.store(at, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Err(trouble) => {
+                    tracing::warn!(network = %self.network, %trouble, "a node did not answer");
+                    let next = (at + 1) % self.endpoints.len();
+                    let _ = self.first.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
+                    troubles.push(trouble);
                 }
             }
         }
-        Err(Unanswered { network: network.clone(), troubles })
+        Err(Unanswered { network: self.network.clone(), troubles })
     }
 
     async fn ask_one(
         &self,
         endpoint: &Endpoint,
-        network: &Network,
         question: &Question,
+        share: Duration,
     ) -> Result<Answer, Trouble> {
+        let _place = endpoint.place()?;
         let began = Instant::now();
-        let answer = tokio::time::timeout(self.timeout, async {
-            let _slot = self.under_way.acquire().await.map_err(|_| endpoint.trouble("was not asked"))?;
-            endpoint.ask(&self.client, question).await
-        });
-        let answer = match answer.await {
-            Ok(Ok(answer)) if Some(answer.chain_id) != network.chain_id() => {
+        let answer = match tokio::time::timeout(share, endpoint.ask(&self.client, question)).await {
+            Ok(Ok(answer)) if Some(answer.chain_id) != self.network.chain_id() => {
                 Err(endpoint.trouble(format!("is of the chain eip155:{}", answer.chain_id)))
             }
             Ok(outcome) => outcome,
             Err(_) => Err(endpoint.trouble("did not answer in time")),
         };
-        measure(network, answer.is_ok(), began.elapsed());
-        answer.inspect_err(|trouble| tracing::warn!(%network, %trouble, "a node did not answer"))
+        measure(&self.network, answer.is_ok(), began.elapsed());
+        answer
     }
-}
 
-impl Chain {
-    /// The endpoints with their places, the good one first.
-    fn in_turn(&self) -> impl Iterator<Item = (usize, &Endpoint)> {
-        let good = self.good.load(Ordering::Relaxed);
-        let all = || self.endpoints.iter().enumerate();
-        all().skip(good).chain(all().take(good))
+    /// The places of the endpoints, from the one to begin with.
+    fn in_turn(&self) -> impl Iterator<Item = usize> + use<> {
+        let (first, count) = (self.first.load(Ordering::Relaxed), self.endpoints.len());
+        (0..count).map(move |step| (first + step) % count)
     }
 }
 

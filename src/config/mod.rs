@@ -187,6 +187,7 @@ impl Reader {
             self.refuse("root-keys", (checks.root_keys)(&settings.store.url(), keys));
         }
         self.refuse_shared_ports(&settings);
+        self.refuse_untrusty_chains(&settings);
         if !self.switch("plaintext-behind-mesh") && settings.tls.is_none() {
             self.refuse_plaintext("grpc-listen", settings.grpc_listen);
             self.refuse_plaintext("http-listen", settings.http_listen);
@@ -197,9 +198,27 @@ impl Reader {
     fn chain_rpc(&mut self) -> Vec<ChainEndpoint> {
         let given = self.text("chain-rpc").unwrap_or_default();
         ChainEndpoint::parse_list(&given).unwrap_or_else(|why| {
-            self.refuse("chain-rpc", Err(format!("each entry {why}")));
+            self.refuse("chain-rpc", Err(why));
             Vec::new()
         })
+    }
+
+    /// Who answers in a node's place signs in anybody, and a call that ends before a chain's time is over never
+    /// learns that it was silent.
+    fn refuse_untrusty_chains(&mut self, settings: &ServeSettings) {
+        if settings.chain_rpc_timeout >= settings.request_timeout {
+            self.refuse("chain-rpc-timeout", Err("must be less than request-timeout".to_owned()));
+        }
+        if let Some(at) = settings.chain_rpc.iter().position(ChainEndpoint::is_plaintext)
+            && !self.switch("plaintext-behind-mesh")
+        {
+            let why = format!(
+                "entry {} would be asked in plain text, and whoever answers in its place could sign in anybody: use \
+                 https, or if a mesh encrypts it, say so by plaintext-behind-mesh",
+                at + 1
+            );
+            self.refuse("chain-rpc", Err(why));
+        }
     }
 
     /// The value, if nothing was wrong.

@@ -172,8 +172,8 @@ pub const SETTINGS: [Setting; 26] = [
         "plaintext-behind-mesh",
         "",
         Value("false"),
-        "Says that a mesh or a proxy encrypts what reaches `grpc-listen` and `http-listen`. Without it, and \
-         without TLS, they must be loopback addresses.",
+        "Says that a mesh or a proxy encrypts what reaches `grpc-listen` and `http-listen`, and what goes to `http` \
+         endpoints of `chain-rpc`. Without it, and without TLS, they must be loopback addresses.",
     )
     .kind(Switch),
     Setting::new(
@@ -188,14 +188,17 @@ pub const SETTINGS: [Setting; 26] = [
         Described("none: contract wallets do not sign in"),
         "A JSON-RPC endpoint of an EVM chain, such as `eip155:1=https://host/key`, that is asked about contract \
          wallets (EIP-1271, ERC-6492). Several, also of one chain, with commas between: those of one chain are tried \
-         in turn. `https` is verified against Mozilla's authorities.",
+         in turn. An endpoint is believed: whoever runs it, or answers in its place, could sign in as any contract \
+         wallet of its chain, and one that lags behind still knows yesterday's owners. The latest block is asked, \
+         which may not be final yet. `https` is verified against Mozilla's authorities.",
     )
     .kind(SecretList),
     Setting::new(
         "chain-rpc-timeout",
         "TIME",
-        Value("3s"),
-        "How long one such endpoint may take to answer before the next is tried; all within `request-timeout`.",
+        Value("5s"),
+        "How long the endpoints of one chain may take to answer, all together: each gets its share before the next is \
+         tried. Less than `request-timeout`.",
     ),
     Setting::new(
         "request-timeout",

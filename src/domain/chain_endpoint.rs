@@ -1,6 +1,6 @@
 //! Where a node of a chain is asked.
 
-use url::Url;
+use url::{Host, Url};
 
 use super::{Namespace, Network, Secret};
 
@@ -38,10 +38,23 @@ impl ChainEndpoint {
     /// Reads several, with commas or white space between.
     ///
     /// # Errors
-    /// What is wrong with the first that is wrong.
-    pub fn parse_list(text: &str) -> Result<Vec<Self>, &'static str> {
-        let entries = text.split(|c: char| c == ',' || c.is_whitespace());
-        entries.filter(|entry| !entry.is_empty()).map(Self::parse).collect()
+    /// What is wrong with the first that is wrong, and which one that is.
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, String> {
+        let entries = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|entry| !entry.is_empty());
+        let read = |(at, entry)| Self::parse(entry).map_err(|why| format!("entry {} {why}", at + 1));
+        entries.enumerate().map(read).collect()
+    }
+
+    /// Whether what is asked and answered leaves the machine as plain text.
+    pub fn is_plaintext(&self) -> bool {
+        let url = self.url.expose();
+        let is_loopback = match url.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        url.scheme() == "http" && !is_loopback
     }
 }
 
@@ -57,7 +70,10 @@ mod tests {
         assert_eq!(networks, ["eip155:1", "eip155:1", "eip155:10"]);
         assert_eq!(read[0].url.expose().as_str(), "https://one.example/v2/key?a=b");
         assert!(!format!("{read:?}").contains("key"));
+        let leave_the_machine: Vec<bool> = read.iter().map(ChainEndpoint::is_plaintext).collect();
+        assert_eq!(leave_the_machine, [false, true, false]);
         assert!(ChainEndpoint::parse_list(" ").unwrap().is_empty());
+        assert!(ChainEndpoint::parse_list("eip155:1=http://a, b").unwrap_err().starts_with("entry 2 must"));
     }
 
     #[test]

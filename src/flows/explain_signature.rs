@@ -5,11 +5,12 @@ use super::{
     authenticate::with_role,
     claim::{Claim, live, newest},
     signed_message::SignedMessage,
+    signer::signer,
     verify_challenge::{VerifyChallenge, still_allowed},
 };
 use crate::{
-    domain::{Address, Challenge, Party, Role, Session, SessionState, Verification, WalletKind},
-    store::ChallengeScope,
+    domain::{Address, Challenge, Client, Party, Role, Session, SessionState, Verification, WalletKind},
+    store::{ChallengeScope, FoundChallenge},
     wallet::signature,
 };
 
@@ -54,21 +55,30 @@ pub struct Explanation {
     pub verification: Option<Verification>,
 }
 
+/// What a request names.
+struct Meant {
+    claim: Claim,
+    found: Vec<FoundChallenge>,
+    newest: Challenge,
+}
+
 impl Explanation {
     /// Whether VerifyChallenge would sign in.
     pub fn accepted(&self) -> bool {
         self.checks.iter().all(|check| matches!(check.outcome, CheckOutcome::Passed))
     }
 
-    /// Notes a check, and gives on what it found.
-    fn check<T>(&mut self, name: &'static str, outcome: Option<Result<T>>) -> Option<T> {
+    /// Notes a check, and gives on what it found. What is no refusal but a fault of the service's own is an error of
+    /// the whole call.
+    fn check<T>(&mut self, name: &'static str, outcome: Option<Result<T>>) -> Result<Option<T>> {
         let (outcome, value) = match outcome {
             Some(Ok(value)) => (CheckOutcome::Passed, Some(value)),
+            Some(Err(error @ (Error::Internal(_) | Error::StoreUnavailable(_)))) => return Err(error),
             Some(Err(error)) => (CheckOutcome::Failed(error), None),
             None => (CheckOutcome::Skipped, None),
         };
         self.checks.push(Check { name, outcome });
-        value
+        Ok(value)
     }
 
     /// Notes checks that have nothing to look at.
@@ -95,45 +105,67 @@ impl Flows {
     pub async fn explain_signature(&self, caller: &Caller, request: &VerifyChallenge) -> Result<Explanation> {
         let client = with_role(caller.client()?, Role::SignIn)?;
         self.rate_limits.count(client, None, None)?;
-        let now = self.clock.now()?;
         let mut report = Explanation::default();
-        let claim = report.check("fields", Some(Claim::parse(client, request)));
-        let key = report.check("key", claim.as_ref().map(Claim::key));
-        let found = match (&claim, key) {
-            (Some(claim), Some(key)) => {
-                let scope = ChallengeScope { client_id: client.id, session_id: None };
-                Some(self.store.find_challenges(scope, key, claim.network.clone()).await?)
-            }
-            _ => None,
-        };
-        let meant = report.check("challenge", found.as_deref().map(newest)).map(|one| one.challenge.clone());
-        let Some((claim, found, newest)) = claim.zip(found).zip(meant).map(|((a, b), c)| (a, b, c)) else {
-            report.skip(&["agreement", "state", "message", "signature", "policy", "session"]);
-            return Ok(report);
-        };
-        report.check("agreement", Some(claim.agrees_with(&newest)));
-        let all = found.iter().map(|one| one.challenge.clone()).collect();
-        let candidates = report.check("state", Some(live(found))).unwrap_or(all);
-        let signed = self.signer(client, candidates, &claim, &request.signature, now).await;
-        let challenge = signed.as_ref().map_or(newest, |(challenge, _)| challenge.clone());
-        let message = SignedMessage::of(&challenge, &claim, &client.policy, now);
-        if let Some(message) = report.check("message", Some(message)) {
-            report.note_signed(&message, &request.signature);
-            report.verification =
-                report.check("signature", Some(signed)).map(|(_, verification)| verification);
-        } else {
-            report.skip(&["signature"]);
+        match self.meant(client, request, &mut report).await? {
+            Some(meant) => self.explain(client, request, meant, &mut report).await?,
+            None => report.skip(&["agreement", "state", "message", "signature", "policy", "session"]),
         }
-        let network = report.claimed.as_ref().map(|party| party.network.clone());
-        report.check("policy", network.map(|network| still_allowed(client, challenge.format, &network)));
+        Ok(report)
+    }
+
+    /// What the request says, and the challenges that it names.
+    async fn meant(
+        &self,
+        client: &Client,
+        request: &VerifyChallenge,
+        report: &mut Explanation,
+    ) -> Result<Option<Meant>> {
+        let claim = report.check("fields", Some(Claim::parse(client, request)))?;
+        let key = report.check("key", claim.as_ref().map(Claim::key))?;
+        let (Some(claim), Some(key)) = (claim, key) else {
+            report.skip(&["challenge"]);
+            return Ok(None);
+        };
+        let scope = ChallengeScope { client_id: client.id, session_id: None };
+        let found = self.store.find_challenges(scope, key, claim.network.clone()).await?;
+        let newest = report.check("challenge", Some(newest(&found).map(|one| one.challenge.clone())))?;
+        Ok(newest.map(|newest| Meant { claim, found, newest }))
+    }
+
+    /// The checks of what was found.
+    async fn explain(
+        &self,
+        client: &Client,
+        request: &VerifyChallenge,
+        Meant { claim, found, newest }: Meant,
+        report: &mut Explanation,
+    ) -> Result<()> {
+        let now = self.clock.now()?;
+        report.check("agreement", Some(claim.agrees_with(&newest)))?;
+        let all = found.iter().map(|one| one.challenge.clone()).collect();
+        let live = report.check("state", Some(live(found)))?;
+        // Nodes are not asked about what would be refused anyway.
+        let chains = report.accepted().then_some(&self.chains);
+        let signed = signer(client, live.unwrap_or(all), &claim, &request.signature, now, chains).await;
+        let challenge = signed.as_ref().map_or(newest, |(challenge, _)| challenge.clone());
+        let message =
+            report.check("message", Some(SignedMessage::of(&challenge, &claim, &client.policy, now)))?;
+        if let Some(message) = &message {
+            report.note_signed(message, &request.signature);
+        }
+        let signed = report.check("signature", message.map(|_| signed))?;
+        let network = report.claimed.as_ref().map(|party| &party.network);
+        let policy = network.map(|network| still_allowed(client, challenge.format, network));
+        report.check("policy", policy)?;
+        report.verification = signed.map(|(_, verification)| verification);
         let session = match challenge.session_id {
             Some(id) => Some(self.store.session(id).await?),
             None => None,
         };
-        let verification = report.verification.clone();
-        report.check("session", verification.map(|verification| waits_for(session, &verification)));
+        let waits = report.verification.as_ref().map(|verification| waits_for(session, verification));
+        report.check("session", waits)?;
         report.challenge = Some(challenge);
-        Ok(report)
+        Ok(())
     }
 }
 

@@ -4,7 +4,6 @@ use time::OffsetDateTime;
 
 use super::{Error, Result, claim::Claim, composed_message};
 use crate::{
-    chain::Chains,
     domain::{
         Address, Challenge, Content, Namespace, Party, Policy, Verification, VerificationMethod, Wallet,
     },
@@ -76,19 +75,15 @@ impl SignedMessage {
         Ok(Question::new(&self.claimed.address, &self.digest(), signature.as_bytes())?)
     }
 
-    /// The wallet, if it is a contract that accepts the signature, or would once it is deployed.
-    pub(super) async fn verified_by_contract(
-        &self,
-        chains: &Chains,
-        question: &Question,
-    ) -> Result<Option<Verification>> {
-        let Answer { verdict, block_number, .. } = chains.ask(&self.claimed.network, question).await?;
+    /// The wallet, if its chain's answer is that it is a contract that accepts the signature, or would once deployed.
+    pub(super) fn verified_by_contract(&self, answer: Answer) -> Option<Verification> {
+        let Answer { verdict, block_number, .. } = answer;
         let method = match verdict {
             Verdict::Accepted => VerificationMethod::Eip1271 { block_number },
             Verdict::AcceptedOnceDeployed => VerificationMethod::Erc6492 { block_number },
-            Verdict::Refused | Verdict::NoCode | Verdict::Delegation => return Ok(None),
+            Verdict::Refused | Verdict::NoCode | Verdict::Delegation => return None,
         };
-        Ok(Some(self.verification(method)))
+        Some(self.verification(method))
     }
 
     /// Whose key made the signature, whoever claims it; `None` on Solana, where none can be recovered.

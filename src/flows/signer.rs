@@ -3,88 +3,107 @@
 use time::OffsetDateTime;
 
 use super::{
-    Error, Flows, Result,
+    Error, Result,
     claim::{Claim, too_many},
     signed_message::SignedMessage,
+    verify_challenge::still_allowed,
 };
-use crate::domain::{Challenge, Client, Network, Verification};
+use crate::{
+    chain::Chains,
+    domain::{Challenge, Client, Verification},
+};
 
-/// How many challenges the chain's nodes are asked about for one call, at most.
-const ASKED_LIMIT: usize = 8;
+/// How many challenges for one chain its nodes are asked about for one call, at most.
+const ASKED_PER_CHAIN: usize = 8;
 
-impl Flows {
-    /// The challenge, and how it was found to be signed. Keys are tried on all of them before any node is asked. One
-    /// that cannot be what was signed is passed over while another can; the first reason is told if none can.
-    pub(super) async fn signer(
-        &self,
-        client: &Client,
-        candidates: Vec<Challenge>,
-        claim: &Claim,
-        signature: &str,
-        now: OffsetDateTime,
-    ) -> Result<(Challenge, Verification)> {
-        let mut why = None;
-        let mut unsigned = Vec::new();
-        for challenge in candidates {
-            let message = match SignedMessage::of(&challenge, claim, &client.policy, now) {
-                Ok(message) => message,
-                Err(error) => {
-                    why = why.or(Some(error));
-                    continue;
+/// A challenge, and what would have been signed for it.
+type Unsigned = (Challenge, SignedMessage);
+
+/// Keys are tried on all of them before any node is asked, if any is to be. One that cannot be what was signed is
+/// passed over while another can; the first reason is told if none can.
+pub(super) async fn signer(
+    client: &Client,
+    candidates: Vec<Challenge>,
+    claim: &Claim,
+    signature: &str,
+    now: OffsetDateTime,
+    chains: Option<&Chains>,
+) -> Result<(Challenge, Verification)> {
+    let mut why = None;
+    let mut unsigned = Vec::new();
+    for challenge in candidates {
+        let message = match SignedMessage::of(&challenge, claim, &client.policy, now) {
+            Ok(message) => message,
+            Err(error) => {
+                why = why.or(Some(error));
+                continue;
+            }
+        };
+        match message.verified_by_key(signature) {
+            Ok(Some(verification)) => return Ok((challenge, verification)),
+            Ok(None) => why = why.or(Some(Error::SignatureMismatch)),
+            Err(error) => why = why.or(Some(error)),
+        }
+        unsigned.push((challenge, message));
+    }
+    if let Some(chains) = chains.filter(|_| client.policy.contract_wallets)
+        && let Some(signed) = contract_signer(client, unsigned, signature, chains).await?
+    {
+        return Ok(signed);
+    }
+    Err(why.unwrap_or(Error::SignatureMismatch))
+}
+
+/// The challenge that a contract accepts the signature for; `None` where there is no contract to ask.
+async fn contract_signer(
+    client: &Client,
+    unsigned: Vec<Unsigned>,
+    signature: &str,
+    chains: &Chains,
+) -> Result<Option<(Challenge, Verification)>> {
+    let (asked, passed_over) = to_be_asked(client, unsigned, chains)?;
+    let mut answers = Vec::new();
+    for (challenge, message) in asked {
+        if let Some(question) = message.question(signature)? {
+            let answer = chains.ask(&message.claimed.network, question);
+            answers.push((challenge, message, answer));
+        }
+    }
+    let mut outcome = if answers.is_empty() { Ok(None) } else { Err(Error::SignatureMismatch) };
+    if passed_over {
+        outcome = Err(too_many());
+    }
+    for (challenge, message, answer) in answers {
+        match answer.await {
+            Ok(answer) => {
+                if let Some(verification) = message.verified_by_contract(answer) {
+                    return Ok(Some((challenge, verification)));
                 }
-            };
-            match message.verified_by_key(signature) {
-                Ok(Some(verification)) => return Ok((challenge, verification)),
-                Ok(None) => why = why.or(Some(Error::SignatureMismatch)),
-                Err(error) => why = why.or(Some(error)),
             }
-            unsigned.push((challenge, message));
+            // A chain that cannot be reached must not keep the wallet of another one out.
+            Err(unanswered) => outcome = Err(unanswered.into()),
         }
-        let why = why.unwrap_or(Error::SignatureMismatch);
-        self.contract_signer(client, unsigned, signature).await?.ok_or(why)
     }
+    outcome
+}
 
-    /// The challenge that a contract accepts the signature for; `None` where no contract can be asked.
-    async fn contract_signer(
-        &self,
-        client: &Client,
-        unsigned: Vec<(Challenge, SignedMessage)>,
-        signature: &str,
-    ) -> Result<Option<(Challenge, Verification)>> {
-        if !client.policy.contract_wallets {
-            return Ok(None);
+/// Those that a contract can have signed, newest first, and whether some were too many. A contract is a wallet on
+/// its own chain alone, so one that was asked to sign on a chain signs on no other.
+fn to_be_asked(client: &Client, unsigned: Vec<Unsigned>, chains: &Chains) -> Result<(Vec<Unsigned>, bool)> {
+    let mut asked: Vec<Unsigned> = Vec::new();
+    let mut passed_over = false;
+    for (challenge, message) in unsigned {
+        let network = &message.claimed.network;
+        let is_of_its_chain = challenge.party.as_ref().is_none_or(|party| party.network == *network);
+        if !chains.know(network) || !is_of_its_chain {
+            continue;
         }
-        let mut asked = Vec::new();
-        for (challenge, message) in unsigned {
-            // Signatures of other namespaces are written otherwise.
-            if !self.chains.know(&message.claimed.network) {
-                continue;
-            }
-            if let Some(question) = message.question(signature)? {
-                asked.push((challenge, message, question));
-            }
-        }
-        if asked.len() > ASKED_LIMIT {
-            return Err(too_many());
-        }
-        let nobody = asked.is_empty();
-        // A chain that cannot be reached must not keep the wallet of another one out, and is asked only once.
-        let mut unanswered: Vec<(Network, Error)> = Vec::new();
-        for (challenge, message, question) in asked {
-            let network = &message.claimed.network;
-            if unanswered.iter().any(|(silent, _)| silent == network) {
-                continue;
-            }
-            match message.verified_by_contract(&self.chains, &question).await {
-                Ok(Some(verification)) => return Ok(Some((challenge, verification))),
-                Ok(None) => {}
-                Err(error) => unanswered.push((network.clone(), error)),
-            }
-        }
-        match unanswered.pop() {
-            Some((_, error)) => Err(error),
-            None if nobody => Ok(None),
-            None => Err(Error::SignatureMismatch),
+        still_allowed(client, challenge.format, network)?;
+        if asked.iter().filter(|(_, other)| other.claimed.network == *network).count() >= ASKED_PER_CHAIN {
+            passed_over = true;
+        } else {
+            asked.push((challenge, message));
         }
     }
+    Ok((asked, passed_over))
 }

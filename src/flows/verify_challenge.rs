@@ -2,7 +2,7 @@
 
 use super::{
     Caller, Error, Flows, Result, authenticate::with_role, claim::Claim, create_session::sign_in_network,
-    issue_tokens::TokenPair,
+    issue_tokens::TokenPair, signer::signer,
 };
 use crate::{
     domain::{
@@ -51,7 +51,7 @@ impl Flows {
         let candidates = claim.candidates(found)?;
         let now = self.clock.now()?;
         let (challenge, verification) =
-            self.signer(client, candidates, &claim, &request.signature, now).await?;
+            signer(client, candidates, &claim, &request.signature, now, Some(&self.chains)).await?;
         still_allowed(client, challenge.format, &verification.wallet.network)?;
         let redemption = self.redemption(client, scope, challenge.id, verification.wallet.clone());
         let signed_in = signed_in(self.store.redeem_challenge(redemption).await?)?;

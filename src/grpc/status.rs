@@ -18,10 +18,10 @@ const OUTAGE_RETRY: Duration = Duration::from_secs(1);
 /// When to come back after a contended call.
 const CONTENTION_RETRY: Duration = Duration::from_millis(100);
 
-/// The answer to a call that failed. What only an engineer can mend is logged here, once.
+/// The answer to a call that failed. What only an engineer can mend is logged here, once; a chain out of reach was
+/// already, endpoint by endpoint.
 pub fn status(error: &Error) -> Status {
-    if let Error::Internal(cause) | Error::StoreUnavailable(cause) | Error::ChainRpcUnavailable(cause) = error
-    {
+    if let Error::Internal(cause) | Error::StoreUnavailable(cause) = error {
         tracing::error!(%cause, "{error}");
     }
     let (code, reason) = code_and_reason(error);
