@@ -251,3 +251,38 @@ fn one_setting_under_two_names_of_the_file_is_a_problem() {
         "{said}"
     );
 }
+
+#[test]
+fn endpoints_of_chains_come_from_a_flag_or_a_list_of_the_file_and_stay_secret() {
+    let (_folder, path) =
+        file("chain-rpc = [\"eip155:1=https://a.example/hunter2\", \"eip155:10=http://127.0.0.1:8545\"]\n");
+    let mut listed = reader(&[], &[], Some(path));
+    let settings = listed.serve(&CHECKS);
+    let settings = listed.finish(settings).unwrap();
+    let networks: Vec<_> = settings.chain_rpc.iter().map(|endpoint| endpoint.network.to_string()).collect();
+    assert_eq!(networks, ["eip155:1", "eip155:10"]);
+    assert!(!format!("{settings:?}").contains("hunter2"));
+    let said = problems(reader(&[("chain-rpc", "eip155:1=https://a.example,EVM=hunter2")], &[], None));
+    assert!(said.contains("chain-rpc (flag --chain-rpc): entry 2 ") && !said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn a_chain_is_asked_in_plain_text_only_on_this_machine_or_behind_a_mesh() {
+    let endpoints = "eip155:1=https://a.example,eip155:1=http://node.example:8545/hunter2";
+    let said = problems(reader(&[("chain-rpc", endpoints)], &[], None));
+    assert!(said.contains("entry 2 would be asked in plain text") && !said.contains("hunter2"), "{said}");
+    let flags = [("chain-rpc", endpoints), ("plaintext-behind-mesh", "true")];
+    let mut reader = reader(&flags, &[], None);
+    let settings = reader.serve(&CHECKS);
+    reader.finish(settings).unwrap();
+}
+
+#[test]
+fn a_chains_time_ends_before_the_calls() {
+    let flags = [("chain-rpc-timeout", "3s"), ("request-timeout", "3s")];
+    let said = problems(reader(&flags, &[], None));
+    assert!(
+        said.contains("chain-rpc-timeout (flag --chain-rpc-timeout): must be less than request-timeout"),
+        "{said}"
+    );
+}

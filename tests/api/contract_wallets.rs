@@ -1,8 +1,12 @@
 //! Contract wallets, as far as it does not take a real chain: which endpoint is asked, when, and what its trouble means.
 
 use countersign::{
-    domain::Policy,
-    grpc::v1::{SessionState, StartChallengeRequest, VerificationMethod, VerifyChallengeRequest},
+    domain::{ChallengeFormat as Format, Policy},
+    flows::create_client::create_client,
+    grpc::v1::{
+        Challenge, ChallengeFormat, CheckOutcome, ExplainSignatureRequest, SessionState,
+        StartChallengeRequest, VerificationMethod, VerifyChallengeRequest,
+    },
     token::random,
     wallet::signer::SolanaSigner,
 };
@@ -10,8 +14,9 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use crate::{
-    harness::{Server, TestClient, by_id, claims, reason, refusal, session_for, wallet, wrong_field},
+    harness::{Server, TestClient, basic, by_id, claims, reason, refusal, session_for, wallet, wrong_field},
     node::{Node, Says, dead},
+    process::{Process, run},
     support::TestStore,
 };
 
@@ -26,6 +31,11 @@ on_both_stores![
     a_chain_out_of_reach_keeps_no_wallet_of_another_one_out,
     no_bytes_at_all_are_a_signature_that_a_contract_may_accept,
     evm_names_no_chain_where_contract_wallets_may_sign_in,
+    a_challenge_for_one_chain_is_signed_by_no_contract_of_another,
+    no_more_than_eight_challenges_are_asked_about_for_one_call,
+    a_caller_who_does_not_wait_for_a_silent_node_spares_the_next_one,
+    a_contracts_signature_is_explained_as_it_is_verified,
+    no_key_of_a_nodes_url_is_in_the_log,
 ];
 
 /// No key's address.
@@ -194,6 +204,124 @@ async fn no_bytes_at_all_are_a_signature_that_a_contract_may_accept(store: &Test
     let own_keys = server.client(Policy::default()).await;
     let challenge = own_keys.start(start_on("eip155:1")).await.unwrap();
     assert_eq!(reason(own_keys.verify(by_id(&challenge, "0x")).await), "INVALID_SIGNATURE_ENCODING");
+}
+
+/// A NONCE challenge lets the caller compose the text, and with it name a chain.
+async fn a_challenge_for_one_chain_is_signed_by_no_contract_of_another(store: &TestStore) {
+    let (one, ten) = (Node::that(Says::Yes(1)).await, Node::that(Says::Yes(10)).await);
+    let (server, _) = server(store, &[one.of("eip155:1"), ten.of("eip155:10")]).await;
+    let client = server.client(shop_of_contracts()).await;
+    let start = StartChallengeRequest { format: ChallengeFormat::Nonce.into(), ..start_on("eip155:1") };
+    let challenge = client.start(start).await.unwrap();
+    let composed = |chain: &str| VerifyChallengeRequest {
+        message: format!(
+            "shop.example wants you to sign in with your Ethereum account:\n{CONTRACT}\n\n\nURI: \
+             https://shop.example/login\nVersion: 1\nChain ID: {chain}\nNonce: {}\n\
+             Issued At: 2026-01-01T00:00:00.000Z",
+            challenge.nonce
+        ),
+        ..by_id(&challenge, SIGNATURE)
+    };
+    let refused = client.verify(composed("10")).await.unwrap_err();
+    assert!(matches!(refused.code(), Code::InvalidArgument | Code::Unauthenticated), "{refused:?}");
+    assert_eq!((one.asked(), ten.asked()), (0, 0));
+    let verification = client.verify(composed("1")).await.unwrap().verification.unwrap();
+    assert_eq!((verification.network.as_str(), ten.asked()), ("eip155:1", 0));
+}
+
+fn shop_of_contracts() -> Policy {
+    Policy {
+        formats: vec![Format::Text, Format::Siwx, Format::Nonce],
+        domains: vec!["shop.example".to_owned()],
+        uris: vec!["https://shop.example/login".to_owned()],
+        contract_wallets: true,
+        ..Policy::default()
+    }
+}
+
+async fn no_more_than_eight_challenges_are_asked_about_for_one_call(store: &TestStore) {
+    let node = Node::that(Says::No(1)).await;
+    let (server, _) = server(store, &[node.of("eip155:1")]).await;
+    let client = server.client(shop_of_contracts()).await;
+    let mut newest = None;
+    for format in [ChallengeFormat::Text, ChallengeFormat::Siwx] {
+        for _ in 0..5 {
+            let start = StartChallengeRequest { format: format.into(), ..start_on("eip155:1") };
+            newest = Some(client.start(start).await.unwrap());
+        }
+    }
+    let by_address = VerifyChallengeRequest {
+        address: CONTRACT.to_owned(),
+        signature: SIGNATURE.to_owned(),
+        ..Default::default()
+    };
+    let refused = wrong_field(client.verify(by_address).await);
+    assert_eq!(refused, ("INVALID_ADDRESS".to_owned(), "address".to_owned()));
+    assert_eq!(node.asked(), 8);
+    let named = client.verify(by_id(&newest.unwrap(), SIGNATURE)).await;
+    assert_eq!((reason(named).as_str(), node.asked()), ("SIGNATURE_MISMATCH", 9));
+}
+
+async fn a_caller_who_does_not_wait_for_a_silent_node_spares_the_next_one(store: &TestStore) {
+    let (silent, good) = (Node::that(Says::Nothing).await, Node::that(Says::Yes(1)).await);
+    let (_server, client) = server(store, &[silent.of("eip155:1"), good.of("eip155:1")]).await;
+    let challenge = client.start(start_on("eip155:1")).await.unwrap();
+    let impatient = async {
+        while silent.asked() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        answer = client.verify(by_id(&challenge, SIGNATURE)) => panic!("{answer:?}"),
+        () = impatient => {}
+    }
+    while good.asked() == 0 {
+        tokio::task::yield_now().await;
+    }
+    client.verify(by_id(&challenge, SIGNATURE)).await.unwrap();
+    assert_eq!((silent.asked(), good.asked()), (1, 2));
+}
+
+async fn a_contracts_signature_is_explained_as_it_is_verified(store: &TestStore) {
+    let (node, dead) = (Node::that(Says::Yes(1)).await, dead("eip155:10").await);
+    let (_server, client) = server(store, &[node.of("eip155:1"), dead]).await;
+    let explain = async |challenge: &Challenge, signature: &str| {
+        let VerifyChallengeRequest { challenge_id, signature, .. } = by_id(challenge, signature);
+        let request = ExplainSignatureRequest { challenge_id, signature, ..Default::default() };
+        let answer = client.explain(request).await.unwrap();
+        let failed = answer.checks.iter().find(|check| check.outcome() == CheckOutcome::Failed);
+        (answer.accepted, failed.map(|check| check.reason.clone()), answer.verification)
+    };
+    let here = client.start(start_on("eip155:1")).await.unwrap();
+    let (accepted, _, verification) = explain(&here, SIGNATURE).await;
+    let verification = verification.unwrap();
+    assert!(accepted);
+    assert_eq!((verification.method(), verification.block_number), (VerificationMethod::Eip1271, Some(77)));
+    let there = client.start(start_on("eip155:10")).await.unwrap();
+    let (accepted, why, verification) = explain(&there, SIGNATURE).await;
+    assert_eq!((accepted, why.as_deref()), (false, Some("CHAIN_RPC_UNAVAILABLE")));
+    assert!(verification.is_none());
+    let (_, why, _) = explain(&here, "").await;
+    assert_eq!((why.as_deref(), node.asked()), (Some("INVALID_SIGNATURE_ENCODING"), 1));
+    client.verify(by_id(&here, SIGNATURE)).await.unwrap();
+}
+
+async fn no_key_of_a_nodes_url_is_in_the_log(store: &TestStore) {
+    let node = Node::that(Says::Status(500)).await;
+    let endpoints = [dead("eip155:1").await, node.of("eip155:1")].join(",");
+    let process = Process::start_with(store, &["--chain-rpc", &endpoints]);
+    let handle = countersign::store::open(&store.url).await.unwrap();
+    let policy = Policy { name: "Vault".to_owned(), contract_wallets: true, ..Policy::default() };
+    let (client, secret) = create_client(handle.as_ref(), policy, "").await.unwrap();
+    let caller = process.caller(&basic(&client.id.to_string(), secret.expose())).await;
+    let challenge = caller.start(start_on("eip155:1")).await.unwrap();
+    assert_eq!(reason(caller.verify(by_id(&challenge, SIGNATURE)).await), "CHAIN_RPC_UNAVAILABLE");
+    let log = process.log();
+    assert_eq!(log.matches("a node did not answer").count(), 2, "{log}");
+    assert!(!log.contains("hunter2"), "{log}");
+    let shown = run(&["settings", "--chain-rpc", &endpoints]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("chain-rpc") && !shown.contains("hunter2"), "{shown}");
 }
 
 async fn evm_names_no_chain_where_contract_wallets_may_sign_in(store: &TestStore) {

@@ -20,6 +20,8 @@ use tokio::{
 pub enum Says {
     /// That a wallet with code accepts the signature, on a chain.
     Yes(u64),
+    /// That it does not.
+    No(u64),
     /// An HTTP status without a body.
     Status(u16),
     /// A redirection to another endpoint.
@@ -87,13 +89,14 @@ async fn serve(mut stream: TcpStream, says: Says, asked: Arc<AtomicUsize>) {
     }
     asked.fetch_add(1, Ordering::SeqCst);
     let answer = match says {
-        Says::Yes(chain_id) => response("200 OK", "", &yes(chain_id)),
+        Says::Yes(chain_id) => response("200 OK", "", &verdict(1, chain_id)),
+        Says::No(chain_id) => response("200 OK", "", &verdict(0, chain_id)),
         Says::Status(status) => response(&format!("{status} Status"), "", ""),
         Says::Elsewhere(address) => {
             response("307 Elsewhere", &format!("location: http://{address}/\r\n"), "")
         }
         Says::Body(body) => response("200 OK", "", body),
-        Says::TooMuch => response("200 OK", "", &format!("{}{}", yes(1), " ".repeat(100_000))),
+        Says::TooMuch => response("200 OK", "", &format!("{}{}", verdict(1, 1), " ".repeat(100_000))),
         Says::Nothing => return std::future::pending().await,
     };
     let _ = stream.write_all(answer.as_bytes()).await;
@@ -104,8 +107,8 @@ fn response(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}")
 }
 
-/// Six words: accepted, no delegation, code before, code now, chain, block 77.
-fn yes(chain_id: u64) -> String {
-    let words: String = [1, 0, 9, 9, chain_id, 77].map(|word| format!("{word:064x}")).concat();
+/// Six words: whether it is accepted, no delegation, code before, code now, chain, block 77.
+fn verdict(accepted: u64, chain_id: u64) -> String {
+    let words: String = [accepted, 0, 9, 9, chain_id, 77].map(|word| format!("{word:064x}")).concat();
     format!(r#"{{"jsonrpc":"2.0","id":1,"result":"0x{words}"}}"#)
 }
