@@ -206,7 +206,7 @@ impl Reader {
     /// Who answers in a node's place signs in anybody, and a call that ends before a chain's time is over never
     /// learns that it was silent.
     fn refuse_untrusty_chains(&mut self, settings: &ServeSettings) {
-        if settings.chain_rpc_timeout >= settings.request_timeout {
+        if !settings.chain_rpc.is_empty() && settings.chain_rpc_timeout >= settings.request_timeout {
             self.refuse("chain-rpc-timeout", Err("must be less than request-timeout".to_owned()));
         }
         if let Some(at) = settings.chain_rpc.iter().position(ChainEndpoint::is_plaintext)

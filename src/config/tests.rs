@@ -279,10 +279,13 @@ fn a_chain_is_asked_in_plain_text_only_on_this_machine_or_behind_a_mesh() {
 
 #[test]
 fn a_chains_time_ends_before_the_calls() {
-    let flags = [("chain-rpc-timeout", "3s"), ("request-timeout", "3s")];
+    let flags = [("chain-rpc", "eip155:1=https://a"), ("chain-rpc-timeout", "3s"), ("request-timeout", "3s")];
     let said = problems(reader(&flags, &[], None));
     assert!(
         said.contains("chain-rpc-timeout (flag --chain-rpc-timeout): must be less than request-timeout"),
         "{said}"
     );
+    let mut alone = reader(&flags[1..], &[], None);
+    let settings = alone.serve(&CHECKS);
+    alone.finish(settings).unwrap();
 }
