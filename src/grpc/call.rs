@@ -184,7 +184,8 @@ fn note(method: &str, call: &Call, refusal: Option<&Status>, took: Duration) {
 
 /// Streams end when their caller or the server wants, not at a deadline.
 fn is_stream(method: &str) -> bool {
-    method == "/grpc.health.v1.Health/Watch" || method.starts_with("/grpc.reflection.")
+    matches!(method, "/grpc.health.v1.Health/Watch" | "/countersign.v1.TokenService/WatchRevocations")
+        || method.starts_with("/grpc.reflection.")
 }
 
 /// The caller's id for the call if it is fit for a log, else a new one.

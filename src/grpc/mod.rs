@@ -8,6 +8,7 @@ pub mod convert;
 pub mod credentials;
 pub mod policy;
 pub mod policy_file;
+mod revocations;
 pub mod server;
 pub mod session;
 pub mod status;

@@ -31,7 +31,7 @@ pub use error::{OpenError, StoreError};
 pub use keys::{Canary, KeyStore, NewSigningKey, SigningKeyState, StoredSigningKey};
 pub use lifecycle::{Lifecycle, Location, SchemaState};
 pub use revocations::{
-    ACCESS_TOKENS_END, Revocations, RevocationStore, RevokedKey, RevokedSession, UnservedClient,
+    ACCESS_TOKENS_END, RevocationStore, Revocations, RevokedKey, RevokedSession, UnservedClient,
 };
 pub use sessions::{NewSession, RevokeScope, RotateOutcome, Rotated, Rotation, SessionQuery, SessionStore};
 pub use url::locate;

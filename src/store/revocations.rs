@@ -68,6 +68,6 @@ pub trait RevocationStore: Send + Sync {
     /// once that is committed, so whoever reads on must look back further than a statement may take.
     async fn revocations(&self, since: Option<OffsetDateTime>) -> Result<Revocations>;
 
-    /// The audience of a client's access tokens, be it deleted or not.
+    /// The audience of a client's access tokens, be it deleted or not; `None` where there is no such client.
     async fn audience(&self, id: ClientId) -> Result<Option<Vec<String>>>;
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::Postgres;
 use crate::{
-    domain::{ClientId, RevokeReason},
+    domain::{ClientId, RevokeReason, audience},
     store::{
         ACCESS_TOKENS_END, Lifecycle as _, Result, RevocationStore, Revocations, RevokedKey, RevokedSession,
         UnservedClient, policy_json,
@@ -31,7 +31,7 @@ impl RevocationStore for Postgres {
                 .bind(id.uuid())
                 .fetch_optional(&self.pool)
                 .await?;
-            policy.map(|policy| Ok(policy_json::read(&policy)?.audience)).transpose()
+            policy.map(|policy| Ok(audience(id, &policy_json::read(&policy)?))).transpose()
         })
         .await
     }

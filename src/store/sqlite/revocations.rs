@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Sqlite, retrying, rows};
 use crate::{
-    domain::{ClientId, RevokeReason},
+    domain::{ClientId, RevokeReason, audience},
     store::{
         ACCESS_TOKENS_END, Lifecycle as _, Result, RevocationStore, Revocations, RevokedKey, RevokedSession,
         UnservedClient, policy_json,
@@ -30,7 +30,7 @@ impl RevocationStore for Sqlite {
                 .bind(id.uuid())
                 .fetch_optional(&self.reader)
                 .await?;
-            policy.map(|policy| Ok(policy_json::read(&policy)?.audience)).transpose()
+            policy.map(|policy| Ok(audience(id, &policy_json::read(&policy)?))).transpose()
         })
         .await
     }
