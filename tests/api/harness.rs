@@ -1,6 +1,6 @@
 //! A server on a fresh store, callers with one verb per RPC, and wallets.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{collections::VecDeque, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use countersign::{
     app::{App, CHECKS},
@@ -8,15 +8,16 @@ use countersign::{
     domain::{Client, Policy},
     flows::create_client::create_client,
     grpc::v1::{
-        self, challenge_service_client::ChallengeServiceClient, session_service_client::SessionServiceClient,
-        token_service_client::TokenServiceClient,
+        self, challenge_service_client::ChallengeServiceClient, revocation::Event,
+        session_service_client::SessionServiceClient, token_service_client::TokenServiceClient,
     },
     store::Store,
     token::{RootKeys, random},
     wallet::signer::Signer,
 };
+use prost_types::Timestamp;
 use tokio::sync::oneshot;
-use tonic::{Code, Request, Status, transport::Channel};
+use tonic::{Code, Request, Status, Streaming, transport::Channel};
 use tonic_types::StatusExt as _;
 
 use crate::support::TestStore;
@@ -244,6 +245,12 @@ impl Caller {
         Ok(self.tokens().introspect_token(self.request(request)).await?.into_inner())
     }
 
+    pub async fn watch(&self, resume_from: Option<Timestamp>) -> Result<Watcher, Status> {
+        let request = v1::WatchRevocationsRequest { resume_from };
+        let stream = self.tokens().watch_revocations(self.request(request)).await?.into_inner();
+        Ok(Watcher { stream, told: Vec::new().into(), snapshots: 0, current_as_of: None })
+    }
+
     pub async fn jwks(&self) -> Result<Vec<v1::Jwk>, Status> {
         Ok(self.tokens().get_jwks(self.request(v1::GetJwksRequest {})).await?.into_inner().keys)
     }
@@ -274,6 +281,55 @@ impl Caller {
     pub async fn device_of(&self, wallet: &Signer) -> (v1::Session, Self) {
         let answer = self.create_session(session_for(wallet)).await.unwrap();
         (answer.session.unwrap(), self.with(&format!("Bearer {}", answer.session_token)))
+    }
+}
+
+/// Whoever hears what is revoked.
+#[derive(Debug)]
+pub struct Watcher {
+    stream: Streaming<v1::WatchRevocationsResponse>,
+    told: VecDeque<Event>,
+    pub snapshots: u32,
+    pub current_as_of: Option<Timestamp>,
+}
+
+impl Watcher {
+    /// The next message.
+    pub async fn message(&mut self) -> Result<v1::WatchRevocationsResponse, Status> {
+        let next = tokio::time::timeout(Duration::from_secs(20), self.stream.message()).await;
+        let message = next.expect("nothing was told for 20 s")?.expect("the stream ended without a status");
+        self.snapshots += u32::from(message.snapshot);
+        self.current_as_of = message.current_as_of.or(self.current_as_of);
+        self.told.extend(message.revocations.iter().filter_map(|revocation| revocation.event.clone()));
+        Ok(message)
+    }
+
+    /// The next event.
+    pub async fn event(&mut self) -> Event {
+        loop {
+            if let Some(event) = self.told.pop_front() {
+                return event;
+            }
+            self.message().await.unwrap();
+        }
+    }
+
+    /// Whatever else was told when everything was that had happened by now.
+    pub async fn rest(&mut self, store: &TestStore) -> Vec<Event> {
+        let now = countersign::store::open(&store.url).await.unwrap().now().await.unwrap();
+        while self.current_as_of.is_none_or(|as_of| as_of.seconds <= now.unix_timestamp()) {
+            self.message().await.unwrap();
+        }
+        self.told.drain(..).collect()
+    }
+
+    /// Why the stream ends.
+    pub async fn end(&mut self) -> Status {
+        loop {
+            if let Err(status) = self.message().await {
+                return status;
+            }
+        }
     }
 }
 

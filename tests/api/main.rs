@@ -36,3 +36,4 @@ mod takeover;
 mod tls;
 mod tokens;
 mod transport;
+mod watch_revocations;
