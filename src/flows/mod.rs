@@ -2,6 +2,7 @@
 
 pub mod authenticate;
 mod challenge_content;
+pub mod check_token;
 mod claim;
 pub mod clean_up;
 pub mod client_secrets;
@@ -119,9 +120,11 @@ impl Flows {
     /// If the store does not answer; what was heard before stays in force.
     pub async fn hear_revocations(&self) -> std::result::Result<(), keys::StartError> {
         let read = self.store.revocations(self.revocations.look_back()).await?;
-        if self.revocations.hear(read) {
+        // First, so that what is heard never says more than what is done about it.
+        if self.revocations.has_new_key(&read) {
             self.keys.reload(self.store.as_ref(), &self.roots).await?;
         }
+        self.revocations.hear(read);
         Ok(())
     }
 

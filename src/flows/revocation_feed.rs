@@ -101,21 +101,29 @@ impl RevocationFeed {
         heard.as_of.map(|as_of| as_of - if far { LOOK_FAR_BACK } else { LOOK_BACK })
     }
 
-    /// Takes in what was read, most of which is known already; whether a signing key is among the news.
-    pub fn hear(&self, read: Revocations) -> bool {
-        let mut heard = self.heard_mut();
-        let keys = heard.keys.len();
-        heard.hear(read);
-        let (has_key, next) = (heard.keys.len() > keys, heard.next);
-        drop(heard);
-        self.news.send_if_modified(|told| std::mem::replace(told, next) != next);
-        has_key
+    /// Whether a signing key is among what was read that was not known before.
+    pub fn has_new_key(&self, read: &Revocations) -> bool {
+        let heard = self.heard();
+        read.keys.iter().any(|key| !heard.keys.contains(&key.kid))
     }
 
-    /// Whether a token of this session and client, signed by this key, is revoked as far as was heard.
-    pub fn contradicts(&self, session: SessionId, client: ClientId, kid: &str) -> bool {
-        let heard = self.heard();
-        heard.sessions.contains(&session) || heard.clients.contains_key(&client) || heard.keys.contains(kid)
+    /// Takes in what was read, most of which is known already.
+    pub fn hear(&self, read: Revocations) {
+        let mut heard = self.heard_mut();
+        heard.hear(read);
+        let next = heard.next;
+        drop(heard);
+        self.news.send_if_modified(|told| std::mem::replace(told, next) != next);
+    }
+
+    /// Whether a session is revoked, as far as was heard.
+    pub fn ends_session(&self, id: SessionId) -> bool {
+        self.heard().sessions.contains(&id)
+    }
+
+    /// Whether a client is disabled or deleted, as far as was heard.
+    pub fn ends_client(&self, id: ClientId) -> bool {
+        self.heard().clients.contains_key(&id)
     }
 
     /// Up to when, on the database's clock, everything that was committed has been heard.

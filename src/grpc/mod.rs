@@ -2,6 +2,7 @@
 //!
 //! The only room that names tonic and prost.
 
+mod authorization;
 pub mod call;
 pub mod challenge;
 pub mod convert;

@@ -48,7 +48,7 @@ const fn retry_after(error: &Error) -> Option<Duration> {
 
 /// Every error has its line; a new one does not compile without.
 #[deny(clippy::wildcard_enum_match_arm)]
-fn code_and_reason(error: &Error) -> (Code, &'static str) {
+pub fn code_and_reason(error: &Error) -> (Code, &'static str) {
     use Code::{
         Aborted, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound, PermissionDenied,
         ResourceExhausted, Unauthenticated, Unavailable,

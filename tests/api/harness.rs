@@ -1,6 +1,12 @@
 //! A server on a fresh store, callers with one verb per RPC, and wallets.
 
-use std::{collections::VecDeque, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use countersign::{
     app::{App, CHECKS},
@@ -14,6 +20,11 @@ use countersign::{
     store::Store,
     token::{RootKeys, random},
     wallet::signer::Signer,
+};
+use envoy_types::pb::envoy::service::auth::v3::{
+    AttributeContext, CheckRequest, CheckResponse,
+    attribute_context::{self, HttpRequest},
+    authorization_client::AuthorizationClient,
 };
 use prost_types::Timestamp;
 use tokio::sync::oneshot;
@@ -38,17 +49,17 @@ pub struct Server {
 impl Server {
     /// Starts on a store; several may share one.
     pub async fn start(store: &TestStore) -> Self {
-        Self::start_at(store, &store.url).await
+        Self::start_at(store, &store.url, &[]).await
     }
 
     /// Starts on a store that is reached by another URL, such as a proxy's.
-    pub async fn start_at(store: &TestStore, url: &str) -> Self {
-        Self::run(App::start(&settings(store, url, &[])).await.unwrap())
+    pub async fn start_at(store: &TestStore, url: &str, flags: &[(&str, &str)]) -> Self {
+        Self::run(App::start(&settings(store, url, flags)).await.unwrap())
     }
 
     /// Starts with settings of a test's own, as flags.
     pub async fn start_with(store: &TestStore, flags: &[(&str, &str)]) -> Self {
-        Self::run(App::start(&settings(store, &store.url, flags)).await.unwrap())
+        Self::start_at(store, &store.url, flags).await
     }
 
     fn run(app: App) -> Self {
@@ -249,6 +260,28 @@ impl Caller {
         let request = v1::WatchRevocationsRequest { resume_from };
         let stream = self.tokens().watch_revocations(self.request(request)).await?.into_inner();
         Ok(Watcher { stream, told: Vec::new().into(), snapshots: 0, current_as_of: None })
+    }
+
+    /// What a gateway would ask for a request with these headers on a route with these extensions.
+    pub async fn check(&self, headers: &[(&str, &str)], route: &[(&str, &str)]) -> CheckResponse {
+        let map = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let http = HttpRequest { headers: map(headers), ..Default::default() };
+        self.check_http(http, map(route)).await
+    }
+
+    pub async fn check_http(
+        &self,
+        http: HttpRequest,
+        context_extensions: HashMap<String, String>,
+    ) -> CheckResponse {
+        let request = attribute_context::Request { http: Some(http), ..Default::default() };
+        let attributes =
+            AttributeContext { request: Some(request), context_extensions, ..Default::default() };
+        let request = CheckRequest { attributes: Some(attributes) };
+        let mut client = AuthorizationClient::new(self.channel.clone());
+        client.check(Request::new(request)).await.unwrap().into_inner()
     }
 
     pub async fn jwks(&self) -> Result<Vec<v1::Jwk>, Status> {

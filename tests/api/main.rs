@@ -18,6 +18,7 @@ mod contract_wallets;
 mod credentials;
 mod earlier_version;
 mod explain_signature;
+mod ext_authz;
 mod formats;
 mod harness;
 mod healthcheck;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use countersign::{
     domain::{Policy, Role},
     flows::{client_secrets::add_client_secret, delete_client::delete_client, update_client::update_client},
-    grpc::v1::{self, RevokeReason, revocation::Event},
+    grpc::v1::{RevokeReason, revocation::Event},
 };
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;

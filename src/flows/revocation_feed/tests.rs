@@ -39,8 +39,8 @@ fn what_is_read_again_is_told_once() {
     assert_eq!(page.revocations, [Revocation::Session(first.clone()), Revocation::Session(second)]);
     assert_eq!((page.as_of, feed.as_of()), (Some(at(2)), Some(at(2))));
     assert!(feed.page(page.next).revocations.is_empty());
-    assert!(feed.contradicts(first.id, first.client_id, "kid"));
-    assert!(!feed.contradicts(SessionId::generate(), first.client_id, "kid"));
+    assert!(feed.ends_session(first.id));
+    assert!(!feed.ends_session(SessionId::generate()));
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn a_client_is_disabled_enabled_and_deleted() {
         clients: vec![UnservedClient { id, delete_time }],
         ..read(seconds, Vec::new())
     };
-    let refused = || feed.contradicts(SessionId::generate(), id, "kid");
+    let refused = || feed.ends_client(id);
     feed.hear(with(1, None));
     feed.hear(with(2, None));
     assert!(refused());
@@ -84,9 +84,12 @@ fn a_client_is_disabled_enabled_and_deleted() {
 fn a_revoked_key_is_news_once() {
     let feed = RevocationFeed::default();
     let keys = || vec![RevokedKey { kid: "bad".to_owned(), revoke_time: START }];
-    assert!(feed.hear(Revocations { keys: keys(), ..read(1, Vec::new()) }));
-    assert!(!feed.hear(Revocations { keys: keys(), ..read(2, Vec::new()) }));
-    assert!(feed.contradicts(SessionId::generate(), ClientId::generate(), "bad"));
+    let read = || Revocations { keys: keys(), ..read(1, Vec::new()) };
+    assert!(feed.has_new_key(&read()));
+    feed.hear(read());
+    assert!(!feed.has_new_key(&read()));
+    feed.hear(read());
+    assert_eq!(feed.page(0).revocations.len(), 1);
 }
 
 #[test]
@@ -95,9 +98,9 @@ fn what_no_token_can_contradict_is_forgotten() {
     let old = session(0);
     feed.hear(read(1, vec![old.clone()]));
     feed.hear(read(30 * 60 + 59, Vec::new()));
-    assert!(feed.contradicts(old.id, old.client_id, "kid"));
+    assert!(feed.ends_session(old.id));
     feed.hear(read(32 * 60, Vec::new()));
-    assert!(!feed.contradicts(old.id, old.client_id, "kid"));
+    assert!(!feed.ends_session(old.id));
     assert!(feed.page(0).revocations.is_empty());
 }
 
