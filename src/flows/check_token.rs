@@ -38,7 +38,7 @@ impl Flows {
             }
         };
         let now = self.clock.now_within(max_age)?;
-        if self.revocations.as_of().is_none_or(|as_of| now - as_of > max_age) {
+        if self.revocations.age() > max_age {
             return Err(Error::StoreUnavailable(Trouble("what is revoked is not known any more".to_owned())));
         }
         let claims = self.verify_access_token_at(token, now)?;

@@ -34,7 +34,7 @@ pub mod verify_challenge;
 pub mod vitals;
 pub mod watch_revocations;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 pub use authenticate::{Caller, Credentials};
 pub use error::Error;
@@ -77,7 +77,8 @@ impl Flows {
         let clock = clock::DatabaseClock::default();
         clock.measure(store.as_ref()).await?;
         let revocations = revocation_feed::RevocationFeed::default();
-        revocations.hear(store.revocations(None).await?);
+        let began = Instant::now();
+        revocations.hear(began, store.revocations(None).await?);
         Ok(Self {
             store,
             roots,
@@ -119,12 +120,13 @@ impl Flows {
     /// # Errors
     /// If the store does not answer; what was heard before stays in force.
     pub async fn hear_revocations(&self) -> std::result::Result<(), keys::StartError> {
+        let began = Instant::now();
         let read = self.store.revocations(self.revocations.look_back()).await?;
         // First, so that what is heard never says more than what is done about it.
         if self.revocations.has_new_key(&read) {
             self.keys.reload(self.store.as_ref(), &self.roots).await?;
         }
-        self.revocations.hear(read);
+        self.revocations.hear(began, read);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use time::OffsetDateTime;
@@ -107,9 +107,10 @@ impl RevocationFeed {
         read.keys.iter().any(|key| !heard.keys.contains(&key.kid))
     }
 
-    /// Takes in what was read, most of which is known already.
-    pub fn hear(&self, read: Revocations) {
+    /// Takes in what was read since `began`, most of which is known already.
+    pub fn hear(&self, began: Instant, read: Revocations) {
         let mut heard = self.heard_mut();
+        heard.read_at = Some(began);
         heard.hear(read);
         let next = heard.next;
         drop(heard);
@@ -126,9 +127,9 @@ impl RevocationFeed {
         self.heard().clients.contains_key(&id)
     }
 
-    /// Up to when, on the database's clock, everything that was committed has been heard.
-    pub fn as_of(&self) -> Option<OffsetDateTime> {
-        self.heard().as_of
+    /// For how long nothing has been heard.
+    pub fn age(&self) -> Duration {
+        self.heard().read_at.map_or(Duration::MAX, |at| at.elapsed())
     }
 
     /// Where to go on after everything that had been committed by `from`; `None` where that is not known any more.
@@ -158,6 +159,7 @@ impl RevocationFeed {
 /// The revocations in the order of hearing, and by what a token is asked for.
 #[derive(Default)]
 struct Heard {
+    read_at: Option<Instant>,
     as_of: Option<OffsetDateTime>,
     readings: u32,
     /// The first reading told the state of things; what changed before it is not known.

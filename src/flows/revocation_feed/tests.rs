@@ -33,11 +33,11 @@ fn what_is_read_again_is_told_once() {
     let feed = RevocationFeed::default();
     assert_eq!(feed.look_back(), None);
     let (first, second) = (session(0), session(1));
-    feed.hear(read(1, vec![first.clone()]));
-    feed.hear(read(2, vec![first.clone(), second.clone()]));
+    feed.hear(Instant::now(), read(1, vec![first.clone()]));
+    feed.hear(Instant::now(), read(2, vec![first.clone(), second.clone()]));
     let page = feed.page(0);
     assert_eq!(page.revocations, [Revocation::Session(first.clone()), Revocation::Session(second)]);
-    assert_eq!((page.as_of, feed.as_of()), (Some(at(2)), Some(at(2))));
+    assert_eq!(page.as_of, Some(at(2)));
     assert!(feed.page(page.next).revocations.is_empty());
     assert!(feed.ends_session(first.id));
     assert!(!feed.ends_session(SessionId::generate()));
@@ -48,8 +48,8 @@ fn a_second_looks_far_back_once() {
     let feed = RevocationFeed::default();
     let mut far = 0;
     for reading in 0..10 {
-        feed.hear(read(reading, Vec::new()));
-        let back = feed.as_of().unwrap() - feed.look_back().unwrap();
+        feed.hear(Instant::now(), read(reading, Vec::new()));
+        let back = feed.page(0).as_of.unwrap() - feed.look_back().unwrap();
         far += usize::from(back == LOOK_FAR_BACK);
     }
     assert_eq!(far, 2);
@@ -64,12 +64,12 @@ fn a_client_is_disabled_enabled_and_deleted() {
         ..read(seconds, Vec::new())
     };
     let refused = || feed.ends_client(id);
-    feed.hear(with(1, None));
-    feed.hear(with(2, None));
+    feed.hear(Instant::now(), with(1, None));
+    feed.hear(Instant::now(), with(2, None));
     assert!(refused());
-    feed.hear(read(3, Vec::new()));
+    feed.hear(Instant::now(), read(3, Vec::new()));
     assert!(!refused());
-    feed.hear(with(4, Some(at(4))));
+    feed.hear(Instant::now(), with(4, Some(at(4))));
     assert!(refused());
     let told = feed.page(0).revocations;
     let expected = [
@@ -86,9 +86,9 @@ fn a_revoked_key_is_news_once() {
     let keys = || vec![RevokedKey { kid: "bad".to_owned(), revoke_time: START }];
     let read = || Revocations { keys: keys(), ..read(1, Vec::new()) };
     assert!(feed.has_new_key(&read()));
-    feed.hear(read());
+    feed.hear(Instant::now(), read());
     assert!(!feed.has_new_key(&read()));
-    feed.hear(read());
+    feed.hear(Instant::now(), read());
     assert_eq!(feed.page(0).revocations.len(), 1);
 }
 
@@ -96,10 +96,10 @@ fn a_revoked_key_is_news_once() {
 fn what_no_token_can_contradict_is_forgotten() {
     let feed = RevocationFeed::default();
     let old = session(0);
-    feed.hear(read(1, vec![old.clone()]));
-    feed.hear(read(30 * 60 + 59, Vec::new()));
+    feed.hear(Instant::now(), read(1, vec![old.clone()]));
+    feed.hear(Instant::now(), read(30 * 60 + 59, Vec::new()));
     assert!(feed.ends_session(old.id));
-    feed.hear(read(32 * 60, Vec::new()));
+    feed.hear(Instant::now(), read(32 * 60, Vec::new()));
     assert!(!feed.ends_session(old.id));
     assert!(feed.page(0).revocations.is_empty());
 }
@@ -109,7 +109,7 @@ fn whoever_was_away_hears_what_it_missed_and_never_less() {
     let feed = RevocationFeed::default();
     let sessions: Vec<_> = (0..10).map(|at| session(at * 60)).collect();
     for (minute, session) in (0..).zip(&sessions) {
-        feed.hear(read(minute * 60 + 1, vec![session.clone()]));
+        feed.hear(Instant::now(), read(minute * 60 + 1, vec![session.clone()]));
     }
     let since = |seconds| {
         let position = feed.position_at(at(seconds)).unwrap();
@@ -127,7 +127,7 @@ fn whoever_was_away_hears_what_it_missed_and_never_less() {
 fn pages_follow_each_other_without_a_gap() {
     let feed = RevocationFeed::default();
     let sessions: Vec<_> = (0..i64::try_from(PAGE).unwrap() * 2 + 1).map(session).collect();
-    feed.hear(read(1, sessions.clone()));
+    feed.hear(Instant::now(), read(1, sessions.clone()));
     let (mut position, mut told) = (0, Vec::new());
     loop {
         let page = feed.page(position);
