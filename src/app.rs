@@ -34,6 +34,8 @@ pub use checks::CHECKS;
 use ports::Ports;
 pub use root_keys::RootKeysError;
 
+/// How often is heard what has been revoked; every instance is to know within a second.
+const HEAR_REVOCATIONS: Duration = Duration::from_millis(200);
 /// How often the database's clock and the signing keys are read anew; so long an outage stays unnoticed.
 const KEEP_CURRENT: Duration = Duration::from_secs(1);
 
@@ -117,6 +119,7 @@ impl App {
         ports.serve(settings, &flows, &ended, &mut servers).await?;
         addresses.log();
         servers.spawn(keep_current(Arc::clone(&flows), until(ended.clone())));
+        servers.spawn(hear_revocations(Arc::clone(&flows), until(ended.clone())));
         let (retention, interval) = (settings.store.retention, settings.clean_up_interval);
         servers.spawn(clean_up(Arc::clone(&flows), retention, interval, until(ended)));
         Ok(Self {
@@ -229,6 +232,25 @@ async fn keep_current(flows: Arc<Flows>, end: impl Future<Output = ()>) {
         match &outcome {
             Err(error) if !failing => tracing::warn!(%error, "clock and keys could not be read"),
             Ok(()) if failing => tracing::info!("clock and keys are read again"),
+            Ok(()) | Err(_) => {}
+        }
+        failing = outcome.is_err();
+    }
+}
+
+/// Hears what is revoked, for ever; a failure is said once, and so is its end.
+async fn hear_revocations(flows: Arc<Flows>, end: impl Future<Output = ()>) {
+    tokio::pin!(end);
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            () = &mut end => return,
+            () = tokio::time::sleep(HEAR_REVOCATIONS) => {}
+        }
+        let outcome = flows.hear_revocations().await;
+        match &outcome {
+            Err(error) if !failing => tracing::warn!(%error, "revocations cannot be heard"),
+            Ok(()) if failing => tracing::info!("revocations are heard again"),
             Ok(()) | Err(_) => {}
         }
         failing = outcome.is_err();

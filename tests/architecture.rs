@@ -23,7 +23,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
 ];
 
 /// Crates, and the only rooms that may name them.
-const NAMED_ALONE: [(&str, &[&str]); 20] = [
+const NAMED_ALONE: [(&str, &[&str]); 21] = [
     ("secp256k1", &["wallet"]),
     ("tiny_keccak", &["wallet"]),
     ("ed25519_dalek", &["wallet"]),
@@ -34,6 +34,7 @@ const NAMED_ALONE: [(&str, &[&str]); 20] = [
     ("prost", &["grpc"]),
     ("prost_types", &["grpc"]),
     ("tonic", &["grpc", "cli"]),
+    ("envoy_types", &["grpc"]),
     ("axum", &["http"]),
     ("hyper", &["transport", "chain"]),
     ("hyper_rustls", &["chain"]),

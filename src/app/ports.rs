@@ -63,7 +63,9 @@ impl Ports {
         ended: &watch::Receiver<bool>,
         servers: &mut JoinSet<()>,
     ) -> Result<(), AppError> {
-        let services = grpc::server::services(Arc::clone(flows), settings.request_timeout).await;
+        let services =
+            grpc::server::services(Arc::clone(flows), settings.request_timeout, settings.revocations_max_age)
+                .await;
         let services = services.map_err(|error| AppError::Ended(format!("gRPC: {error}")))?;
         let (public, operations) = (http::public(Arc::clone(flows)), http::operations(Arc::clone(flows)));
         let limits = limits(settings);

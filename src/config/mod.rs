@@ -59,6 +59,8 @@ pub struct ServeSettings {
     pub chain_rpc: Vec<ChainEndpoint>,
     /// How long each of them may take to answer.
     pub chain_rpc_timeout: Duration,
+    /// How old what is known of revocations may be for ext_authz to go by it.
+    pub revocations_max_age: Duration,
     /// The longest that a call may take.
     pub request_timeout: Duration,
     /// How connections are encrypted; `None` for plain text.
@@ -176,6 +178,7 @@ impl Reader {
             chain_rpc: self.chain_rpc(),
             chain_rpc_timeout: self.time("chain-rpc-timeout", Duration::from_millis(100)),
             request_timeout: self.time("request-timeout", Duration::from_millis(100)),
+            revocations_max_age: self.revocations_max_age(),
             tls: self.tls(checks),
             connections: self.connections(),
             clean_up_interval: self.time("clean-up-interval", Duration::from_secs(1)),
@@ -193,6 +196,14 @@ impl Reader {
             self.refuse_plaintext("http-listen", settings.http_listen);
         }
         settings
+    }
+
+    fn revocations_max_age(&mut self) -> Duration {
+        let given = self.time("revocations-max-age", Duration::from_secs(1));
+        if given > Duration::from_hours(1) {
+            self.refuse("revocations-max-age", Err("must be at most 1h".to_owned()));
+        }
+        given
     }
 
     fn chain_rpc(&mut self) -> Vec<ChainEndpoint> {

@@ -97,7 +97,7 @@ use Fallback::{Described, Value};
 use Kind::{Secret, SecretList, SecretOffTheCommandLine, Switch};
 
 /// The table, in the order of the reference.
-pub const SETTINGS: [Setting; 26] = [
+pub const SETTINGS: [Setting; 27] = [
     Setting::new(
         "database-url",
         "URL",
@@ -199,6 +199,13 @@ pub const SETTINGS: [Setting; 26] = [
         Value("5s"),
         "How long the endpoints of one chain may take to answer, all together: each gets its share before the next is \
          tried. Less than `request-timeout`.",
+    ),
+    Setting::new(
+        "revocations-max-age",
+        "TIME",
+        Value("1m"),
+        "How old what an instance knows of revocations may become, while the store does not answer, before ext_authz \
+         refuses every request as 503. From 1s to 1h.",
     ),
     Setting::new(
         "request-timeout",

@@ -62,9 +62,14 @@ pub struct LiveSecret {
 /// How many live secrets a client has at most: the one in use, and the one that is to replace it.
 pub const SECRET_LIMIT: usize = 2;
 
+/// The `aud` of a client's access tokens: its id unless its policy names audiences.
+pub fn audience(id: ClientId, policy: &Policy) -> Vec<String> {
+    if policy.audience.is_empty() { vec![id.to_string()] } else { policy.audience.clone() }
+}
+
 impl Client {
-    /// The `aud` of its access tokens: its id unless the policy names audiences.
+    /// The `aud` of its access tokens.
     pub fn audience(&self) -> Vec<String> {
-        if self.policy.audience.is_empty() { vec![self.id.to_string()] } else { self.policy.audience.clone() }
+        audience(self.id, &self.policy)
     }
 }

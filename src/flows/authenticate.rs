@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use time::OffsetDateTime;
+
 use super::{Error, Flows, Result, clients::enabled};
 use crate::{
     domain::{Client, ClientId, Role, Secret, Session, SessionState},
@@ -115,11 +117,17 @@ impl Flows {
 
     /// The claims of an access token of this service, good by what can be seen without the store.
     pub(super) fn verify_access_token(&self, token: &str) -> Result<AccessClaims> {
-        let now = self.clock.now()?.unix_timestamp();
-        AccessClaims::verify(token, &self.keys.ring(), &self.issuer, now).map_err(|refusal| match refusal {
-            AccessRefusal::Expired => Error::AccessTokenExpired,
-            AccessRefusal::Invalid | AccessRefusal::UnknownKey => Error::AccessTokenInvalid,
-        })
+        self.verify_access_token_at(token, self.clock.now()?)
+    }
+
+    /// The same, at a time.
+    pub(super) fn verify_access_token_at(&self, token: &str, now: OffsetDateTime) -> Result<AccessClaims> {
+        AccessClaims::verify(token, &self.keys.ring(), &self.issuer, now.unix_timestamp()).map_err(
+            |refusal| match refusal {
+                AccessRefusal::Expired => Error::AccessTokenExpired,
+                AccessRefusal::Invalid | AccessRefusal::UnknownKey => Error::AccessTokenInvalid,
+            },
+        )
     }
 
     /// The session that claims speak of, if it is of that client and account.

@@ -42,9 +42,17 @@ impl DatabaseClock {
     /// # Errors
     /// If it was last measured too long ago.
     pub fn now(&self) -> Result<OffsetDateTime> {
+        self.now_within(MAX_AGE)
+    }
+
+    /// The same, if it was last measured within `max_age`: two clocks of one speed stay together for long.
+    ///
+    /// # Errors
+    /// If it was last measured before that.
+    pub fn now_within(&self, max_age: Duration) -> Result<OffsetDateTime> {
         let measured = *self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         match measured {
-            Some((at, time)) if at.elapsed() <= MAX_AGE => Ok(time + at.elapsed()),
+            Some((at, time)) if at.elapsed() <= max_age => Ok(time + at.elapsed()),
             _ => Err(Error::StoreUnavailable(Trouble("the database's clock is not known".to_owned()))),
         }
     }

@@ -70,6 +70,10 @@ pub enum Error {
     RateLimited { whose: &'static str, wait: Duration },
     #[error("other calls were in the way each time; nothing was changed, try again")]
     Contention,
+    #[error("the stream ends: {0}; start again")]
+    WatchInterrupted(&'static str),
+    #[error("this instance is shutting down; go on with another one")]
+    Draining,
     #[error("the call took longer than its deadline; whether it acted is not known")]
     DeadlineExceeded,
     #[error(

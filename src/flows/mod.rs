@@ -2,6 +2,7 @@
 
 pub mod authenticate;
 mod challenge_content;
+pub mod check_token;
 mod claim;
 pub mod clean_up;
 pub mod client_secrets;
@@ -21,6 +22,7 @@ pub mod list_sessions;
 mod policy_texts;
 mod rate_limits;
 pub mod refresh_token;
+pub mod revocation_feed;
 pub mod revoke_sessions;
 pub mod revoke_token;
 mod secret_uses;
@@ -30,8 +32,9 @@ pub mod start_challenge;
 pub mod update_client;
 pub mod verify_challenge;
 pub mod vitals;
+pub mod watch_revocations;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 pub use authenticate::{Caller, Credentials};
 pub use error::Error;
@@ -51,13 +54,15 @@ pub struct Flows {
     clients: clients::ClientDirectory,
     rate_limits: rate_limits::RateLimits,
     clock: clock::DatabaseClock,
+    revocations: revocation_feed::RevocationFeed,
     chains: Chains,
     issuer: String,
     vitals: vitals::Vitals,
 }
 
 impl Flows {
-    /// Ready to serve: the root keys fit the store, there are signing keys, and the clock is read.
+    /// Ready to serve: the root keys fit the store, there are signing keys, the clock is read, and what is
+    /// revoked is known.
     ///
     /// # Errors
     /// What is wrong with the keys or the store.
@@ -71,6 +76,9 @@ impl Flows {
         let keys = keys::SigningKeys::open(store.as_ref(), &roots).await?;
         let clock = clock::DatabaseClock::default();
         clock.measure(store.as_ref()).await?;
+        let revocations = revocation_feed::RevocationFeed::default();
+        let began = Instant::now();
+        revocations.hear(began, store.revocations(None).await?);
         Ok(Self {
             store,
             roots,
@@ -78,6 +86,7 @@ impl Flows {
             clients: clients::ClientDirectory::default(),
             rate_limits: rate_limits::RateLimits::default(),
             clock,
+            revocations,
             chains,
             issuer,
             vitals: vitals::Vitals::default(),
@@ -104,6 +113,21 @@ impl Flows {
         self.vitals.store_answers(clock.is_ok());
         clock?;
         self.keys.reload(self.store.as_ref(), &self.roots).await
+    }
+
+    /// Hears what has been revoked; to be called several times a second.
+    ///
+    /// # Errors
+    /// If the store does not answer; what was heard before stays in force.
+    pub async fn hear_revocations(&self) -> std::result::Result<(), keys::StartError> {
+        let began = Instant::now();
+        let read = self.store.revocations(self.revocations.look_back()).await?;
+        // First, so that what is heard never says more than what is done about it.
+        if self.revocations.has_new_key(&read) {
+            self.keys.reload(self.store.as_ref(), &self.roots).await?;
+        }
+        self.revocations.hear(began, read);
+        Ok(())
     }
 
     /// Tells the store which client secrets were used of late; to be called every second.

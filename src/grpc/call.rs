@@ -175,7 +175,8 @@ fn note(method: &str, call: &Call, refusal: Option<&Status>, took: Duration) {
     }
     let client = call.client_id.get().map(ToString::to_string).unwrap_or_default();
     let milliseconds = took.as_secs_f64() * 1_000.0;
-    if method.starts_with("grpc.") {
+    // Probes and gateways ask all the time; a gateway has a log of its own, and who passed counts as a metric.
+    if method.starts_with("grpc.") || method.starts_with("envoy.") {
         tracing::debug!(method, ?code, reason, client, milliseconds, "call");
     } else {
         tracing::info!(method, ?code, reason, client, milliseconds, "call");
@@ -184,7 +185,8 @@ fn note(method: &str, call: &Call, refusal: Option<&Status>, took: Duration) {
 
 /// Streams end when their caller or the server wants, not at a deadline.
 fn is_stream(method: &str) -> bool {
-    method == "/grpc.health.v1.Health/Watch" || method.starts_with("/grpc.reflection.")
+    matches!(method, "/grpc.health.v1.Health/Watch" | "/countersign.v1.TokenService/WatchRevocations")
+        || method.starts_with("/grpc.reflection.")
 }
 
 /// The caller's id for the call if it is fit for a log, else a new one.

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A point in time, to the microsecond.
-fn timestamp(time: OffsetDateTime) -> Timestamp {
+pub fn timestamp(time: OffsetDateTime) -> Timestamp {
     Timestamp { seconds: time.unix_timestamp(), nanos: i32::try_from(time.nanosecond()).unwrap_or(0) }
 }
 

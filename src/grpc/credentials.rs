@@ -48,7 +48,7 @@ fn credentials(metadata: &MetadataMap) -> Credentials {
 }
 
 /// RFC 9110, section 11.4: the scheme in any case, a space, and the credentials.
-fn read(value: &str) -> Option<Credentials> {
+pub fn read(value: &str) -> Option<Credentials> {
     let (scheme, rest) = value.trim().split_once(' ')?;
     let rest = rest.trim_start();
     if scheme.eq_ignore_ascii_case("basic") {

@@ -2,12 +2,14 @@
 //!
 //! The only room that names tonic and prost.
 
+mod authorization;
 pub mod call;
 pub mod challenge;
 pub mod convert;
 pub mod credentials;
 pub mod policy;
 pub mod policy_file;
+mod revocations;
 pub mod server;
 pub mod session;
 pub mod status;

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use envoy_types::pb::envoy::service::auth::v3::authorization_server::{self, AuthorizationServer};
 use tokio::sync::watch;
 use tonic::service::Routes;
 use tonic_health::{ServingStatus, pb::health_server::HealthServer, server::HealthReporter};
@@ -9,6 +10,7 @@ use tonic_health::{ServingStatus, pb::health_server::HealthServer, server::Healt
 use tower::Layer as _;
 
 use super::{
+    authorization::AuthorizationApi,
     call::{Around, CallLayer},
     challenge::ChallengeApi,
     session::SessionApi,
@@ -24,6 +26,8 @@ use crate::flows::{Flows, vitals::State};
 
 /// The largest request. The largest legal one holds a text of a few kilobytes.
 const MAX_REQUEST_BYTES: usize = 64 * 1024;
+/// The largest Check: a gateway lets through up to 96 KiB of headers, and may send them twice.
+const MAX_CHECK_BYTES: usize = 256 * 1024;
 
 /// What answers on the gRPC port.
 ///
@@ -32,6 +36,7 @@ const MAX_REQUEST_BYTES: usize = 64 * 1024;
 pub async fn services(
     flows: Arc<Flows>,
     longest_call: Duration,
+    revocations_max_age: Duration,
 ) -> Result<Around<Routes>, tonic_reflection::server::Error> {
     let health = health(flows.vitals().watch()).await;
     let session = SessionServiceServer::new(SessionApi(Arc::clone(&flows)))
@@ -40,18 +45,22 @@ pub async fn services(
         .max_decoding_message_size(MAX_REQUEST_BYTES);
     let token =
         TokenServiceServer::new(TokenApi(Arc::clone(&flows))).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let authorization = AuthorizationApi { flows: Arc::clone(&flows), max_age: revocations_max_age };
+    let authorization = AuthorizationServer::new(authorization).max_decoding_message_size(MAX_CHECK_BYTES);
     let routes = Routes::new(health)
         .add_service(reflection()?.build_v1()?)
         .add_service(reflection()?.build_v1alpha()?)
         .add_service(session)
         .add_service(challenge)
         .add_service(token)
+        .add_service(authorization)
         .prepare();
     Ok(CallLayer { flows, longest: longest_call }.layer(routes))
 }
 
 /// Health as the service's state has it, for as long as anybody can change that. Without a store the services
-/// that need it do not serve; the server as a whole (`""`) does, until the end is called for.
+/// that need it do not serve; the server as a whole (`""`) does, and what decides from memory, until the end is
+/// called for.
 async fn health(
     mut states: watch::Receiver<State>,
 ) -> HealthServer<impl tonic_health::pb::health_server::Health> {
@@ -69,7 +78,9 @@ async fn health(
 
 async fn report(reporter: &HealthReporter, state: State) {
     let serving = |serves| if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
-    reporter.set_service_status("", serving(!state.draining)).await;
+    for service in ["", authorization_server::SERVICE_NAME] {
+        reporter.set_service_status(service, serving(!state.draining)).await;
+    }
     let with_store = serving(!state.draining && state.store_answers);
     for service in [
         session_service_server::SERVICE_NAME,

@@ -41,14 +41,14 @@ const fn retry_after(error: &Error) -> Option<Duration> {
     match error {
         Error::StoreUnavailable(_) | Error::ChainRpcUnavailable(_) => Some(OUTAGE_RETRY),
         Error::RateLimited { wait, .. } => Some(*wait),
-        Error::Contention => Some(CONTENTION_RETRY),
+        Error::Contention | Error::WatchInterrupted(_) | Error::Draining => Some(CONTENTION_RETRY),
         _ => None,
     }
 }
 
 /// Every error has its line; a new one does not compile without.
 #[deny(clippy::wildcard_enum_match_arm)]
-fn code_and_reason(error: &Error) -> (Code, &'static str) {
+pub fn code_and_reason(error: &Error) -> (Code, &'static str) {
     use Code::{
         Aborted, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound, PermissionDenied,
         ResourceExhausted, Unauthenticated, Unavailable,
@@ -80,6 +80,8 @@ fn code_and_reason(error: &Error) -> (Code, &'static str) {
         Error::SecretLimitReached => (FailedPrecondition, "SECRET_LIMIT_REACHED"),
         Error::RateLimited { .. } => (ResourceExhausted, "RATE_LIMITED"),
         Error::Contention => (Aborted, "CONTENTION"),
+        Error::WatchInterrupted(_) => (Aborted, "WATCH_INTERRUPTED"),
+        Error::Draining => (Unavailable, "DRAINING"),
         Error::DeadlineExceeded => (DeadlineExceeded, "DEADLINE_EXCEEDED"),
         Error::StoreUnavailable(_) => (Unavailable, "STORE_UNAVAILABLE"),
         Error::ChainRpcUnavailable(_) => (Unavailable, "CHAIN_RPC_UNAVAILABLE"),
@@ -144,6 +146,8 @@ mod tests {
             (Error::SecretLimitReached, Code::FailedPrecondition, "SECRET_LIMIT_REACHED"),
             (limited(), Code::ResourceExhausted, "RATE_LIMITED"),
             (Error::Contention, Code::Aborted, "CONTENTION"),
+            (Error::WatchInterrupted("x"), Code::Aborted, "WATCH_INTERRUPTED"),
+            (Error::Draining, Code::Unavailable, "DRAINING"),
             (Error::DeadlineExceeded, Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             (Error::StoreUnavailable(trouble()), Code::Unavailable, "STORE_UNAVAILABLE"),
             (Error::ChainRpcUnavailable(trouble()), Code::Unavailable, "CHAIN_RPC_UNAVAILABLE"),
@@ -172,6 +176,8 @@ mod tests {
             let waits = matches!(
                 error,
                 Error::Contention
+                    | Error::WatchInterrupted(_)
+                    | Error::Draining
                     | Error::StoreUnavailable(_)
                     | Error::ChainRpcUnavailable(_)
                     | Error::RateLimited { .. }

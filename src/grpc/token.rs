@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{
+    convert,
     credentials::{authenticated, claimed, note_client},
+    revocations::{Stream, stream},
     status::status,
     v1,
 };
@@ -46,6 +48,15 @@ impl v1::token_service_server::TokenService for TokenApi {
         self.introspect(request).await.map(Response::new).map_err(|error| status(&error))
     }
 
+    type WatchRevocationsStream = Stream;
+
+    async fn watch_revocations(
+        &self,
+        request: Request<v1::WatchRevocationsRequest>,
+    ) -> Result<Response<Stream>, Status> {
+        self.watch(request).await.map(Response::new).map_err(|error| status(&error))
+    }
+
     async fn get_jwks(
         &self,
         _: Request<v1::GetJwksRequest>,
@@ -62,5 +73,14 @@ impl TokenApi {
     ) -> Result<v1::IntrospectTokenResponse, Error> {
         let caller = authenticated(&self.0, &request).await?;
         Ok(self.0.introspect_token(&caller, &request.get_ref().token).await?.into())
+    }
+
+    async fn watch(&self, request: Request<v1::WatchRevocationsRequest>) -> Result<Stream, Error> {
+        let credentials = claimed(&request);
+        let resume_from = request.get_ref().resume_from;
+        let resume_from = resume_from.map(|from| convert::time("resume_from", from)).transpose()?;
+        let watch = self.0.watch_revocations(credentials, resume_from).await?;
+        note_client(request.extensions(), watch.client_id());
+        Ok(stream(watch))
     }
 }

@@ -14,6 +14,7 @@ mod lifecycle;
 mod policy_json;
 mod postgres;
 mod retry;
+mod revocations;
 mod sessions;
 mod sqlite;
 mod url;
@@ -29,13 +30,22 @@ pub use clients::{AddSecretOutcome, ClientRecord, ClientStore, NewClient, Sweep}
 pub use error::{OpenError, StoreError};
 pub use keys::{Canary, KeyStore, NewSigningKey, SigningKeyState, StoredSigningKey};
 pub use lifecycle::{Lifecycle, Location, SchemaState};
+pub use revocations::{
+    ACCESS_TOKENS_END, RevocationStore, Revocations, RevokedKey, RevokedSession, UnservedClient,
+};
 pub use sessions::{NewSession, RevokeScope, RotateOutcome, Rotated, Rotation, SessionQuery, SessionStore};
 pub use url::locate;
 
 /// A store: one of the two backends, seen through its intents.
-pub trait Store: ChallengeStore + CleanUp + ClientStore + KeyStore + Lifecycle + SessionStore {}
+pub trait Store:
+    ChallengeStore + CleanUp + ClientStore + KeyStore + Lifecycle + RevocationStore + SessionStore
+{
+}
 
-impl<T: ChallengeStore + CleanUp + ClientStore + KeyStore + Lifecycle + SessionStore> Store for T {}
+impl<T: ChallengeStore + CleanUp + ClientStore + KeyStore + Lifecycle + RevocationStore + SessionStore> Store
+    for T
+{
+}
 
 /// What every method answers.
 pub type Result<T> = std::result::Result<T, StoreError>;

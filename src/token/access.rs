@@ -58,6 +58,14 @@ pub enum Audience {
 }
 
 impl Audience {
+    /// Whether an audience is among them.
+    pub fn contains(&self, audience: &str) -> bool {
+        match self {
+            Self::One(one) => one == audience,
+            Self::Many(many) => many.iter().any(|one| one == audience),
+        }
+    }
+
     /// The audiences, however they are written.
     pub fn to_vec(&self) -> Vec<String> {
         match self {

@@ -1,6 +1,12 @@
 //! A server on a fresh store, callers with one verb per RPC, and wallets.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use countersign::{
     app::{App, CHECKS},
@@ -8,15 +14,21 @@ use countersign::{
     domain::{Client, Policy},
     flows::create_client::create_client,
     grpc::v1::{
-        self, challenge_service_client::ChallengeServiceClient, session_service_client::SessionServiceClient,
-        token_service_client::TokenServiceClient,
+        self, challenge_service_client::ChallengeServiceClient, revocation::Event,
+        session_service_client::SessionServiceClient, token_service_client::TokenServiceClient,
     },
     store::Store,
     token::{RootKeys, random},
     wallet::signer::Signer,
 };
+use envoy_types::pb::envoy::service::auth::v3::{
+    AttributeContext, CheckRequest, CheckResponse,
+    attribute_context::{self, HttpRequest},
+    authorization_client::AuthorizationClient,
+};
+use prost_types::Timestamp;
 use tokio::sync::oneshot;
-use tonic::{Code, Request, Status, transport::Channel};
+use tonic::{Code, Request, Status, Streaming, transport::Channel};
 use tonic_types::StatusExt as _;
 
 use crate::support::TestStore;
@@ -37,17 +49,17 @@ pub struct Server {
 impl Server {
     /// Starts on a store; several may share one.
     pub async fn start(store: &TestStore) -> Self {
-        Self::start_at(store, &store.url).await
+        Self::start_at(store, &store.url, &[]).await
     }
 
     /// Starts on a store that is reached by another URL, such as a proxy's.
-    pub async fn start_at(store: &TestStore, url: &str) -> Self {
-        Self::run(App::start(&settings(store, url, &[])).await.unwrap())
+    pub async fn start_at(store: &TestStore, url: &str, flags: &[(&str, &str)]) -> Self {
+        Self::run(App::start(&settings(store, url, flags)).await.unwrap())
     }
 
     /// Starts with settings of a test's own, as flags.
     pub async fn start_with(store: &TestStore, flags: &[(&str, &str)]) -> Self {
-        Self::run(App::start(&settings(store, &store.url, flags)).await.unwrap())
+        Self::start_at(store, &store.url, flags).await
     }
 
     fn run(app: App) -> Self {
@@ -244,6 +256,34 @@ impl Caller {
         Ok(self.tokens().introspect_token(self.request(request)).await?.into_inner())
     }
 
+    pub async fn watch(&self, resume_from: Option<Timestamp>) -> Result<Watcher, Status> {
+        let request = v1::WatchRevocationsRequest { resume_from };
+        let stream = self.tokens().watch_revocations(self.request(request)).await?.into_inner();
+        Ok(Watcher { stream, told: Vec::new().into(), snapshots: 0, current_as_of: None })
+    }
+
+    /// What a gateway would ask for a request with these headers on a route with these extensions.
+    pub async fn check(&self, headers: &[(&str, &str)], route: &[(&str, &str)]) -> CheckResponse {
+        let map = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let http = HttpRequest { headers: map(headers), ..Default::default() };
+        self.check_http(http, map(route)).await
+    }
+
+    pub async fn check_http(
+        &self,
+        http: HttpRequest,
+        context_extensions: HashMap<String, String>,
+    ) -> CheckResponse {
+        let request = attribute_context::Request { http: Some(http), ..Default::default() };
+        let attributes =
+            AttributeContext { request: Some(request), context_extensions, ..Default::default() };
+        let request = CheckRequest { attributes: Some(attributes) };
+        let mut client = AuthorizationClient::new(self.channel.clone());
+        client.check(Request::new(request)).await.unwrap().into_inner()
+    }
+
     pub async fn jwks(&self) -> Result<Vec<v1::Jwk>, Status> {
         Ok(self.tokens().get_jwks(self.request(v1::GetJwksRequest {})).await?.into_inner().keys)
     }
@@ -274,6 +314,55 @@ impl Caller {
     pub async fn device_of(&self, wallet: &Signer) -> (v1::Session, Self) {
         let answer = self.create_session(session_for(wallet)).await.unwrap();
         (answer.session.unwrap(), self.with(&format!("Bearer {}", answer.session_token)))
+    }
+}
+
+/// Whoever hears what is revoked.
+#[derive(Debug)]
+pub struct Watcher {
+    stream: Streaming<v1::WatchRevocationsResponse>,
+    told: VecDeque<Event>,
+    pub snapshots: u32,
+    pub current_as_of: Option<Timestamp>,
+}
+
+impl Watcher {
+    /// The next message.
+    pub async fn message(&mut self) -> Result<v1::WatchRevocationsResponse, Status> {
+        let next = tokio::time::timeout(Duration::from_secs(20), self.stream.message()).await;
+        let message = next.expect("nothing was told for 20 s")?.expect("the stream ended without a status");
+        self.snapshots += u32::from(message.snapshot);
+        self.current_as_of = message.current_as_of.or(self.current_as_of);
+        self.told.extend(message.revocations.iter().filter_map(|revocation| revocation.event.clone()));
+        Ok(message)
+    }
+
+    /// The next event.
+    pub async fn event(&mut self) -> Event {
+        loop {
+            if let Some(event) = self.told.pop_front() {
+                return event;
+            }
+            self.message().await.unwrap();
+        }
+    }
+
+    /// Whatever else was told when everything was that had happened by now.
+    pub async fn rest(&mut self, store: &TestStore) -> Vec<Event> {
+        let now = countersign::store::open(&store.url).await.unwrap().now().await.unwrap();
+        while self.current_as_of.is_none_or(|as_of| as_of.seconds <= now.unix_timestamp()) {
+            self.message().await.unwrap();
+        }
+        self.told.drain(..).collect()
+    }
+
+    /// Why the stream ends.
+    pub async fn end(&mut self) -> Status {
+        loop {
+            if let Err(status) = self.message().await {
+                return status;
+            }
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// A way to the database that can be cut.
-struct Wire {
+pub struct Wire {
     address: SocketAddr,
     up: Arc<watch::Sender<bool>>,
 }
@@ -45,11 +45,11 @@ impl Wire {
         Self { address, up }
     }
 
-    fn cut(&self) {
+    pub fn cut(&self) {
         self.up.send_replace(false);
     }
 
-    fn mend(&self) {
+    pub fn mend(&self) {
         self.up.send_replace(true);
     }
 }
@@ -67,20 +67,20 @@ async fn carry(mut near: TcpStream, target: SocketAddr, mut up: watch::Receiver<
 }
 
 /// A server that reaches its PostgreSQL over a wire.
-async fn server_on_a_wire(store: &TestStore) -> (Server, Wire) {
+pub async fn server_on_a_wire(store: &TestStore, flags: &[(&str, &str)]) -> (Server, Wire) {
     let mut url = url::Url::parse(&store.url).unwrap();
     let target = (url.host_str().unwrap().to_owned(), url.port().unwrap_or(5432));
     let target = tokio::net::lookup_host(target).await.unwrap().next().unwrap();
     let wire = Wire::to(target).await;
     url.set_host(Some("127.0.0.1")).unwrap();
     url.set_port(Some(wire.address.port())).unwrap();
-    (Server::start_at(store, url.as_str()).await, wire)
+    (Server::start_at(store, url.as_str(), flags).await, wire)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_database_is_unavailable_with_a_time_to_retry_and_comes_back_by_itself() {
     let store = TestStore::postgres().await;
-    let (server, wire) = server_on_a_wire(&store).await;
+    let (server, wire) = server_on_a_wire(&store, &[]).await;
     let client = server.client(Policy::default()).await;
     let wallet = wallet();
     let tokens = client.sign_in(&wallet).await.tokens.unwrap();
@@ -137,7 +137,7 @@ fn assert_unavailable(status: Status) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_answered_before_connections_were_cut_holds_and_what_failed_may_be_retried() {
     let store = TestStore::postgres().await;
-    let (server, wire) = server_on_a_wire(&store).await;
+    let (server, wire) = server_on_a_wire(&store, &[]).await;
     let client = server.client(Policy::default()).await;
     for _ in 0..5 {
         let mut calls = JoinSet::new();

@@ -35,6 +35,7 @@ mod open;
 mod redeem;
 mod redeem_races;
 mod redeem_refused;
+mod revocations;
 mod revoke;
 mod revoke_account;
 mod rotate;

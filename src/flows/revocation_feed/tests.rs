@@ -1,0 +1,142 @@
+//! What is heard, told once, told again to whoever was away, and forgotten.
+
+use time::macros::datetime;
+
+use super::*;
+use crate::domain::{AccountId, RevokeReason};
+
+const START: OffsetDateTime = datetime!(2026-01-01 12:00 UTC);
+
+fn session(seconds: i64) -> RevokedSession {
+    let revoke_time = START + time::Duration::seconds(seconds);
+    RevokedSession {
+        id: SessionId::generate(),
+        client_id: ClientId::generate(),
+        account_id: AccountId::generate(),
+        revoke_time,
+        reason: RevokeReason::RevokedByUser,
+        access_expire_time: revoke_time + Duration::from_mins(30),
+    }
+}
+
+fn read(seconds: i64, sessions: Vec<RevokedSession>) -> Revocations {
+    let as_of = START + time::Duration::seconds(seconds);
+    Revocations { as_of, sessions, clients: Vec::new(), keys: Vec::new() }
+}
+
+fn at(seconds: i64) -> OffsetDateTime {
+    START + time::Duration::seconds(seconds)
+}
+
+#[test]
+fn what_is_read_again_is_told_once() {
+    let feed = RevocationFeed::default();
+    assert_eq!(feed.look_back(), None);
+    let (first, second) = (session(0), session(1));
+    feed.hear(Instant::now(), read(1, vec![first.clone()]));
+    feed.hear(Instant::now(), read(2, vec![first.clone(), second.clone()]));
+    let page = feed.page(0);
+    assert_eq!(page.revocations, [Revocation::Session(first.clone()), Revocation::Session(second)]);
+    assert_eq!(page.as_of, Some(at(2)));
+    assert!(feed.page(page.next).revocations.is_empty());
+    assert!(feed.ends_session(first.id));
+    assert!(!feed.ends_session(SessionId::generate()));
+}
+
+#[test]
+fn a_second_looks_far_back_once() {
+    let feed = RevocationFeed::default();
+    let mut far = 0;
+    for reading in 0..10 {
+        feed.hear(Instant::now(), read(reading, Vec::new()));
+        let back = feed.page(0).as_of.unwrap() - feed.look_back().unwrap();
+        far += usize::from(back == LOOK_FAR_BACK);
+    }
+    assert_eq!(far, 2);
+}
+
+#[test]
+fn a_client_is_disabled_enabled_and_deleted() {
+    let feed = RevocationFeed::default();
+    let id = ClientId::generate();
+    let with = |seconds, delete_time| Revocations {
+        clients: vec![UnservedClient { id, delete_time }],
+        ..read(seconds, Vec::new())
+    };
+    let refused = || feed.ends_client(id);
+    feed.hear(Instant::now(), with(1, None));
+    feed.hear(Instant::now(), with(2, None));
+    assert!(refused());
+    feed.hear(Instant::now(), read(3, Vec::new()));
+    assert!(!refused());
+    feed.hear(Instant::now(), with(4, Some(at(4))));
+    assert!(refused());
+    let told = feed.page(0).revocations;
+    let expected = [
+        Revocation::ClientDisabled(id, at(1)),
+        Revocation::ClientEnabled(id, at(3)),
+        Revocation::ClientDeleted(id, at(4)),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_revoked_key_is_news_once() {
+    let feed = RevocationFeed::default();
+    let keys = || vec![RevokedKey { kid: "bad".to_owned(), revoke_time: START }];
+    let read = || Revocations { keys: keys(), ..read(1, Vec::new()) };
+    assert!(feed.has_new_key(&read()));
+    feed.hear(Instant::now(), read());
+    assert!(!feed.has_new_key(&read()));
+    feed.hear(Instant::now(), read());
+    assert_eq!(feed.page(0).revocations.len(), 1);
+}
+
+#[test]
+fn what_no_token_can_contradict_is_forgotten() {
+    let feed = RevocationFeed::default();
+    let old = session(0);
+    feed.hear(Instant::now(), read(1, vec![old.clone()]));
+    feed.hear(Instant::now(), read(30 * 60 + 59, Vec::new()));
+    assert!(feed.ends_session(old.id));
+    feed.hear(Instant::now(), read(32 * 60, Vec::new()));
+    assert!(!feed.ends_session(old.id));
+    assert!(feed.page(0).revocations.is_empty());
+}
+
+#[test]
+fn whoever_was_away_hears_what_it_missed_and_never_less() {
+    let feed = RevocationFeed::default();
+    let sessions: Vec<_> = (0..10).map(|at| session(at * 60)).collect();
+    for (minute, session) in (0..).zip(&sessions) {
+        feed.hear(Instant::now(), read(minute * 60 + 1, vec![session.clone()]));
+    }
+    let since = |seconds| {
+        let position = feed.position_at(at(seconds)).unwrap();
+        feed.page(position).revocations.len()
+    };
+    // Everything that was heard within the minute before counts as missed, too.
+    assert_eq!((since(9 * 60 + 1), since(5 * 60 + 1), since(5 * 60 + 2)), (2, 6, 5));
+    assert_eq!(since(1), 10);
+    // Before the first reading, clients may have been switched off and on.
+    assert_eq!(feed.position_at(at(0)), None);
+    assert_eq!(feed.position_at(at(9 * 60 + 1 + 61)), None);
+}
+
+#[test]
+fn pages_follow_each_other_without_a_gap() {
+    let feed = RevocationFeed::default();
+    let sessions: Vec<_> = (0..i64::try_from(PAGE).unwrap() * 2 + 1).map(session).collect();
+    feed.hear(Instant::now(), read(1, sessions.clone()));
+    let (mut position, mut told) = (0, Vec::new());
+    loop {
+        let page = feed.page(position);
+        assert!(page.revocations.len() <= PAGE);
+        told.extend(page.revocations);
+        position = page.next;
+        if page.as_of.is_some() {
+            break;
+        }
+    }
+    assert_eq!(told, sessions.into_iter().map(Revocation::Session).collect::<Vec<_>>());
+}

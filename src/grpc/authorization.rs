@@ -1,0 +1,145 @@
+//! envoy.service.auth.v3.Authorization: a gateway asks, for each request, whether it may pass.
+
+use std::{sync::Arc, time::Duration};
+
+use envoy_types::pb::{
+    envoy::{
+        config::core::v3::{HeaderValue, HeaderValueOption, header_value_option::HeaderAppendAction},
+        service::auth::v3::{
+            CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse, attribute_context::HttpRequest,
+            authorization_server::Authorization, check_response::HttpResponse,
+        },
+        r#type::v3::HttpStatus,
+    },
+    google::rpc,
+};
+use tonic::{Code, Request, Response, Status};
+
+use super::{
+    credentials::{note_client, read},
+    status::code_and_reason,
+};
+use crate::flows::{AccessClaims, Credentials, Error, Flows, check_token::Route};
+
+/// Every header that tells a service who calls begins with this, and comes from here alone.
+const PREFIX: &str = "x-countersign-";
+
+/// The service, over the flows.
+pub(super) struct AuthorizationApi {
+    /// The flows.
+    pub(super) flows: Arc<Flows>,
+    /// How old what is known of revocations may be.
+    pub(super) max_age: Duration,
+}
+
+#[tonic::async_trait]
+impl Authorization for AuthorizationApi {
+    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
+        let attributes = request.get_ref().attributes.as_ref();
+        let http = attributes.and_then(|it| it.request.as_ref()).and_then(|it| it.http.as_ref());
+        let named = |name| attributes.and_then(|it| it.context_extensions.get(name)).map(String::as_str);
+        let route = Route { audience: named("audience"), client_id: named("client_id") };
+        let credentials = http.map_or(Credentials::None, credentials);
+        let outcome = self.flows.check_token(&credentials, &route, self.max_age);
+        let reason = outcome.as_ref().map_or_else(|error| code_and_reason(error).1, |_| "");
+        metrics::counter!("countersign_checks_total", "reason" => reason).increment(1);
+        Ok(Response::new(match outcome {
+            Ok(claims) => {
+                if let Ok(id) = claims.client_id.parse() {
+                    note_client(request.extensions(), id);
+                }
+                passed(claims, http)
+            }
+            Err(error) => denied(&error),
+        }))
+    }
+}
+
+/// The headers of the request, in whichever of its two forms the gateway sends them.
+fn headers(http: &HttpRequest) -> impl Iterator<Item = (&str, &str)> {
+    let merged = http.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let raw = http.header_map.iter().flat_map(|map| &map.headers);
+    let raw = raw.map(|it| (it.key.as_str(), str::from_utf8(&it.raw_value).unwrap_or(it.value.as_str())));
+    merged.chain(raw)
+}
+
+/// What the request was sent with. Two values cannot both be meant.
+fn credentials(http: &HttpRequest) -> Credentials {
+    let mut values = headers(http).filter(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+    match (values.next(), values.next()) {
+        (None, _) => Credentials::None,
+        (Some((_, value)), None) => read(value).unwrap_or(Credentials::Unreadable),
+        (Some(_), Some(_)) => Credentials::Unreadable,
+    }
+}
+
+/// Let through, as whom the token says; whoever the request itself claims to be is forgotten.
+fn passed(claims: AccessClaims, http: Option<&HttpRequest>) -> CheckResponse {
+    let identity = [
+        ("x-countersign-account", claims.sub),
+        ("x-countersign-session", claims.sid),
+        ("x-countersign-client", claims.client_id),
+        ("x-countersign-address", claims.address),
+        ("x-countersign-network", claims.network),
+        ("x-countersign-wallet-kind", claims.wallet_kind),
+        ("x-countersign-scope", claims.scope),
+    ];
+    let (told, untold): (Vec<_>, Vec<_>) = identity.into_iter().partition(|(_, value)| !value.is_empty());
+    let mut headers_to_remove: Vec<String> = untold.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let is_told = |name: &str| told.iter().any(|(own, _)| *own == name);
+    let forged = http.into_iter().flat_map(headers).filter(|(name, _)| is_identity(name) && !is_told(name));
+    headers_to_remove.extend(forged.map(|(name, _)| name.to_owned()));
+    let headers = told.into_iter().map(|(name, value)| header(name, value)).collect();
+    CheckResponse {
+        status: Some(rpc::Status::default()),
+        http_response: Some(HttpResponse::OkResponse(OkHttpResponse {
+            headers,
+            headers_to_remove,
+            ..OkHttpResponse::default()
+        })),
+        ..CheckResponse::default()
+    }
+}
+
+/// Whether a service could take a header for one of ours: to many, `_` and `-` are the same.
+fn is_identity(name: &str) -> bool {
+    name.get(..PREFIX.len()).is_some_and(|start| start.replace('_', "-").eq_ignore_ascii_case(PREFIX))
+}
+
+/// Refused with a response of its own: a status alone would reach the caller as 403, whatever it says.
+fn denied(error: &Error) -> CheckResponse {
+    let (code, reason) = code_and_reason(error);
+    let (http_status, more) = match code {
+        Code::Unauthenticated => (401, Some(header("www-authenticate", challenge(error)))),
+        Code::Unavailable => (503, Some(header("retry-after", "1".to_owned()))),
+        _ => (403, None),
+    };
+    let body = serde_json::json!({ "reason": reason, "message": error.to_string() }).to_string();
+    let mut headers = vec![header("content-type", "application/json".to_owned())];
+    headers.extend(more);
+    CheckResponse {
+        status: Some(rpc::Status { code: code.into(), message: error.to_string(), ..rpc::Status::default() }),
+        http_response: Some(HttpResponse::DeniedResponse(DeniedHttpResponse {
+            status: Some(HttpStatus { code: http_status }),
+            headers,
+            body,
+        })),
+        ..CheckResponse::default()
+    }
+}
+
+/// RFC 6750, section 3: whoever sent no token is told no error.
+fn challenge(error: &Error) -> String {
+    match error {
+        Error::CredentialsMissing(_) => "Bearer realm=\"countersign\"".to_owned(),
+        _ => format!("Bearer realm=\"countersign\", error=\"invalid_token\", error_description=\"{error}\""),
+    }
+}
+
+fn header(name: &str, value: String) -> HeaderValueOption {
+    HeaderValueOption {
+        header: Some(HeaderValue { key: name.to_owned(), value, ..HeaderValue::default() }),
+        append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
+        ..HeaderValueOption::default()
+    }
+}

@@ -1,0 +1,73 @@
+//! What has been revoked that an access token, good by its signature and its time, could still contradict.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use super::Result;
+use crate::domain::{AccountId, ClientId, RevokeReason, SessionId};
+
+/// How long after it was issued an access token may be taken for good: 24 hours, and an hour for checkers
+/// whose clocks are behind.
+pub const ACCESS_TOKENS_END: Duration = Duration::from_hours(25);
+
+/// A session that was revoked while it had access tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevokedSession {
+    /// Its id.
+    pub id: SessionId,
+    /// Its client.
+    pub client_id: ClientId,
+    /// Its account.
+    pub account_id: AccountId,
+    /// When it was revoked.
+    pub revoke_time: OffsetDateTime,
+    /// Why.
+    pub reason: RevokeReason,
+    /// None of its access tokens is good after this.
+    pub access_expire_time: OffsetDateTime,
+}
+
+/// A client whose tokens are not good now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnservedClient {
+    /// Its id.
+    pub id: ClientId,
+    /// When it was deleted; otherwise it is disabled.
+    pub delete_time: Option<OffsetDateTime>,
+}
+
+/// A signing key that was revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevokedKey {
+    /// Its id.
+    pub kid: String,
+    /// When it was revoked.
+    pub revoke_time: OffsetDateTime,
+}
+
+/// What is revoked.
+#[derive(Clone, Debug)]
+pub struct Revocations {
+    /// The database's clock, read before everything else: whatever was committed by then is here.
+    pub as_of: OffsetDateTime,
+    /// The sessions, as far back as was asked.
+    pub sessions: Vec<RevokedSession>,
+    /// Every client that is not served, for as long as a token of it may be good.
+    pub clients: Vec<UnservedClient>,
+    /// Every key that was revoked, for as long as a token of it may be good.
+    pub keys: Vec<RevokedKey>,
+}
+
+/// The intents of the revocation feed.
+#[async_trait]
+pub trait RevocationStore: Send + Sync {
+    /// Sessions revoked at `since` or later, or within [`ACCESS_TOKENS_END`], whose access tokens may be
+    /// good; and the clients and keys whose are not. A revocation has the time of its statement and is seen
+    /// once that is committed, so whoever reads on must look back further than a statement may take.
+    async fn revocations(&self, since: Option<OffsetDateTime>) -> Result<Revocations>;
+
+    /// The audience of a client's access tokens, be it deleted or not; `None` where there is no such client.
+    async fn audience(&self, id: ClientId) -> Result<Option<Vec<String>>>;
+}

@@ -1,0 +1,106 @@
+//! What was revoked, on SQLite.
+
+use async_trait::async_trait;
+use sqlx::{Row as _, sqlite::SqliteRow};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Sqlite, retrying, rows};
+use crate::{
+    domain::{ClientId, RevokeReason, audience},
+    store::{
+        ACCESS_TOKENS_END, Lifecycle as _, Result, RevocationStore, Revocations, RevokedKey, RevokedSession,
+        UnservedClient, policy_json,
+    },
+};
+
+#[async_trait]
+impl RevocationStore for Sqlite {
+    async fn revocations(&self, since: Option<OffsetDateTime>) -> Result<Revocations> {
+        let as_of = self.now().await?;
+        let oldest = as_of - ACCESS_TOKENS_END;
+        let sessions = self.sessions_revoked_since(since.unwrap_or(oldest)).await?;
+        let (clients, keys) = (self.unserved_clients(oldest).await?, self.revoked_keys(oldest).await?);
+        Ok(Revocations { as_of, sessions, clients, keys })
+    }
+
+    async fn audience(&self, id: ClientId) -> Result<Option<Vec<String>>> {
+        retrying(async || {
+            let policy: Option<String> = sqlx::query_scalar("SELECT policy FROM clients WHERE id = ?1")
+                .bind(id.uuid())
+                .fetch_optional(&self.reader)
+                .await?;
+            policy.map(|policy| Ok(audience(id, &policy_json::read(&policy)?))).transpose()
+        })
+        .await
+    }
+}
+
+impl Sqlite {
+    async fn sessions_revoked_since(&self, since: OffsetDateTime) -> Result<Vec<RevokedSession>> {
+        retrying(async || {
+            sqlx::query(
+                "SELECT id, client_id, account_id, revoke_time, revoke_reason, access_expire_time
+                 FROM sessions, clock
+                 WHERE revoke_time >= ?1 AND access_expire_time > clock.now - 60000
+                 ORDER BY revoke_time",
+            )
+            .bind(rows::to_millis(since))
+            .fetch_all(&self.reader)
+            .await?
+            .iter()
+            .map(revoked_session)
+            .collect::<Result<Vec<RevokedSession>>>()
+        })
+        .await
+    }
+
+    async fn unserved_clients(&self, oldest: OffsetDateTime) -> Result<Vec<UnservedClient>> {
+        retrying(async || {
+            sqlx::query(
+                "SELECT id, delete_time FROM clients
+                 WHERE (disabled OR delete_time IS NOT NULL) AND (delete_time IS NULL OR delete_time >= ?1)",
+            )
+            .bind(rows::to_millis(oldest))
+            .fetch_all(&self.reader)
+            .await?
+            .iter()
+            .map(|row| {
+                let id = row.try_get::<Uuid, _>("id")?.into();
+                let delete_time = row.try_get::<Option<i64>, _>("delete_time")?;
+                let delete_time =
+                    delete_time.map(|time| rows::from_millis("delete_time", time)).transpose()?;
+                Ok(UnservedClient { id, delete_time })
+            })
+            .collect::<Result<Vec<UnservedClient>>>()
+        })
+        .await
+    }
+
+    async fn revoked_keys(&self, oldest: OffsetDateTime) -> Result<Vec<RevokedKey>> {
+        retrying(async || {
+            sqlx::query("SELECT kid, revoke_time FROM signing_keys WHERE revoke_time >= ?1")
+                .bind(rows::to_millis(oldest))
+                .fetch_all(&self.reader)
+                .await?
+                .iter()
+                .map(|row| {
+                    Ok(RevokedKey { kid: row.try_get("kid")?, revoke_time: rows::time(row, "revoke_time")? })
+                })
+                .collect::<Result<Vec<RevokedKey>>>()
+        })
+        .await
+    }
+}
+
+fn revoked_session(row: &SqliteRow) -> Result<RevokedSession> {
+    let reason: String = row.try_get("revoke_reason")?;
+    Ok(RevokedSession {
+        id: row.try_get::<Uuid, _>("id")?.into(),
+        client_id: row.try_get::<Uuid, _>("client_id")?.into(),
+        account_id: row.try_get::<Uuid, _>("account_id")?.into(),
+        revoke_time: rows::time(row, "revoke_time")?,
+        reason: RevokeReason::from_stored(&reason),
+        access_expire_time: rows::time(row, "access_expire_time")?,
+    })
+}

@@ -1,0 +1,330 @@
+//! WatchRevocations: what is revoked is told to whoever may hear it, once it is, whichever instance did it.
+
+use std::time::Duration;
+
+use countersign::{
+    domain::{Policy, Role},
+    flows::{client_secrets::add_client_secret, delete_client::delete_client, update_client::update_client},
+    grpc::v1::{RevokeReason, revocation::Event},
+};
+use tonic::{Code, Status, transport::Channel};
+use tonic_types::StatusExt as _;
+
+use crate::{
+    harness::{Caller, Server, basic, reason, wallet, wrong_field},
+    support::TestStore,
+};
+
+on_both_stores![
+    what_was_revoked_is_told_first_then_what_another_instance_revokes,
+    sessions_of_an_account_are_told_together,
+    a_client_hears_of_its_own_sessions_alone,
+    with_the_role_a_client_hears_of_the_audiences_it_guards,
+    a_guarded_client_is_disabled_enabled_and_deleted,
+    everybody_hears_of_a_revoked_key,
+    a_heartbeat_comes_at_least_every_second_with_the_databases_clock,
+    who_was_away_hears_what_it_missed_on_another_instance,
+    who_was_away_for_too_long_starts_anew,
+    nobody_but_a_client_watches,
+    a_time_that_is_none_is_named,
+    a_watcher_that_may_not_watch_any_more_is_told_why,
+    a_watcher_whose_audiences_change_starts_anew,
+    a_watcher_is_told_when_the_instance_shuts_down,
+    a_watcher_that_takes_nothing_is_cut_off_and_starts_anew,
+];
+
+fn session_of(event: Event) -> String {
+    match event {
+        Event::SessionRevoked(session) => session.session_id,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn guard_of(audience: &str) -> Policy {
+    Policy {
+        roles: vec![Role::SignIn, Role::Introspect],
+        introspect_audiences: vec![audience.to_owned()],
+        ..Policy::default()
+    }
+}
+
+fn shop() -> Policy {
+    Policy { audience: vec!["shop".to_owned()], ..Policy::default() }
+}
+
+async fn what_was_revoked_is_told_first_then_what_another_instance_revokes(store: &TestStore) {
+    let (a, b) = (Server::start(store).await, Server::start(store).await);
+    let client = a.client(Policy::default()).await;
+    let (before, after) = (client.sign_in(&wallet()).await, client.sign_in(&wallet()).await);
+    let (before, after) = (before.session.unwrap(), after.session.unwrap());
+    client.revoke_session(&before.id).await.unwrap();
+    let mut watcher = b.caller(client.authorization()).await.watch(None).await.unwrap();
+
+    let Event::SessionRevoked(told) = watcher.event().await else { panic!() };
+    assert_eq!(
+        (&told.session_id, &told.client_id, &told.account_id),
+        (&before.id, &before.client_id, &before.account_id)
+    );
+    assert_eq!(told.revoke_reason(), RevokeReason::RevokedByClient);
+    let life = told.access_token_expire_time.unwrap().seconds - before.authenticate_time.unwrap().seconds;
+    assert_eq!(life, 30 * 60);
+
+    let revoked = client.revoke_session(&after.id).await.unwrap();
+    let Event::SessionRevoked(told) = watcher.event().await else { panic!() };
+    assert_eq!((told.session_id, told.revoke_time), (after.id, revoked.revoke_time));
+    assert!(watcher.rest(store).await.is_empty());
+    assert_eq!(watcher.snapshots, 1);
+}
+
+async fn sessions_of_an_account_are_told_together(store: &TestStore) {
+    let server = Server::start(store).await;
+    let client = server.client(Policy::default()).await;
+    let wallet = wallet();
+    let mut watcher = client.watch(None).await.unwrap();
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        sessions.push(client.sign_in(&wallet).await.session.unwrap());
+    }
+    client.revoke_account_sessions(&sessions[0].account_id).await.unwrap();
+    let Event::AccountSessionsRevoked(told) = watcher.event().await else { panic!() };
+    let mut ids: Vec<_> = sessions.iter().map(|session| session.id.clone()).collect();
+    let mut told_ids = told.session_ids.clone();
+    (ids.sort(), told_ids.sort());
+    assert_eq!(told_ids, ids);
+    assert_eq!(
+        (told.account_id, told.client_id),
+        (sessions[0].account_id.clone(), sessions[0].client_id.clone())
+    );
+    assert!(watcher.rest(store).await.is_empty());
+}
+
+async fn a_client_hears_of_its_own_sessions_alone(store: &TestStore) {
+    let server = Server::start(store).await;
+    let (own, other) = (server.client(Policy::default()).await, server.client(Policy::default()).await);
+    // A list without the role counts for nothing.
+    let without = Policy { introspect_audiences: vec![other.client.id.to_string()], ..Policy::default() };
+    let without_role = server.client(without).await;
+    let mut watchers = [own.watch(None).await.unwrap(), without_role.watch(None).await.unwrap()];
+    let session = other.sign_in(&wallet()).await.session.unwrap();
+    other.revoke_session(&session.id).await.unwrap();
+    for watcher in &mut watchers {
+        assert!(watcher.rest(store).await.is_empty());
+    }
+    // Nor is it told to who comes later.
+    assert!(own.watch(None).await.unwrap().rest(store).await.is_empty());
+    assert_eq!(other.watch(None).await.unwrap().rest(store).await.len(), 1);
+}
+
+async fn with_the_role_a_client_hears_of_the_audiences_it_guards(store: &TestStore) {
+    let server = Server::start(store).await;
+    let (shop, default, elsewhere) = (
+        server.client(shop()).await,
+        server.client(Policy::default()).await,
+        server.client(Policy { audience: vec!["elsewhere".to_owned()], ..Policy::default() }).await,
+    );
+    let mut guard = guard_of("shop");
+    guard.introspect_audiences.push(default.client.id.to_string());
+    let guard = server.client(guard).await;
+    let mut watcher = guard.watch(None).await.unwrap();
+    let mut expected = Vec::new();
+    for (client, heard) in [(&shop, true), (&elsewhere, false), (&default, true)] {
+        let session = client.sign_in(&wallet()).await.session.unwrap();
+        client.revoke_session(&session.id).await.unwrap();
+        expected.extend(heard.then_some(session.id));
+    }
+    let told: Vec<_> = watcher.rest(store).await.into_iter().map(session_of).collect();
+    assert_eq!(told, expected);
+}
+
+async fn a_guarded_client_is_disabled_enabled_and_deleted(store: &TestStore) {
+    let server = Server::start(store).await;
+    let (shop, guard) = (server.client(shop()).await, server.client(guard_of("shop")).await);
+    let id = shop.client.id;
+    let session = shop.sign_in(&wallet()).await.session.unwrap();
+    let mut watcher = guard.watch(None).await.unwrap();
+    for disabled in [true, false] {
+        server.store.set_client_disabled(id, disabled).await.unwrap();
+        match watcher.event().await {
+            Event::ClientDisabled(told) if disabled => assert_eq!(told.client_id, id.to_string()),
+            Event::ClientEnabled(told) if !disabled => assert_eq!(told.client_id, id.to_string()),
+            other => panic!("{other:?}"),
+        }
+    }
+    delete_client(server.store.as_ref(), id).await.unwrap();
+    let mut told = vec![watcher.event().await];
+    told.extend(watcher.rest(store).await);
+    assert!(
+        told.iter()
+            .any(|event| matches!(event, Event::ClientDeleted(told) if told.client_id == id.to_string()))
+    );
+    let revoked = told.iter().find_map(|event| match event {
+        Event::SessionRevoked(told) => Some(told.session_id.as_str()),
+        _ => None,
+    });
+    assert_eq!(revoked, Some(session.id.as_str()));
+    // Who comes later hears how things are.
+    let later = guard.watch(None).await.unwrap().rest(store).await;
+    assert!(matches!(
+        later.iter().rev().find(|event| !matches!(event, Event::SessionRevoked(_))),
+        Some(Event::ClientDeleted(_))
+    ));
+}
+
+async fn everybody_hears_of_a_revoked_key(store: &TestStore) {
+    let server = Server::start(store).await;
+    let client = server.client(Policy::default()).await;
+    let mut watcher = client.watch(None).await.unwrap();
+    let now = if store.is_postgres() { "clock_timestamp()" } else { "(SELECT now FROM clock)" };
+    store.execute(&format!("UPDATE signing_keys SET revoke_time = {now} WHERE activate_time IS NULL")).await;
+    let Event::SigningKeyRevoked(told) = watcher.event().await else { panic!() };
+    assert_eq!(
+        store.count("signing_keys", &format!("kid = '{}' AND revoke_time IS NOT NULL", told.kid)).await,
+        1
+    );
+}
+
+async fn a_heartbeat_comes_at_least_every_second_with_the_databases_clock(store: &TestStore) {
+    let server = Server::start(store).await;
+    let mut watcher = server.client(Policy::default()).await.watch(None).await.unwrap();
+    let mut before = watcher.message().await.unwrap().current_as_of.unwrap();
+    for _ in 0..3 {
+        let message = watcher.message().await.unwrap();
+        let as_of = message.current_as_of.unwrap();
+        assert!((as_of.seconds, as_of.nanos) > (before.seconds, before.nanos));
+        assert!(message.revocations.is_empty() && !message.snapshot);
+        before = as_of;
+    }
+    let now = server.store.now().await.unwrap().unix_timestamp();
+    assert!((now - 5..=now).contains(&before.seconds), "{before:?} is not {now}");
+}
+
+async fn who_was_away_hears_what_it_missed_on_another_instance(store: &TestStore) {
+    let (a, b) = (Server::start(store).await, Server::start(store).await);
+    let client = a.client(Policy::default()).await;
+    let mut sessions = Vec::new();
+    for _ in 0..2 {
+        sessions.push(client.sign_in(&wallet()).await.session.unwrap().id);
+    }
+    let mut watcher = client.watch(None).await.unwrap();
+    client.revoke_session(&sessions[0]).await.unwrap();
+    assert_eq!(session_of(watcher.event().await), sessions[0]);
+    assert!(watcher.rest(store).await.is_empty());
+    let as_of = watcher.current_as_of;
+    drop(watcher);
+    client.revoke_session(&sessions[1]).await.unwrap();
+    let mut again = b.caller(client.authorization()).await.watch(as_of).await.unwrap();
+    let told: Vec<_> = again.rest(store).await.into_iter().map(session_of).collect();
+    // What was revoked within the minute before may come again.
+    assert!(told.contains(&sessions[1]), "{told:?}");
+    assert_eq!(again.snapshots, 0);
+}
+
+async fn who_was_away_for_too_long_starts_anew(store: &TestStore) {
+    let server = Server::start(store).await;
+    let client = server.client(Policy::default()).await;
+    let session = client.sign_in(&wallet()).await.session.unwrap().id;
+    client.revoke_session(&session).await.unwrap();
+    let now = server.store.now().await.unwrap().unix_timestamp();
+    for seconds in [now - 3_700, now + 3_600] {
+        let mut watcher = client.watch(Some(prost_types::Timestamp { seconds, nanos: 0 })).await.unwrap();
+        assert_eq!(session_of(watcher.event().await), session);
+        assert_eq!(watcher.snapshots, 1);
+    }
+}
+
+async fn nobody_but_a_client_watches(store: &TestStore) {
+    let server = Server::start(store).await;
+    let client = server.client(Policy::default()).await;
+    let signed_in = client.sign_in(&wallet()).await;
+    let (_, device) = client.device_of(&wallet()).await;
+    let user = client.with(&format!("Bearer {}", signed_in.tokens.unwrap().access_token));
+    for caller in [client.with(""), device, user] {
+        assert_eq!(reason(caller.watch(None).await), "CREDENTIALS_MISSING");
+    }
+    let wrong = client.with(&basic(&client.client.id.to_string(), "ccs_wrong"));
+    assert_eq!(reason(wrong.watch(None).await), "CLIENT_CREDENTIALS_INVALID");
+}
+
+async fn a_time_that_is_none_is_named(store: &TestStore) {
+    let client = Server::start(store).await;
+    let client = client.client(Policy::default()).await;
+    let out_of_range = prost_types::Timestamp { seconds: 1, nanos: -1 };
+    let (reason, field) = wrong_field(client.watch(Some(out_of_range)).await);
+    assert_eq!((reason.as_str(), field.as_str()), ("INVALID_REQUEST", "resume_from"));
+}
+
+fn reason_of(status: &Status) -> String {
+    status.get_details_error_info().unwrap().reason
+}
+
+async fn a_watcher_that_may_not_watch_any_more_is_told_why(store: &TestStore) {
+    let server = Server::start(store).await;
+    let (disabled, other_secret) =
+        (server.client(Policy::default()).await, server.client(Policy::default()).await);
+    let mut watchers = [disabled.watch(None).await.unwrap(), other_secret.watch(None).await.unwrap()];
+    let first = server.store.client(other_secret.client.id).await.unwrap().unwrap().secrets[0].id;
+    add_client_secret(server.store.as_ref(), other_secret.client.id).await.unwrap();
+    server.store.revoke_client_secret(other_secret.client.id, first).await.unwrap();
+    server.store.set_client_disabled(disabled.client.id, true).await.unwrap();
+    let ends = [watchers[0].end().await, watchers[1].end().await];
+    assert_eq!(ends.map(|end| reason_of(&end)), ["CLIENT_DISABLED", "CLIENT_CREDENTIALS_INVALID"]);
+}
+
+async fn a_watcher_whose_audiences_change_starts_anew(store: &TestStore) {
+    let server = Server::start(store).await;
+    let guard = server.client(guard_of("shop")).await;
+    let mut watcher = guard.watch(None).await.unwrap();
+    let policy = Policy { name: "Guard".to_owned(), ..guard_of("elsewhere") };
+    update_client(server.store.as_ref(), guard.client.id, |_| Ok(policy.clone())).await.unwrap();
+    let end = watcher.end().await;
+    assert_eq!((end.code(), reason_of(&end).as_str()), (Code::Aborted, "WATCH_INTERRUPTED"));
+}
+
+async fn a_watcher_is_told_when_the_instance_shuts_down(store: &TestStore) {
+    let server = Server::start_with(store, &[("shutdown-delay", "1s")]).await;
+    let mut watcher = server.client(Policy::default()).await.watch(None).await.unwrap();
+    drop(server);
+    let end = watcher.end().await;
+    assert_eq!((end.code(), reason_of(&end).as_str()), (Code::Unavailable, "DRAINING"));
+}
+
+async fn a_watcher_that_takes_nothing_is_cut_off_and_starts_anew(store: &TestStore) {
+    let server = Server::start(store).await;
+    let client = server.client(Policy::default()).await;
+    let session = client.sign_in(&wallet()).await.session.unwrap();
+    client.revoke_session(&session.id).await.unwrap();
+    multiply(store, 5_000).await;
+    let mut channel = Channel::from_shared(format!("http://{}", server.grpc)).unwrap();
+    channel = channel.initial_stream_window_size(65_535).initial_connection_window_size(65_535);
+    let slow = Caller::over(channel.connect().await.unwrap(), client.authorization());
+    // A server that has just started tells them all at once.
+    let mut watcher = slow.watch(None).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(13)).await;
+    let end = watcher.end().await;
+    assert_eq!((end.code(), reason_of(&end).as_str()), (Code::Aborted, "WATCH_INTERRUPTED"));
+    assert!(end.message().contains("10 s"), "{end}");
+    let mut again = slow.watch(None).await.unwrap();
+    assert_eq!(again.rest(store).await.len(), 5_001);
+}
+
+/// So many further sessions like the one there is.
+async fn multiply(store: &TestStore, count: u32) {
+    let columns = "client_id, signing_address, signing_network, deposit_address, deposit_network, create_time, \
+                   update_time, expire_time, latest_expire_time, account_id, wallet_address, wallet_network, \
+                   wallet_kind, authenticate_time, hard_expire_time, refresh_generation, refresh_fingerprint, \
+                   refresh_step_time, access_expire_time, revoke_time, revoke_reason";
+    let (id, numbers) = match store.is_postgres() {
+        true => ("gen_random_uuid()", format!("generate_series(1, {count}) AS numbers")),
+        false => (
+            "randomblob(16)",
+            format!(
+                "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) SELECT i FROM n) AS numbers"
+            ),
+        ),
+    };
+    store
+        .execute(&format!(
+            "INSERT INTO sessions (id, {columns}) SELECT {id}, {columns} FROM sessions, {numbers}"
+        ))
+        .await;
+}
