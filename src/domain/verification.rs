@@ -22,6 +22,35 @@ pub enum VerificationMethod {
 }
 
 impl VerificationMethod {
+    /// What the store keeps.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Eoa => "EOA",
+            Self::Eip1271 { .. } => "EIP1271",
+            Self::Erc6492 { .. } => "ERC6492",
+            Self::Ed25519 => "ED25519",
+        }
+    }
+
+    /// The number of the block at which a contract accepted the signature.
+    pub const fn block_number(self) -> Option<u64> {
+        match self {
+            Self::Eip1271 { block_number } | Self::Erc6492 { block_number } => Some(block_number),
+            Self::Eoa | Self::Ed25519 => None,
+        }
+    }
+
+    /// Reads what [`Self::as_str`] and [`Self::block_number`] wrote.
+    pub fn from_stored(text: &str, block_number: Option<u64>) -> Option<Self> {
+        match (text, block_number) {
+            ("EOA", None) => Some(Self::Eoa),
+            ("EIP1271", Some(block_number)) => Some(Self::Eip1271 { block_number }),
+            ("ERC6492", Some(block_number)) => Some(Self::Erc6492 { block_number }),
+            ("ED25519", None) => Some(Self::Ed25519),
+            _ => None,
+        }
+    }
+
     /// The kind of wallet that signs so.
     pub const fn wallet_kind(self) -> WalletKind {
         match self {

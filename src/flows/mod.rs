@@ -22,6 +22,7 @@ pub mod list_sessions;
 mod policy_texts;
 mod rate_limits;
 pub mod refresh_token;
+mod repeated_request;
 pub mod revocation_feed;
 pub mod revoke_sessions;
 pub mod revoke_token;

@@ -2,14 +2,14 @@
 
 use super::{
     Caller, Error, Flows, Result, authenticate::with_role, claim::Claim, create_session::sign_in_network,
-    issue_tokens::TokenPair, signer::signer,
+    issue_tokens::TokenPair, repeated_request::request_digest, signer::signer,
 };
 use crate::{
     domain::{
-        Account, AccountId, ChallengeFormat, ChallengeId, Client, Network, Role, Session, SessionId,
-        Verification, Wallet,
+        Account, AccountId, ChallengeFormat, ChallengeId, Client, Fingerprint, Network, Role, Session,
+        SessionId, Verification,
     },
-    store::{ChallengeScope, RedeemOutcome, Redemption, SignedIn},
+    store::{ChallengeScope, RedeemOutcome, Redemption, RequestDigest, SignedIn},
 };
 
 /// What VerifyChallenge takes, as it came in.
@@ -22,6 +22,7 @@ pub struct VerifyChallenge {
     pub network: String,
     pub signature: String,
     pub message: String,
+    pub request_id: String,
 }
 
 /// What a redeemed challenge gives.
@@ -38,7 +39,8 @@ pub struct Verified {
 }
 
 impl Flows {
-    /// Redeems a challenge, at most once.
+    /// Redeems a challenge, at most once. With a `request_id`, the very same request is answered again for a
+    /// while: before anything else is tried, and after, where its twin was faster.
     ///
     /// # Errors
     /// If the challenge, the signature or the session does not allow it; nothing is changed then.
@@ -46,17 +48,34 @@ impl Flows {
         let (client, session) = redeemer(caller)?;
         let scope = ChallengeScope { client_id: client.id, session_id: session.map(|session| session.id) };
         let claim = Claim::parse(client, request)?;
+        let digest = request_digest(scope, request)?;
         self.rate_limits.count(client, session, None)?;
+        if let Some(verified) = self.repeat(client, scope, digest).await? {
+            return Ok(verified);
+        }
+        match self.redeem(client, scope, &claim, request, digest).await {
+            Err(error) => self.repeat(client, scope, digest).await?.ok_or(error),
+            verified => verified,
+        }
+    }
+
+    async fn redeem(
+        &self,
+        client: &Client,
+        scope: ChallengeScope,
+        claim: &Claim,
+        request: &VerifyChallenge,
+        digest: Option<RequestDigest>,
+    ) -> Result<Verified> {
         let found = self.store.find_challenges(scope, claim.key()?, claim.network.clone()).await?;
         let candidates = claim.candidates(found)?;
         let now = self.clock.now()?;
         let (challenge, verification) =
-            signer(client, candidates, &claim, &request.signature, now, Some(&self.chains)).await?;
+            signer(client, candidates, claim, &request.signature, now, Some(&self.chains)).await?;
         still_allowed(client, challenge.format, &verification.wallet.network)?;
-        let redemption = self.redemption(client, scope, challenge.id, verification.wallet.clone());
+        let redemption = self.redemption(client, scope, challenge.id, &verification, digest);
         let signed_in = signed_in(self.store.redeem_challenge(redemption).await?)?;
-        let tokens = self.first_tokens(client, &signed_in)?;
-        Ok(Verified { session: signed_in.session, account: signed_in.account, tokens, verification })
+        self.verified(client, signed_in, self.roots.primary(), verification)
     }
 
     fn redemption(
@@ -64,13 +83,15 @@ impl Flows {
         client: &Client,
         scope: ChallengeScope,
         challenge_id: ChallengeId,
-        wallet: Wallet,
+        verification: &Verification,
+        request_digest: Option<RequestDigest>,
     ) -> Redemption {
         Redemption {
             challenge_id,
             scope,
             realm: client.realm.clone(),
-            wallet,
+            verification: verification.clone(),
+            request_digest,
             new_account_id: AccountId::generate(),
             new_session_id: SessionId::generate(),
             fingerprint: self.roots.primary(),
@@ -80,8 +101,16 @@ impl Flows {
         }
     }
 
-    fn first_tokens(&self, client: &Client, signed_in: &SignedIn) -> Result<TokenPair> {
-        self.issue_tokens(client, &signed_in.session, 1, self.roots.primary(), signed_in.now)
+    /// A sign-in with its first tokens.
+    pub(super) fn verified(
+        &self,
+        client: &Client,
+        signed_in: SignedIn,
+        fingerprint: Fingerprint,
+        verification: Verification,
+    ) -> Result<Verified> {
+        let tokens = self.issue_tokens(client, &signed_in.session, 1, fingerprint, signed_in.now)?;
+        Ok(Verified { session: signed_in.session, account: signed_in.account, tokens, verification })
     }
 }
 

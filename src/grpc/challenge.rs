@@ -78,9 +78,16 @@ impl ChallengeApi {
 
 impl From<v1::VerifyChallengeRequest> for VerifyChallenge {
     fn from(request: v1::VerifyChallengeRequest) -> Self {
-        let v1::VerifyChallengeRequest { challenge_id, nonce, address, network, signature, message } =
-            request;
-        Self { challenge_id, nonce, address, network, signature, message }
+        let v1::VerifyChallengeRequest {
+            challenge_id,
+            nonce,
+            address,
+            network,
+            signature,
+            message,
+            request_id,
+        } = request;
+        Self { challenge_id, nonce, address, network, signature, message, request_id }
     }
 }
 
@@ -88,6 +95,7 @@ impl From<v1::ExplainSignatureRequest> for VerifyChallenge {
     fn from(request: v1::ExplainSignatureRequest) -> Self {
         let v1::ExplainSignatureRequest { challenge_id, nonce, address, network, signature, message } =
             request;
-        Self { challenge_id, nonce, address, network, signature, message }
+        let request_id = String::new();
+        Self { challenge_id, nonce, address, network, signature, message, request_id }
     }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use super::Result;
+use super::{RequestDigest, Result};
 use crate::domain::{
     Account, AccountId, Address, Challenge, ChallengeFormat, ChallengeId, ClientId, Content, Fingerprint,
-    Network, Nonce, Party, Session, SessionId, Wallet,
+    Network, Nonce, Party, Session, SessionId, Verification,
 };
 
 /// A sign-in challenge to be handed out.
@@ -83,8 +83,10 @@ pub struct Redemption {
     pub scope: ChallengeScope,
     /// The realm of the client.
     pub realm: String,
-    /// The wallet that signed.
-    pub wallet: Wallet,
+    /// The wallet that signed, and what accepted its signature.
+    pub verification: Verification,
+    /// The request, if it may come again.
+    pub request_digest: Option<RequestDigest>,
     /// The account's id, should the wallet have none yet.
     pub new_account_id: AccountId,
     /// The session's id, should the challenge be bound to none.

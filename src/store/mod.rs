@@ -13,6 +13,7 @@ mod keys;
 mod lifecycle;
 mod policy_json;
 mod postgres;
+mod repeat;
 mod retry;
 mod revocations;
 mod sessions;
@@ -30,6 +31,7 @@ pub use clients::{AddSecretOutcome, ClientRecord, ClientStore, NewClient, Sweep}
 pub use error::{OpenError, StoreError};
 pub use keys::{Canary, KeyStore, NewSigningKey, SigningKeyState, StoredSigningKey};
 pub use lifecycle::{Lifecycle, Location, SchemaState};
+pub use repeat::{RepeatOutcome, RepeatStore, Repeated, Repetition, RequestDigest};
 pub use revocations::{
     ACCESS_TOKENS_END, RevocationStore, Revocations, RevokedKey, RevokedSession, UnservedClient,
 };
@@ -38,12 +40,20 @@ pub use url::locate;
 
 /// A store: one of the two backends, seen through its intents.
 pub trait Store:
-    ChallengeStore + CleanUp + ClientStore + KeyStore + Lifecycle + RevocationStore + SessionStore
+    ChallengeStore + CleanUp + ClientStore + KeyStore + Lifecycle + RepeatStore + RevocationStore + SessionStore
 {
 }
 
-impl<T: ChallengeStore + CleanUp + ClientStore + KeyStore + Lifecycle + RevocationStore + SessionStore> Store
-    for T
+impl<
+    T: ChallengeStore
+        + CleanUp
+        + ClientStore
+        + KeyStore
+        + Lifecycle
+        + RepeatStore
+        + RevocationStore
+        + SessionStore,
+> Store for T
 {
 }
 

@@ -25,7 +25,7 @@ const CHECKS: [&str; 9] =
     ["fields", "key", "challenge", "agreement", "state", "message", "signature", "policy", "session"];
 
 fn asked(request: &VerifyChallengeRequest) -> ExplainSignatureRequest {
-    let VerifyChallengeRequest { challenge_id, nonce, address, network, signature, message } =
+    let VerifyChallengeRequest { challenge_id, nonce, address, network, signature, message, .. } =
         request.clone();
     ExplainSignatureRequest { challenge_id, nonce, address, network, signature, message }
 }

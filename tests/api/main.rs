@@ -29,6 +29,7 @@ mod process;
 mod processes;
 mod rate_limits;
 mod refresh;
+mod retries;
 mod sessions;
 mod sign_in;
 mod sign_in_races;

@@ -2,7 +2,8 @@
 
 use countersign::{
     domain::{
-        Address, Challenge, ChallengeFormat, ChallengeId, Content, Network, Nonce, Party, Wallet, WalletKind,
+        Address, Challenge, ChallengeFormat, ChallengeId, Content, Network, Nonce, Party, Verification,
+        VerificationMethod, Wallet, WalletKind,
     },
     store::{
         ChallengeKey, ChallengeScope, ChallengeState, FOUND_LIMIT, FoundChallenge, LIVE_CHALLENGE_LIMIT,
@@ -321,7 +322,10 @@ async fn whoever_signs_a_nonce_for_anybody_is_signed_in_with_it_once(test: &Test
     let asked = Challenge { party, ..challenge };
     let usual = redemption(&bench.client, &asked);
     let wallet = Wallet { address, network: solana, kind: WalletKind::Ed25519 };
-    let by_solana = countersign::store::Redemption { wallet: wallet.clone(), ..usual };
+    let by_solana = countersign::store::Redemption {
+        verification: Verification { wallet: wallet.clone(), method: VerificationMethod::Ed25519 },
+        ..usual
+    };
     let signed_in = signed_in(redeem(bench.store.clone(), by_solana.clone()).await);
     assert_eq!(signed_in.session.sign_in.as_ref().map(|sign_in| &sign_in.wallet), Some(&wallet));
     assert_is!(redeem(bench.store.clone(), by_solana).await, countersign::store::RedeemOutcome::AlreadyUsed);

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use countersign::{
     domain::{
         AccountId, Address, Challenge, ChallengeFormat, ChallengeId, Client, ClientId, Content, Fingerprint,
-        Network, Nonce, Party, Policy, Session, SessionId, SessionState, Wallet, WalletKind,
+        Network, Nonce, Party, Policy, Session, SessionId, SessionState, Verification, VerificationMethod,
+        Wallet, WalletKind,
     },
     store::{
         ChallengeKey, ChallengeScope, FoundChallenge, NewChallenge, NewClient, NewSession, RedeemOutcome,
@@ -178,7 +179,8 @@ pub fn redemption(client: &Client, challenge: &Challenge) -> Redemption {
         challenge_id: challenge.id,
         scope: scope(client),
         realm: client.realm.clone(),
-        wallet: wallet_of(challenge),
+        verification: Verification { wallet: wallet_of(challenge), method: VerificationMethod::Eoa },
+        request_digest: None,
         new_account_id: AccountId::generate(),
         new_session_id: SessionId::generate(),
         fingerprint: FIRST_KEY,

@@ -35,6 +35,7 @@ mod open;
 mod redeem;
 mod redeem_races;
 mod redeem_refused;
+mod repeat;
 mod revocations;
 mod revoke;
 mod revoke_account;

@@ -43,7 +43,7 @@ async fn a_first_sign_in_makes_an_account_and_a_session(test: &TestStore) {
     let party = party_of(&challenge);
     assert_eq!((&session.signing, &session.deposit), (&party, &party));
     let sign_in = session.sign_in.clone().unwrap();
-    assert_eq!((sign_in.account_id, &sign_in.wallet), (account.id, &wanted.wallet));
+    assert_eq!((sign_in.account_id, &sign_in.wallet), (account.id, &wanted.verification.wallet));
     assert_eq!((sign_in.authenticate_time, sign_in.generation), (signed_in.now, 1));
     assert_eq!(bench.session(session.id).await, session);
     let query = SessionQuery::Account(account.id);

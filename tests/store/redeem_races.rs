@@ -111,7 +111,7 @@ async fn first_sign_ins_of_many_wallets_at_once_have_an_account_each(test: &Test
         let signed_in = signed_in(outcome);
         assert!(signed_in.account.created);
         assert_eq!(signed_in.account.id, wanted.new_account_id);
-        assert_eq!(signed_in.session.sign_in.unwrap().wallet, wanted.wallet);
+        assert_eq!(signed_in.session.sign_in.unwrap().wallet, wanted.verification.wallet);
     }
 }
 

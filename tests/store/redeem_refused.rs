@@ -151,7 +151,7 @@ async fn a_session_waits_for_its_own_address_alone(test: &TestStore) {
     let bench = Bench::on(test).await;
     let (session, challenge) = bound(&bench).await;
     let mut other = bench.redemption(&challenge);
-    other.wallet.address = new_address();
+    other.verification.wallet.address = new_address();
     assert_is!(refused(&bench, other).await, RedeemOutcome::SessionMismatch);
     assert_is!(
         bench.redeem(&challenge).await,

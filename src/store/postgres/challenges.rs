@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Postgres, bound_lock_waits, once_more, rows};
 use crate::{
-    domain::{Account, AccountId, Challenge, ChallengePurpose, Network, SessionId},
+    domain::{Account, AccountId, Challenge, ChallengePurpose, Network, SessionId, Verification},
     store::{
         ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore, FOUND_LIMIT, FoundChallenge,
         LIVE_CHALLENGE_LIMIT, NewChallenge, RedeemOutcome, Redemption, Result, SignedIn, StoreError,
@@ -68,22 +68,26 @@ impl ChallengeStore for Postgres {
     }
 
     async fn redeem_challenge(&self, redemption: Redemption) -> Result<RedeemOutcome> {
+        let Verification { wallet, method } = &redemption.verification;
         self.retrying(async || {
             let row = sqlx::query(REDEEM)
                 .bind(redemption.challenge_id.uuid())
                 .bind(redemption.scope.client_id.uuid())
                 .bind(redemption.scope.session_id.map(SessionId::uuid))
                 .bind(&redemption.realm)
-                .bind(redemption.wallet.identity_scope())
-                .bind(redemption.wallet.address.as_str())
-                .bind(redemption.wallet.network.as_str())
-                .bind(redemption.wallet.kind.as_str())
+                .bind(wallet.identity_scope())
+                .bind(wallet.address.as_str())
+                .bind(wallet.network.as_str())
+                .bind(wallet.kind.as_str())
                 .bind(redemption.new_account_id.uuid())
                 .bind(redemption.new_session_id.uuid())
                 .bind(&redemption.fingerprint.0[..])
                 .bind(rows::millis(redemption.access_token_ttl))
                 .bind(rows::millis(redemption.refresh_token_ttl))
                 .bind(rows::millis(redemption.session_max_ttl))
+                .bind(redemption.request_digest.as_ref().map(|digest| &digest[..]))
+                .bind(method.as_str())
+                .bind(method.block_number().map(|block| i64::try_from(block).unwrap_or(i64::MAX)))
                 .fetch_optional(&self.pool)
                 .await?;
             match row {
@@ -227,7 +231,8 @@ const FIND_BY_ADDRESS: &str = concat!(
 
 /// $1 challenge, $2 client, $3 session if it must be bound to one, $4 realm, $5 scope of the address,
 /// $6 address, $7 network, $8 kind, $9 account if new, $10 session if new, $11 fingerprint, $12 access,
-/// $13 refresh and $14 session life in milliseconds.
+/// $13 refresh and $14 session life in milliseconds, $15 digest of the request, $16 what accepted the signature,
+/// $17 at which block.
 ///
 /// Both rows are locked before the clock is read; what follows acts only on the verdict. The wallet's row is
 /// locked later, by the statement that finds or makes it, so the clock is looked at once more at the end: a
@@ -277,7 +282,8 @@ const REDEEM: &str = concat!(
         SELECT wallet.account_id, $4, signing.now FROM wallet, signing WHERE wallet.account_id = $9
     ), redeemed AS (
         UPDATE challenges
-        SET redeem_time = signing.now, redeem_session_id = COALESCE(signing.session_id, $10)
+        SET redeem_time = signing.now, redeem_session_id = COALESCE(signing.session_id, $10),
+            request_digest = $15, verification_method = $16, verification_block = $17
         FROM signing WHERE challenges.id = $1
     ), activated AS (
         UPDATE sessions SET

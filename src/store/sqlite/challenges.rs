@@ -152,8 +152,12 @@ const REDEEM_VERDICT: &str = "
     WHERE challenge.id = ?1 AND challenge.client_id = ?2
       AND (?3 IS NULL OR challenge.session_id = ?3) AND challenge.purpose = 'SIGN_IN'";
 
-/// ?1 challenge, ?2 now, ?3 session.
-const REDEEM: &str = "UPDATE challenges SET redeem_time = ?2, redeem_session_id = ?3 WHERE id = ?1";
+/// ?1 challenge, ?2 now, ?3 session, ?4 digest of the request, ?5 what accepted the signature, ?6 at which block.
+const REDEEM: &str = "
+    UPDATE challenges
+    SET redeem_time = ?2, redeem_session_id = ?3, request_digest = ?4, verification_method = ?5,
+        verification_block = ?6
+    WHERE id = ?1";
 
 /// ?1 account if new, ?2 realm, ?3 scope of the address, ?4 address, ?5 now.
 const ACCOUNT: &str = "
@@ -232,9 +236,9 @@ async fn redeem(tx: &mut SqliteConnection, redemption: &Redemption) -> Result<Re
         .bind(redemption.challenge_id.uuid())
         .bind(redemption.scope.client_id.uuid())
         .bind(redemption.scope.session_id.map(SessionId::uuid))
-        .bind(redemption.wallet.address.as_str())
-        .bind(redemption.wallet.kind.as_str())
-        .bind(redemption.wallet.network.as_str())
+        .bind(redemption.verification.wallet.address.as_str())
+        .bind(redemption.verification.wallet.kind.as_str())
+        .bind(redemption.verification.wallet.network.as_str())
         .fetch_optional(&mut *tx)
         .await?;
     let Some(row) = row else {
@@ -262,10 +266,14 @@ async fn sign_in(
     let now: i64 = verdict.try_get("now")?;
     let bound: Option<Uuid> = verdict.try_get("session_id")?;
     let session_id = bound.unwrap_or(redemption.new_session_id.uuid());
+    let method = redemption.verification.method;
     sqlx::query(REDEEM)
         .bind(redemption.challenge_id.uuid())
         .bind(now)
         .bind(session_id)
+        .bind(redemption.request_digest.as_ref().map(|digest| &digest[..]))
+        .bind(method.as_str())
+        .bind(method.block_number().map(|block| i64::try_from(block).unwrap_or(i64::MAX)))
         .execute(&mut *tx)
         .await?;
     let account = account(tx, redemption, now).await?;
@@ -282,12 +290,12 @@ async fn account(tx: &mut SqliteConnection, redemption: &Redemption, now: i64) -
         sqlx::query(statement)
             .bind(redemption.new_account_id.uuid())
             .bind(&redemption.realm)
-            .bind(redemption.wallet.identity_scope())
-            .bind(redemption.wallet.address.as_str())
+            .bind(redemption.verification.wallet.identity_scope())
+            .bind(redemption.verification.wallet.address.as_str())
             .bind(now)
     };
     bind(ACCOUNT).execute(&mut *tx).await?;
-    let row = bind(WALLET).bind(redemption.wallet.kind.as_str()).fetch_one(tx).await?;
+    let row = bind(WALLET).bind(redemption.verification.wallet.kind.as_str()).fetch_one(tx).await?;
     let id = AccountId::from(row.try_get::<Uuid, _>("account_id")?);
     Ok(Account {
         id,
@@ -300,8 +308,8 @@ async fn begin_session(tx: &mut SqliteConnection, redemption: &Redemption, now: 
     sqlx::query(BEGIN_SESSION)
         .bind(redemption.new_session_id.uuid())
         .bind(redemption.scope.client_id.uuid())
-        .bind(redemption.wallet.address.as_str())
-        .bind(redemption.wallet.network.as_str())
+        .bind(redemption.verification.wallet.address.as_str())
+        .bind(redemption.verification.wallet.network.as_str())
         .bind(now)
         .execute(tx)
         .await?;
@@ -318,9 +326,9 @@ async fn activate(
     let row = sqlx::query(ACTIVATE)
         .bind(session_id)
         .bind(account_id.uuid())
-        .bind(redemption.wallet.address.as_str())
-        .bind(redemption.wallet.network.as_str())
-        .bind(redemption.wallet.kind.as_str())
+        .bind(redemption.verification.wallet.address.as_str())
+        .bind(redemption.verification.wallet.network.as_str())
+        .bind(redemption.verification.wallet.kind.as_str())
         .bind(now)
         .bind(&redemption.fingerprint.0[..])
         .bind(rows::millis(redemption.access_token_ttl))

@@ -5,6 +5,7 @@ mod clean_up;
 mod clients;
 mod keys;
 mod lifecycle;
+mod repeat;
 mod revocations;
 mod rows;
 mod sessions;

@@ -10,7 +10,8 @@ use super::Sqlite;
 use crate::{
     domain::{
         AccountId, Address, ChallengeFormat, ChallengeId, ClientId, Content, Fingerprint, Network, Nonce,
-        Party, Policy, RevokeReason, SessionId, SessionState, Wallet, WalletKind,
+        Party, Policy, RevokeReason, SessionId, SessionState, Verification, VerificationMethod, Wallet,
+        WalletKind,
     },
     store::{
         ChallengeKey, ChallengeScope, ChallengeState, LIVE_CHALLENGE_LIMIT, Lifecycle as _, NewChallenge,
@@ -94,7 +95,11 @@ impl Bench {
             challenge_id,
             scope: ChallengeScope { client_id: self.client_id, session_id: None },
             realm: "realm".to_owned(),
-            wallet: Wallet { address: address(), network: Network::ethereum(), kind: WalletKind::Eoa },
+            verification: Verification {
+                wallet: Wallet { address: address(), network: Network::ethereum(), kind: WalletKind::Eoa },
+                method: VerificationMethod::Eoa,
+            },
+            request_digest: None,
             new_account_id: AccountId::generate(),
             new_session_id: SessionId::generate(),
             fingerprint: Fingerprint([1; 8]),

@@ -1,0 +1,100 @@
+//! Redemptions that come again, on SQLite.
+
+use async_trait::async_trait;
+use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use uuid::Uuid;
+
+use super::{Sqlite, end, retrying, rows};
+use crate::{
+    domain::{Account, Fingerprint, SessionId},
+    store::{
+        RepeatOutcome, RepeatStore, Repeated, Repetition, Result, SignedIn, StoreError,
+        columns::session_columns, repeat::verification_method,
+    },
+};
+
+#[async_trait]
+impl RepeatStore for Sqlite {
+    async fn repeat_redemption(&self, repetition: Repetition) -> Result<RepeatOutcome> {
+        retrying(async || {
+            let mut tx = self.begin().await?;
+            let outcome = repeat(&mut tx, &repetition).await?;
+            end(tx, matches!(outcome, RepeatOutcome::Repeated(_))).await?;
+            Ok(outcome)
+        })
+        .await
+    }
+}
+
+/// ?1 digest of the request, ?2 client, ?3 session if it must be bound to one, ?4 access in milliseconds.
+const REPEAT_VERDICT: &str = "
+    SELECT clock.now, held.id, challenge.redeem_time, verification_method, verification_block,
+           MIN(held.hard_expire_time, clock.now + ?4) AS access_deadline,
+           (SELECT create_time FROM accounts WHERE accounts.id = held.account_id) AS account_create_time,
+           CASE
+               WHEN client.id IS NULL OR client.disabled OR client.delete_time IS NOT NULL
+                   THEN 'CLIENT_DISABLED'
+               WHEN held.revoke_time IS NOT NULL THEN 'SESSION_REVOKED'
+               WHEN held.refresh_generation <> 1 OR held.expire_time <= clock.now
+                   OR clock.now > challenge.redeem_time + client.refresh_grace_ms THEN 'TOO_LATE'
+               ELSE 'REPEATED'
+           END AS verdict
+    FROM challenges AS challenge CROSS JOIN clock
+         JOIN sessions AS held ON held.id = challenge.redeem_session_id
+         LEFT JOIN clients AS client ON client.id = held.client_id
+    WHERE challenge.request_digest = ?1 AND challenge.client_id = ?2
+      AND (?3 IS NULL OR challenge.session_id = ?3)
+    ORDER BY challenge.redeem_time DESC LIMIT 1";
+
+/// ?1 session, ?2 deadline of the access token, ?3 now.
+const REPEAT: &str = concat!(
+    "UPDATE sessions SET access_expire_time = MAX(access_expire_time, ?2) WHERE id = ?1 RETURNING ",
+    session_columns!(),
+    ", ?3 AS now"
+);
+
+/// The verdict, and what it asks for, in one transaction that holds the lock.
+async fn repeat(tx: &mut SqliteConnection, repetition: &Repetition) -> Result<RepeatOutcome> {
+    let verdict = sqlx::query(REPEAT_VERDICT)
+        .bind(&repetition.digest[..])
+        .bind(repetition.scope.client_id.uuid())
+        .bind(repetition.scope.session_id.map(SessionId::uuid))
+        .bind(rows::millis(repetition.access_token_ttl))
+        .fetch_optional(&mut *tx)
+        .await?;
+    let Some(row) = verdict else { return Ok(RepeatOutcome::Unknown) };
+    let verdict: String = row.try_get("verdict")?;
+    Ok(match verdict.as_str() {
+        "REPEATED" => RepeatOutcome::Repeated(Box::new(repeated(tx, &row).await?)),
+        "TOO_LATE" => RepeatOutcome::TooLate,
+        "SESSION_REVOKED" => RepeatOutcome::SessionRevoked,
+        "CLIENT_DISABLED" => RepeatOutcome::ClientDisabled,
+        other => return Err(StoreError::unreadable("verdict", other)),
+    })
+}
+
+async fn repeated(tx: &mut SqliteConnection, verdict: &SqliteRow) -> Result<Repeated> {
+    let row = sqlx::query(REPEAT)
+        .bind(verdict.try_get::<Uuid, _>("id")?)
+        .bind(verdict.try_get::<i64, _>("access_deadline")?)
+        .bind(verdict.try_get::<i64, _>("now")?)
+        .fetch_one(tx)
+        .await?;
+    let session = rows::session(&row)?;
+    let sign_in = session.sign_in.as_ref().ok_or_else(|| StoreError::unreadable("account_id", "NULL"))?;
+    let create_time = rows::time(verdict, "account_create_time")?;
+    let account = Account {
+        id: sign_in.account_id,
+        create_time,
+        // An account that a sign-in makes is as old as that sign-in.
+        created: create_time == rows::time(verdict, "redeem_time")?,
+    };
+    Ok(Repeated {
+        method: verification_method(
+            verdict.try_get("verification_method")?,
+            verdict.try_get("verification_block")?,
+        )?,
+        fingerprint: Fingerprint(rows::bytes(&row, "refresh_fingerprint")?),
+        signed_in: SignedIn { session, account, now: rows::time(verdict, "now")? },
+    })
+}
