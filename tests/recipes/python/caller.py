@@ -22,7 +22,8 @@ class Countersign:
     def __init__(self, setup: dict):
         self.issuer = setup["issuer"]
         self._jwks_url = f"http://{setup['http']}/.well-known/jwks.json"
-        self._channel = grpc.insecure_channel(setup["grpc"])
+        self.address = setup["grpc"]
+        self._channel = grpc.insecure_channel(self.address)
         self.sessions = session_pb2_grpc.SessionServiceStub(self._channel)
         self.challenges = challenge_pb2_grpc.ChallengeServiceStub(self._channel)
         self.tokens = token_pb2_grpc.TokenServiceStub(self._channel)

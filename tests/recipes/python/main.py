@@ -9,6 +9,7 @@ import brine
 import cedalio
 import ratio
 import refusals
+import retries
 import siwe
 from caller import Countersign
 from transcript import Transcript
@@ -21,6 +22,7 @@ RECIPES = {
     "bine v2": bine.run_v2,
     "siwe": siwe.run,
     "refusals": refusals.run,
+    "retries": retries.run,
 }
 
 

@@ -1,0 +1,73 @@
+//! Holds proto/countersign/v1/service_config.json to what the reference says of each RPC's retries.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use countersign::grpc::v1::DESCRIPTORS;
+use prost_reflect::DescriptorPool;
+use serde_json::Value;
+
+fn config() -> Value {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto/countersign/v1/service_config.json");
+    serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
+}
+
+/// What the comment on an RPC says after `Retry: `, by the RPC's full name.
+fn retries() -> Vec<(String, String)> {
+    let pool = DescriptorPool::decode(DESCRIPTORS).unwrap();
+    let mut found = Vec::new();
+    for service in pool.services().filter(|service| service.full_name().starts_with("countersign.v1.")) {
+        let file = service.parent_file().file_descriptor_proto().clone();
+        let locations = file.source_code_info.unwrap().location;
+        for method in service.methods() {
+            let own = locations.iter().find(|location| location.path == method.path()).unwrap();
+            let comment = own.leading_comments();
+            let said = comment.lines().find_map(|line| line.trim().strip_prefix("Retry: "));
+            let name = format!("{}/{}", service.full_name(), method.name());
+            let said =
+                said.unwrap_or_else(|| panic!("{name} does not say whether a retry is safe")).to_owned();
+            found.push((name, said));
+        }
+    }
+    found
+}
+
+#[test]
+fn what_is_safe_to_retry_is_retried_and_nothing_else() {
+    let safe: BTreeSet<_> =
+        retries().into_iter().filter(|(_, said)| said.starts_with("safe")).map(|(name, _)| name).collect();
+    assert!(safe.len() > 10, "the comments were not found: {safe:?}");
+    let config = config();
+    let configs = config["methodConfig"].as_array().unwrap();
+    let retried: BTreeSet<_> = configs
+        .iter()
+        .filter(|config| config.get("retryPolicy").is_some())
+        .flat_map(|config| config["name"].as_array().unwrap())
+        .map(|name| format!("{}/{}", name["service"].as_str().unwrap(), name["method"].as_str().unwrap()))
+        .collect();
+    assert_eq!(retried, safe);
+}
+
+#[test]
+fn every_rpc_says_safe_or_not_safe() {
+    for (name, said) in retries() {
+        assert!(said.starts_with("safe") || said.starts_with("not safe"), "{name}: {said}");
+    }
+}
+
+/// gRFC A6: at least two attempts, and times that a client takes.
+#[test]
+fn the_policy_is_one_that_clients_take() {
+    for config in config()["methodConfig"].as_array().unwrap() {
+        let policy = &config["retryPolicy"];
+        let seconds = |field: &str| {
+            let text = policy[field].as_str().unwrap().strip_suffix('s').unwrap();
+            text.parse::<f64>().unwrap()
+        };
+        assert!((2..=5).contains(&policy["maxAttempts"].as_u64().unwrap()));
+        assert!(seconds("initialBackoff") > 0.0 && seconds("maxBackoff") >= seconds("initialBackoff"));
+        let codes: Vec<_> =
+            policy["retryableStatusCodes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert_eq!(codes, ["UNAVAILABLE", "ABORTED"]);
+    }
+}
