@@ -14,7 +14,10 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::{
     chain::Chains,
     config::{ServeSettings, StoreSettings},
-    flows::{Flows, keys::StartError},
+    flows::{
+        Flows,
+        keys::{Schedule, StartError},
+    },
     http,
     store::{self, Location, OpenError, SchemaState, Store, StoreError},
     transport::TlsError,
@@ -32,7 +35,7 @@ mod root_keys;
 
 pub use checks::CHECKS;
 use ports::Ports;
-pub use root_keys::RootKeysError;
+pub use root_keys::{RootKeysError, load_root_keys};
 
 /// How often is heard what has been revoked; every instance is to know within a second.
 const HEAR_REVOCATIONS: Duration = Duration::from_millis(200);
@@ -108,9 +111,12 @@ impl App {
         http::recorder();
         let tls = ports::tls(settings)?;
         let store = open_store(&settings.store, settings.migrate).await?;
-        let roots = root_keys::load(settings, store.as_ref()).await?;
+        let roots = load_root_keys(settings.root_keys.as_ref(), store.as_ref()).await?;
         let chains = Chains::new(&settings.chain_rpc, settings.chain_rpc_timeout);
-        let flows = Arc::new(Flows::start(Arc::clone(&store), roots, settings.issuer.clone(), chains).await?);
+        let flows = Arc::new(
+            Flows::start(Arc::clone(&store), roots, settings.issuer.clone(), chains, schedule(settings))
+                .await?,
+        );
         let ports = Ports::bind(settings, tls).await?;
         let addresses = ports.addresses().map_err(|error| AppError::Ended(error.to_string()))?;
         tracing::info!(store = store.backend(), "store open");
@@ -192,6 +198,11 @@ impl App {
             () = async { while self.servers.join_next().await.is_some() {} } => {}
         }
     }
+}
+
+fn schedule(settings: &ServeSettings) -> Schedule {
+    let interval = Some(settings.key_rotation_interval).filter(|interval| !interval.is_zero());
+    Schedule { interval, prepublish: settings.key_prepublish }
 }
 
 /// Opens a store whose schema is as this program needs it.

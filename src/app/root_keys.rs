@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    config::ServeSettings,
+    domain::Secret,
     store::{Location, Store, StoreError},
     token::RootKeys,
 };
@@ -49,9 +49,15 @@ pub enum RootKeysError {
     Store(#[from] StoreError),
 }
 
-/// The root keys of the settings; an embedded store without any gets its own.
-pub(super) async fn load(settings: &ServeSettings, store: &dyn Store) -> Result<RootKeys, RootKeysError> {
-    if let Some(keys) = &settings.root_keys {
+/// The root keys that were given; an embedded store without any gets its own.
+///
+/// # Errors
+/// Why there are none.
+pub async fn load_root_keys(
+    given: Option<&Secret<String>>,
+    store: &dyn Store,
+) -> Result<RootKeys, RootKeysError> {
+    if let Some(keys) = given {
         return parse("root-keys", keys.expose());
     }
     match store.location() {

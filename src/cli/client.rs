@@ -9,7 +9,7 @@ mod show;
 
 use clap::Subcommand;
 
-pub(super) use output::{authorization, credentials_text};
+pub(super) use output::{Output, authorization, credentials_text, time_text};
 
 use super::Outcome;
 use crate::config::StoreFlags;

@@ -69,7 +69,7 @@ enum Command {
     Client(client::Client),
     /// Ask the service on this machine whether it is ready: exit code 0, or 1.
     Healthcheck(healthcheck::Healthcheck),
-    /// Make root keys.
+    /// See, rotate and revoke the keys that sign access tokens; make and retire root keys.
     #[command(subcommand)]
     Keys(keys::Keys),
     /// A throw-away wallet, for trying things by hand.
@@ -162,7 +162,7 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Gc(gc) => gc.run().await,
         Command::Client(client) => client.run().await,
         Command::Healthcheck(healthcheck) => healthcheck.run().await,
-        Command::Keys(keys) => keys.run(),
+        Command::Keys(keys) => keys.run().await,
         Command::Wallet(wallet) => wallet.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
@@ -179,7 +179,8 @@ impl Command {
             Self::Gc(gc) => gc.flags.0.log(),
             Self::Client(client) => client.flags().0.log(),
             Self::Demo(_) | Self::Bench(_) => LogSettings { filter: "error".to_owned(), json: Some(false) },
-            Self::Healthcheck(_) | Self::Keys(_) | Self::Wallet(_) | Self::Completions(_) | Self::Man(_) => {
+            Self::Keys(keys) => keys.log(),
+            Self::Healthcheck(_) | Self::Wallet(_) | Self::Completions(_) | Self::Man(_) => {
                 Given::default().log()
             }
         }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 use clap::{Arg, ArgAction, ArgMatches, Command, error::Error};
 
 use super::{
-    Checks, LogSettings, Problems, Reader, ServeSettings, StoreSettings,
+    Checks, KeySettings, LogSettings, Problems, Reader, ServeSettings, StoreSettings,
     layers::has_flag,
     table::{Fallback, Group, Kind, SETTINGS, Setting},
 };
@@ -30,6 +30,10 @@ impl Given {
 #[derive(Clone, Debug)]
 pub struct StoreFlags(pub Given);
 
+/// The flags of a command that works with keys.
+#[derive(Clone, Debug)]
+pub struct KeyFlags(pub Given);
+
 /// The flags of a command that asks a running service.
 #[derive(Clone, Debug)]
 pub struct OperationsFlags(pub Given);
@@ -46,6 +50,19 @@ impl StoreFlags {
     pub fn settings(&self, checks: &Checks) -> Result<StoreSettings, Problems> {
         let mut reader = Reader::new(&self.0, std::env::vars_os());
         let settings = reader.store(checks);
+        reader.log();
+        reader.finish(settings)
+    }
+}
+
+impl KeyFlags {
+    /// The settings of store and keys.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn settings(&self, checks: &Checks) -> Result<KeySettings, Problems> {
+        let mut reader = Reader::new(&self.0, std::env::vars_os());
+        let settings = reader.keys(checks);
         reader.log();
         reader.finish(settings)
     }
@@ -106,7 +123,8 @@ macro_rules! flags {
 
 flags!(StoreFlags, &[Group::Store]);
 flags!(OperationsFlags, &[Group::Operations]);
-flags!(ServeFlags, &[Group::Store, Group::Operations, Group::Serve]);
+flags!(KeyFlags, &[Group::Store, Group::Keys]);
+flags!(ServeFlags, &[Group::Store, Group::Operations, Group::Keys, Group::Serve]);
 
 /// The settings of some groups, each with the names of its flags.
 fn flags(groups: &[Group]) -> impl Iterator<Item = (&'static Setting, String)> {

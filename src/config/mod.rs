@@ -13,7 +13,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use checks::Checks;
 pub use connections::{ConnectionSettings, TlsSettings};
-pub use flags::{OperationsFlags, ServeFlags, StoreFlags};
+pub use flags::{KeyFlags, OperationsFlags, ServeFlags, StoreFlags};
 use layers::{Given, Layers};
 use origin::Origin;
 use problem::Problem;
@@ -24,6 +24,10 @@ use crate::{
     domain::{ChainEndpoint, Secret},
     log,
 };
+
+/// How long a signing key may sign at most, and be published before: a year, and a month.
+const LONGEST_ROTATION: Duration = Duration::from_hours(365 * 24);
+const LONGEST_PREPUBLISH: Duration = Duration::from_hours(30 * 24);
 
 /// Which store.
 #[derive(Clone, Debug)]
@@ -36,6 +40,17 @@ pub struct StoreSettings {
     pub connections: u32,
     /// How long rows stay after their end.
     pub retention: Duration,
+}
+
+/// Which store, and the keys that it is protected by.
+#[derive(Clone, Debug)]
+pub struct KeySettings {
+    /// The store.
+    pub store: StoreSettings,
+    /// The root keys, if they were given.
+    pub root_keys: Option<Secret<String>>,
+    /// How long a signing key is published before it signs.
+    pub prepublish: Duration,
 }
 
 /// What `serve` runs with.
@@ -61,6 +76,10 @@ pub struct ServeSettings {
     pub chain_rpc_timeout: Duration,
     /// How old what is known of revocations may be for ext_authz to go by it.
     pub revocations_max_age: Duration,
+    /// How long a signing key signs; zero for as long as nobody rotates it by hand.
+    pub key_rotation_interval: Duration,
+    /// How long a signing key is published before it signs.
+    pub key_prepublish: Duration,
     /// The longest that a call may take.
     pub request_timeout: Duration,
     /// How connections are encrypted; `None` for plain text.
@@ -165,11 +184,26 @@ impl Reader {
         self.address("operations-listen")
     }
 
-    /// Everything that `serve` runs with.
-    pub fn serve(&mut self, checks: &Checks) -> ServeSettings {
-        let settings = ServeSettings {
+    /// The store and its keys.
+    pub fn keys(&mut self, checks: &Checks) -> KeySettings {
+        let settings = KeySettings {
             store: self.store(checks),
             root_keys: self.text("root-keys").map(Secret::new),
+            prepublish: self.time_up_to("key-prepublish", Duration::ZERO, LONGEST_PREPUBLISH),
+        };
+        let keys = settings.root_keys.as_ref().map(|keys| keys.expose().as_str());
+        if !self.problems.concern("root-keys") {
+            self.refuse("root-keys", (checks.root_keys)(&settings.store.url(), keys));
+        }
+        settings
+    }
+
+    /// Everything that `serve` runs with.
+    pub fn serve(&mut self, checks: &Checks) -> ServeSettings {
+        let keys = self.keys(checks);
+        let settings = ServeSettings {
+            store: keys.store,
+            root_keys: keys.root_keys,
             migrate: self.switch("migrate"),
             grpc_listen: self.address("grpc-listen"),
             http_listen: self.address("http-listen"),
@@ -178,17 +212,15 @@ impl Reader {
             chain_rpc: self.chain_rpc(),
             chain_rpc_timeout: self.time("chain-rpc-timeout", Duration::from_millis(100)),
             request_timeout: self.time("request-timeout", Duration::from_millis(100)),
-            revocations_max_age: self.revocations_max_age(),
+            revocations_max_age: self.time("revocations-max-age", Duration::from_secs(1)),
+            key_rotation_interval: self.time_up_to("key-rotation-interval", Duration::ZERO, LONGEST_ROTATION),
+            key_prepublish: keys.prepublish,
             tls: self.tls(checks),
             connections: self.connections(),
             clean_up_interval: self.time("clean-up-interval", Duration::from_secs(1)),
             shutdown_delay: self.time("shutdown-delay", Duration::ZERO),
             shutdown_timeout: self.time("shutdown-timeout", Duration::ZERO),
         };
-        let keys = settings.root_keys.as_ref().map(|keys| keys.expose().as_str());
-        if !self.problems.concern("root-keys") {
-            self.refuse("root-keys", (checks.root_keys)(&settings.store.url(), keys));
-        }
         self.refuse_shared_ports(&settings);
         self.refuse_untrusty_chains(&settings);
         if !self.switch("plaintext-behind-mesh") && settings.tls.is_none() {
@@ -196,14 +228,6 @@ impl Reader {
             self.refuse_plaintext("http-listen", settings.http_listen);
         }
         settings
-    }
-
-    fn revocations_max_age(&mut self) -> Duration {
-        let given = self.time("revocations-max-age", Duration::from_secs(1));
-        if given > Duration::from_hours(1) {
-            self.refuse("revocations-max-age", Err("must be at most 1h".to_owned()));
-        }
-        given
     }
 
     fn chain_rpc(&mut self) -> Vec<ChainEndpoint> {
@@ -288,11 +312,17 @@ impl Reader {
     }
 
     fn time(&mut self, key: &str, least: Duration) -> Duration {
-        let least_said = humantime::format_duration(least);
-        let must = format!("must be a length of time from {least_said} to 1h, such as 500ms, 20s or 1m");
+        self.time_up_to(key, least, Duration::from_hours(1))
+    }
+
+    fn time_up_to(&mut self, key: &str, least: Duration, most: Duration) -> Duration {
+        let said = humantime::format_duration;
+        let (least_said, most_said) = (said(least), said(most));
+        let must =
+            format!("must be a length of time from {least_said} to {most_said}, such as 500ms, 20s or 1m");
         self.parsed(key, &must, |text| {
             let time = humantime::parse_duration(text).ok()?;
-            (least..=Duration::from_hours(1)).contains(&time).then_some(time)
+            (least..=most).contains(&time).then_some(time)
         })
     }
 }

@@ -48,6 +48,8 @@ pub enum Group {
     Store,
     /// Commands that serve, and those that ask a running service.
     Operations,
+    /// Commands that work with signing keys.
+    Keys,
     /// Commands that serve.
     Serve,
 }
@@ -63,6 +65,10 @@ impl Setting {
 
     const fn of_the_store(self) -> Self {
         Self { group: Group::Store, ..self }
+    }
+
+    const fn of_the_keys(self) -> Self {
+        Self { group: Group::Keys, ..self }
     }
 
     const fn of_operations(self) -> Self {
@@ -97,7 +103,7 @@ use Fallback::{Described, Value};
 use Kind::{Secret, SecretList, SecretOffTheCommandLine, Switch};
 
 /// The table, in the order of the reference.
-pub const SETTINGS: [Setting; 27] = [
+pub const SETTINGS: [Setting; 29] = [
     Setting::new(
         "database-url",
         "URL",
@@ -121,7 +127,8 @@ pub const SETTINGS: [Setting; 27] = [
         "The root keys, newest first, with white space or commas between, as `countersign keys new-root` prints \
          them.",
     )
-    .kind(SecretOffTheCommandLine),
+    .kind(SecretOffTheCommandLine)
+    .of_the_keys(),
     Setting::new(
         "migrate",
         "",
@@ -200,6 +207,21 @@ pub const SETTINGS: [Setting; 27] = [
         "How long the endpoints of one chain may take to answer, all together: each gets its share before the next is \
          tried. Less than `request-timeout`.",
     ),
+    Setting::new(
+        "key-rotation-interval",
+        "TIME",
+        Value("30d"),
+        "How long a signing key signs before the prepared one takes its place; 0s for as long as nobody runs \
+         `countersign keys rotate`.",
+    ),
+    Setting::new(
+        "key-prepublish",
+        "TIME",
+        Value("1h"),
+        "How long a signing key is in the JWKS before it signs: longer than anybody keeps a copy of that. Envoy keeps \
+         one for 10 minutes, Istio for 20.",
+    )
+    .of_the_keys(),
     Setting::new(
         "revocations-max-age",
         "TIME",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ChallengeFormat, Network, NetworkRule, Role, TextTemplate, TypedDataDomain};
+use super::{ChallengeFormat, Network, NetworkRule, Role, SigningAlgorithm, TextTemplate, TypedDataDomain};
 
 mod legal;
 
@@ -33,6 +33,7 @@ pub struct Policy {
     pub origin: String,
     pub audience: Vec<String>,
     pub scope: String,
+    pub signing_alg: SigningAlgorithm,
     pub challenge_ttl: Duration,
     pub pending_session_ttl: Duration,
     pub access_token_ttl: Duration,
@@ -84,6 +85,7 @@ impl Default for Policy {
             origin: String::new(),
             audience: Vec::new(),
             scope: String::new(),
+            signing_alg: SigningAlgorithm::default(),
             challenge_ttl: 2 * MINUTE,
             pending_session_ttl: 10 * MINUTE,
             access_token_ttl: 30 * MINUTE,

@@ -1,6 +1,6 @@
 //! A value that only a root key opens, and the name of that root key.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 /// Names a root key without telling it: 8 bytes, shown in hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -9,6 +9,15 @@ pub struct Fingerprint(pub [u8; 8]);
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = hex::FromHexError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut bytes = [0; 8];
+        hex::decode_to_slice(text, &mut bytes).map(|()| Self(bytes))
     }
 }
 

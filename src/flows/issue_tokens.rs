@@ -38,6 +38,7 @@ impl Flows {
             .as_ref()
             .ok_or_else(|| Error::internal("tokens for a session that nobody signed in"))?;
         let claims = self.claims(client, session, sign_in, now);
+        let ring = self.keys.signing_ring()?;
         let refresh_token = RefreshToken { session_id: session.id, generation, fingerprint }
             .derive(&self.roots)
             .ok_or_else(|| Error::internal(format!("the root key {fingerprint} is not listed here")))?;
@@ -45,7 +46,7 @@ impl Flows {
             client_id: client.id,
             access_token_expire_time: OffsetDateTime::from_unix_timestamp(claims.exp)
                 .map_err(Error::internal)?,
-            access_token: claims.sign(&self.keys.ring())?,
+            access_token: claims.sign(ring.as_ref(), client.policy.signing_alg)?,
             refresh_token,
             refresh_token_expire_time: session.expire_time,
         })

@@ -1,15 +1,25 @@
 //! The keys this instance works with: root keys that fit the store, and signing keys out of it.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
 
+use time::OffsetDateTime;
+
+use super::{Error, Result, error::Trouble, rotate_keys::rotate};
 use crate::{
-    domain::Fingerprint,
-    store::{Canary, NewSigningKey, SigningKeyState, Store, StoreError},
+    domain::{Fingerprint, SigningAlgorithm},
+    store::{Canary, NewSigningKey, SigningKeyState, Store, StoreError, StoredSigningKey},
     token::{KeyError, KeyRing, RootKeys, SigningKey},
 };
 
 /// What a canary's sealed value is, and is sealed for.
 const CANARY: &str = "countersign canary";
+
+/// Keys that were read before that sign nothing more: one of them may have been replaced, and its removal counts
+/// from then. A retired key is published for an hour longer than its tokens live.
+const MAX_AGE: Duration = Duration::from_mins(30);
 
 /// Why the keys do not let the service start.
 #[derive(Debug, thiserror::Error)]
@@ -34,16 +44,25 @@ impl From<KeyError> for StartError {
             KeyError::UnknownRootKey(fingerprint) | KeyError::NotOpened(fingerprint) => {
                 Self::WrongRootKeys(fingerprint)
             }
-            KeyError::Malformed(_) | KeyError::Library(_) => Self::Key(error),
+            KeyError::Malformed(_) | KeyError::NoneActive(_) | KeyError::Library(_) => Self::Key(error),
         }
     }
+}
+
+/// When keys are replaced.
+#[derive(Clone, Copy, Debug)]
+pub struct Schedule {
+    /// How long a key signs; `None` for as long as nobody rotates it by hand.
+    pub interval: Option<Duration>,
+    /// How long a key is published before it signs.
+    pub prepublish: Duration,
 }
 
 /// Whether every canary in the store opens; the first root key leaves one of its own.
 ///
 /// # Errors
 /// If one does not, or the store does not answer.
-pub async fn check_root_keys(store: &dyn Store, roots: &RootKeys) -> Result<(), StartError> {
+pub async fn check_root_keys(store: &dyn Store, roots: &RootKeys) -> std::result::Result<(), StartError> {
     let canaries = store.canaries().await?;
     for canary in &canaries {
         roots.open(CANARY, &canary.sealed)?;
@@ -54,52 +73,150 @@ pub async fn check_root_keys(store: &dyn Store, roots: &RootKeys) -> Result<(), 
     Ok(())
 }
 
+/// A fresh key, to be kept.
+///
+/// # Errors
+/// If the cryptographic library refuses.
+pub fn new_signing_key(
+    algorithm: SigningAlgorithm,
+    roots: &RootKeys,
+) -> std::result::Result<NewSigningKey, KeyError> {
+    let (kid, sealed) = SigningKey::generate(algorithm, roots)?;
+    Ok(NewSigningKey { kid, algorithm, sealed })
+}
+
+/// Puts every published signing key under the first root key: how many were under another one.
+///
+/// # Errors
+/// If one does not open, or the store does not answer.
+pub async fn reseal(store: &dyn Store, roots: &RootKeys) -> std::result::Result<usize, StartError> {
+    let mut count = 0;
+    for key in store.signing_keys().await? {
+        if let Some(sealed) = SigningKey::reseal(&key.kid, &key.sealed, roots)? {
+            let resealed = store.reseal_signing_key(&key.kid, key.sealed.fingerprint, sealed).await?;
+            count += usize::from(resealed);
+        }
+    }
+    Ok(count)
+}
+
 /// The signing keys as last read.
-pub struct SigningKeys(RwLock<Arc<KeyRing>>);
+pub struct SigningKeys {
+    read: RwLock<Read>,
+    schedule: Schedule,
+}
+
+/// The ring, when it was read, and when its keys are to be replaced.
+struct Read {
+    at: Instant,
+    ring: Arc<KeyRing>,
+    due: Vec<(SigningAlgorithm, OffsetDateTime)>,
+}
 
 impl SigningKeys {
-    /// Reads the keys; makes the first ones where there are none.
+    /// Reads the keys; makes the first ones where there are none, and puts them under the first root key.
     ///
     /// # Errors
     /// If one does not open, or the store does not answer.
-    pub async fn open(store: &dyn Store, roots: &RootKeys) -> Result<Self, StartError> {
-        for state in [SigningKeyState::Active, SigningKeyState::Prepared] {
-            if !store.signing_keys().await?.iter().any(|key| key.state == state) {
-                let (kid, sealed) = SigningKey::generate(roots)?;
-                // Of several instances that start at once, the first one's key is everybody's.
-                store.add_signing_key(NewSigningKey { kid, sealed, state }).await?;
+    pub async fn open(
+        store: &dyn Store,
+        roots: &RootKeys,
+        schedule: Schedule,
+    ) -> std::result::Result<Self, StartError> {
+        let stored = store.signing_keys().await?;
+        for algorithm in SigningAlgorithm::ALL {
+            for state in [SigningKeyState::Active, SigningKeyState::Prepared] {
+                if !stored.iter().any(|key| key.state == state && key.algorithm == algorithm) {
+                    // Of several instances that start at once, the first one's key is everybody's.
+                    let key = new_signing_key(algorithm, roots)?;
+                    store.add_signing_key(key, state == SigningKeyState::Active).await?;
+                }
             }
         }
-        Ok(Self(RwLock::new(read(store, roots).await?)))
+        reseal(store, roots).await?;
+        Ok(Self { read: RwLock::new(read(store, roots, schedule, None).await?), schedule })
     }
 
     /// Reads the keys anew.
     ///
     /// # Errors
     /// As [`Self::open`]; the keys read before stay in force.
-    pub async fn reload(&self, store: &dyn Store, roots: &RootKeys) -> Result<(), StartError> {
-        let ring = read(store, roots).await?;
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = ring;
+    pub async fn reload(&self, store: &dyn Store, roots: &RootKeys) -> std::result::Result<(), StartError> {
+        let read = read(store, roots, self.schedule, Some(&self.ring())).await?;
+        *self.read.write().unwrap_or_else(PoisonError::into_inner) = read;
+        Ok(())
+    }
+
+    /// Replaces the keys that have signed for as long as they may; of many instances one does it.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn rotate_if_due(
+        &self,
+        store: &dyn Store,
+        roots: &RootKeys,
+        now: OffsetDateTime,
+    ) -> std::result::Result<(), StartError> {
+        let Some(interval) = self.schedule.interval else { return Ok(()) };
+        let due: Vec<_> = {
+            let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+            read.due.iter().filter(|(_, time)| *time <= now).map(|(algorithm, _)| *algorithm).collect()
+        };
+        for algorithm in due {
+            rotate(store, roots, algorithm, interval, self.schedule.prepublish).await?;
+        }
         Ok(())
     }
 
     /// The ring.
     pub fn ring(&self) -> Arc<KeyRing> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.read.read().unwrap_or_else(PoisonError::into_inner).ring)
+    }
+
+    /// The ring, if it is known well enough which of its keys sign.
+    ///
+    /// # Errors
+    /// If it was last read too long ago.
+    pub fn signing_ring(&self) -> Result<Arc<KeyRing>> {
+        let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+        if read.at.elapsed() <= MAX_AGE {
+            return Ok(Arc::clone(&read.ring));
+        }
+        Err(Error::StoreUnavailable(Trouble("which keys sign is not known any more".to_owned())))
     }
 }
 
-async fn read(store: &dyn Store, roots: &RootKeys) -> Result<Arc<KeyRing>, StartError> {
+async fn read(
+    store: &dyn Store,
+    roots: &RootKeys,
+    schedule: Schedule,
+    before: Option<&KeyRing>,
+) -> std::result::Result<Read, StartError> {
+    let at = Instant::now();
     let stored = store.signing_keys().await?;
-    let active = stored
-        .iter()
-        .find(|key| key.state == SigningKeyState::Active)
-        .ok_or_else(|| StoreError::Broken("no signing key is active".to_owned()))?;
+    let active = stored.iter().filter(|key| key.state == SigningKeyState::Active);
+    let active: Vec<_> = active.map(|key| key.kid.clone()).collect();
     let keys = stored
         .iter()
-        .map(|key| SigningKey::open(&key.kid, &key.sealed, roots))
-        .collect::<Result<Vec<_>, _>>()?;
-    let ring = KeyRing::new(keys, &active.kid)
-        .ok_or_else(|| StoreError::Broken("the active signing key is missing".to_owned()))?;
-    Ok(Arc::new(ring))
+        .map(|key| match before.and_then(|ring| ring.key(&key.kid)) {
+            // An id is its key's thumbprint.
+            Some(opened) => Ok(Arc::clone(opened)),
+            None => SigningKey::open(&key.kid, key.algorithm, &key.sealed, roots).map(Arc::new),
+        })
+        .collect::<std::result::Result<Vec<_>, _>>()?;
+    let ring = Arc::new(KeyRing::new(keys, &active)?);
+    Ok(Read { at, ring, due: due(&stored, schedule) })
+}
+
+/// When the active key of each algorithm has signed, and its prepared one been published, for long enough.
+fn due(stored: &[StoredSigningKey], schedule: Schedule) -> Vec<(SigningAlgorithm, OffsetDateTime)> {
+    let Some(interval) = schedule.interval else { return Vec::new() };
+    let of =
+        |algorithm, state| stored.iter().find(move |key| key.algorithm == algorithm && key.state == state);
+    let due = |algorithm| {
+        let signs_since = of(algorithm, SigningKeyState::Active)?.activate_time?;
+        let published_since = of(algorithm, SigningKeyState::Prepared)?.create_time;
+        Some((algorithm, (signs_since + interval).max(published_since + schedule.prepublish)))
+    };
+    SigningAlgorithm::ALL.into_iter().filter_map(due).collect()
 }

@@ -26,6 +26,7 @@ mod repeated_request;
 pub mod revocation_feed;
 pub mod revoke_sessions;
 pub mod revoke_token;
+pub mod rotate_keys;
 mod secret_uses;
 mod signed_message;
 mod signer;
@@ -40,7 +41,10 @@ use std::{sync::Arc, time::Instant};
 pub use authenticate::{Caller, Credentials};
 pub use error::Error;
 
-pub use crate::token::{AccessClaims, key_ring::PublicJwk};
+pub use crate::token::{
+    AccessClaims,
+    signing_key::{KeyMembers, PublicJwk},
+};
 
 use crate::{chain::Chains, store::Store, token::RootKeys};
 
@@ -72,9 +76,10 @@ impl Flows {
         roots: RootKeys,
         issuer: String,
         chains: Chains,
+        schedule: keys::Schedule,
     ) -> std::result::Result<Self, keys::StartError> {
         keys::check_root_keys(store.as_ref(), &roots).await?;
-        let keys = keys::SigningKeys::open(store.as_ref(), &roots).await?;
+        let keys = keys::SigningKeys::open(store.as_ref(), &roots, schedule).await?;
         let clock = clock::DatabaseClock::default();
         clock.measure(store.as_ref()).await?;
         let revocations = revocation_feed::RevocationFeed::default();
@@ -104,8 +109,8 @@ impl Flows {
         &self.vitals
     }
 
-    /// Reads the database's clock and the signing keys anew, and notes whether the store answered; to be
-    /// called every second.
+    /// Reads the database's clock and the signing keys anew, notes whether the store answered, and replaces keys
+    /// that are due; to be called every second.
     ///
     /// # Errors
     /// If the store does not answer, or holds a key that does not open; what was known stays in force.
@@ -113,7 +118,11 @@ impl Flows {
         let clock = self.clock.measure(self.store.as_ref()).await;
         self.vitals.store_answers(clock.is_ok());
         clock?;
-        self.keys.reload(self.store.as_ref(), &self.roots).await
+        self.keys.reload(self.store.as_ref(), &self.roots).await?;
+        match self.clock.now() {
+            Ok(now) => self.keys.rotate_if_due(self.store.as_ref(), &self.roots, now).await,
+            Err(_) => Ok(()),
+        }
     }
 
     /// Hears what has been revoked; to be called several times a second.

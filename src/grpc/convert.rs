@@ -10,7 +10,7 @@ use crate::{
         Verification, VerificationMethod, Violation,
     },
     flows::{
-        AccessClaims, PublicJwk,
+        AccessClaims, KeyMembers, PublicJwk,
         explain_signature::{Check, CheckOutcome, Explanation},
         introspect_token::Introspection,
         issue_tokens::TokenPair,
@@ -211,14 +211,18 @@ impl From<Check> for v1::SignatureCheck {
 
 impl From<PublicJwk> for v1::Jwk {
     fn from(key: PublicJwk) -> Self {
-        Self {
-            kty: key.kty.to_owned(),
+        let common = Self {
+            kty: key.members.key_type().to_owned(),
             r#use: "sig".to_owned(),
-            alg: key.alg.to_owned(),
+            alg: key.algorithm.as_str().to_owned(),
             kid: key.kid,
-            crv: key.crv.to_owned(),
-            x: key.x,
-            y: key.y,
+            crv: key.members.curve().unwrap_or_default().to_owned(),
+            ..Self::default()
+        };
+        match key.members {
+            KeyMembers::Ec { x, y } => Self { x, y, ..common },
+            KeyMembers::Okp { x } => Self { x, ..common },
+            KeyMembers::Rsa { n, e } => Self { n, e, ..common },
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use super::{convert::format, v1};
 use crate::domain::{
-    ChallengeFormat, Client, NetworkRule, Policy, RateLimit, Role, TextTemplate, TypedDataDomain, Violation,
+    ChallengeFormat, Client, NetworkRule, Policy, RateLimit, Role, SigningAlgorithm, TextTemplate,
+    TypedDataDomain, Violation,
 };
 
 /// The policy of a message; what it leaves out has its default. The realm is apart: it never changes.
@@ -56,6 +57,10 @@ pub fn policy(message: v1::ClientPolicy) -> Result<(Policy, String), Vec<Violati
             Err(violations) => wrong.extend(violations),
         }
     }
+    match signing_algorithm(message.signing_alg) {
+        Ok(algorithm) => policy.signing_alg = algorithm,
+        Err(violation) => wrong.push(violation),
+    }
     let mut note = |outcome: Result<(), Violation>| wrong.extend(outcome.err());
     note(replace(&mut policy.roles, &message.roles, |number| role(*number)));
     note(replace(&mut policy.formats, &message.formats, |number| listed_format(*number)));
@@ -90,6 +95,16 @@ fn role(number: i32) -> Result<Role, Violation> {
         Ok(v1::ClientRole::Unspecified) | Err(_) => {
             Err(Violation::request("roles", "must be SIGN_IN, INTROSPECT or ADMIN"))
         }
+    }
+}
+
+fn signing_algorithm(number: i32) -> Result<SigningAlgorithm, Violation> {
+    match v1::SigningAlgorithm::try_from(number) {
+        Ok(v1::SigningAlgorithm::Unspecified) => Ok(SigningAlgorithm::default()),
+        Ok(v1::SigningAlgorithm::Es256) => Ok(SigningAlgorithm::Es256),
+        Ok(v1::SigningAlgorithm::Eddsa) => Ok(SigningAlgorithm::EdDsa),
+        Ok(v1::SigningAlgorithm::Rs256) => Ok(SigningAlgorithm::Rs256),
+        Err(_) => Err(Violation::request("signing_alg", "must be ES256, EDDSA or RS256")),
     }
 }
 
@@ -168,6 +183,7 @@ impl From<Client> for v1::ClientPolicy {
             origin: policy.origin,
             audience: policy.audience,
             scope: policy.scope,
+            signing_alg: v1::SigningAlgorithm::from(policy.signing_alg).into(),
             challenge_ttl: lasting(policy.challenge_ttl),
             pending_session_ttl: lasting(policy.pending_session_ttl),
             access_token_ttl: lasting(policy.access_token_ttl),
@@ -177,6 +193,16 @@ impl From<Client> for v1::ClientPolicy {
             refresh_requires_client: policy.refresh_requires_client,
             disabled: policy.disabled,
             rate_limit: Some(policy.rate_limit.into()),
+        }
+    }
+}
+
+impl From<SigningAlgorithm> for v1::SigningAlgorithm {
+    fn from(algorithm: SigningAlgorithm) -> Self {
+        match algorithm {
+            SigningAlgorithm::Es256 => Self::Es256,
+            SigningAlgorithm::EdDsa => Self::Eddsa,
+            SigningAlgorithm::Rs256 => Self::Rs256,
         }
     }
 }

@@ -8,7 +8,7 @@ use axum::{
 };
 use serde_json::json;
 
-use crate::flows::{Flows, PublicJwk};
+use crate::flows::{Flows, KeyMembers, PublicJwk};
 
 /// Keys are published an hour before they sign, so a cache of ten minutes never lacks one.
 const CACHING: &str = "public, max-age=600";
@@ -21,8 +21,17 @@ pub(super) async fn answer(State(flows): State<Arc<Flows>>) -> ([(HeaderName, &'
 }
 
 fn member(key: &PublicJwk) -> serde_json::Value {
-    json!({
-        "kty": key.kty, "use": "sig", "alg": key.alg, "kid": key.kid,
-        "crv": key.crv, "x": key.x, "y": key.y,
-    })
+    let mut member = match &key.members {
+        KeyMembers::Ec { x, y } => json!({ "x": x, "y": y }),
+        KeyMembers::Okp { x } => json!({ "x": x }),
+        KeyMembers::Rsa { n, e } => json!({ "n": n, "e": e }),
+    };
+    member["kty"] = key.members.key_type().into();
+    if let Some(curve) = key.members.curve() {
+        member["crv"] = curve.into();
+    }
+    member["use"] = "sig".into();
+    member["alg"] = key.algorithm.as_str().into();
+    member["kid"] = key.kid.as_str().into();
+    member
 }

@@ -21,4 +21,20 @@ macro_rules! challenge_columns {
     };
 }
 
-pub(super) use {challenge_columns, session_columns};
+/// What needs a root key, and who ever did, one row each; `$now` is the backend's clock.
+macro_rules! root_key_uses {
+    ($now:literal) => {
+        concat!(
+            "SELECT root_fingerprint AS fingerprint, 1 AS signing_keys, 0 AS sessions, FALSE AS canary \
+             FROM signing_keys WHERE revoke_time IS NULL AND (remove_time IS NULL OR remove_time > ",
+            $now,
+            ") UNION ALL \
+             SELECT refresh_fingerprint, 0, 1, FALSE FROM sessions \
+             WHERE refresh_fingerprint IS NOT NULL AND revoke_time IS NULL AND expire_time > ",
+            $now,
+            " UNION ALL SELECT root_fingerprint, 0, 0, TRUE FROM root_key_canaries"
+        )
+    };
+}
+
+pub(super) use {challenge_columns, root_key_uses, session_columns};

@@ -29,7 +29,10 @@ pub use challenges::{
 pub use clean_up::{Backlog, CleanUp, Ended};
 pub use clients::{AddSecretOutcome, ClientRecord, ClientStore, NewClient, Sweep};
 pub use error::{OpenError, StoreError};
-pub use keys::{Canary, KeyStore, NewSigningKey, SigningKeyState, StoredSigningKey};
+pub use keys::{
+    Canary, KeyRotation, KeyStore, NewSigningKey, RootKeyUse, RotateKeyOutcome, SigningKeyState,
+    StoredSigningKey,
+};
 pub use lifecycle::{Lifecycle, Location, SchemaState};
 pub use repeat::{RepeatOutcome, RepeatStore, Repeated, Repetition, RequestDigest};
 pub use revocations::{

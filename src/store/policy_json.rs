@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use crate::domain::{ChallengeFormat, NetworkRule, Policy, RateLimit, Role, TextTemplate, TypedDataDomain};
+use crate::domain::{
+    ChallengeFormat, NetworkRule, Policy, RateLimit, Role, SigningAlgorithm, TextTemplate, TypedDataDomain,
+};
 
 #[derive(Serialize, Deserialize)]
 #[serde(default)]
@@ -29,6 +31,7 @@ struct PolicyJson {
     origin: String,
     audience: Vec<String>,
     scope: String,
+    signing_alg: String,
     challenge_ttl_ms: u64,
     pending_session_ttl_ms: u64,
     access_token_ttl_ms: u64,
@@ -122,6 +125,7 @@ impl From<&Policy> for PolicyJson {
             origin: policy.origin.clone(),
             audience: policy.audience.clone(),
             scope: policy.scope.clone(),
+            signing_alg: policy.signing_alg.as_str().to_owned(),
             challenge_ttl_ms: millis(policy.challenge_ttl),
             pending_session_ttl_ms: millis(policy.pending_session_ttl),
             access_token_ttl_ms: millis(policy.access_token_ttl),
@@ -159,6 +163,7 @@ impl TryFrom<PolicyJson> for Policy {
             origin: json.origin,
             audience: json.audience,
             scope: json.scope,
+            signing_alg: SigningAlgorithm::from_stored(&json.signing_alg).unwrap_or_default(),
             challenge_ttl: Duration::from_millis(json.challenge_ttl_ms),
             pending_session_ttl: Duration::from_millis(json.pending_session_ttl_ms),
             access_token_ttl: Duration::from_millis(json.access_token_ttl_ms),
@@ -198,6 +203,7 @@ mod tests {
             name: "Shop".to_owned(),
             networks: vec![NetworkRule::parse("", "EVM").unwrap()],
             refresh_grace: Duration::from_millis(1_500),
+            signing_alg: SigningAlgorithm::EdDsa,
             ..Policy::default()
         };
         assert_eq!(read(&write(&policy).unwrap()).unwrap(), policy);

@@ -4,7 +4,7 @@ use jsonwebtoken::{Header, Validation};
 use serde::{Deserialize, Serialize};
 
 use super::{KeyError, KeyRing};
-use crate::domain::Secret;
+use crate::domain::{Secret, SigningAlgorithm};
 
 /// RFC 9068, section 2.1.
 const TYP: &str = "at+jwt";
@@ -105,9 +105,9 @@ impl AccessClaims {
     ///
     /// # Errors
     /// If the cryptographic library refuses.
-    pub fn sign(&self, ring: &KeyRing) -> Result<Secret<String>, KeyError> {
-        let key = ring.active();
-        let mut header = Header::new(jsonwebtoken::Algorithm::ES256);
+    pub fn sign(&self, ring: &KeyRing, algorithm: SigningAlgorithm) -> Result<Secret<String>, KeyError> {
+        let key = ring.active(algorithm);
+        let mut header = Header::new(algorithm.into());
         header.typ = Some(TYP.to_owned());
         header.kid = Some(key.kid().to_owned());
         jsonwebtoken::encode(&header, self, key.encoding())
@@ -143,13 +143,22 @@ mod tests {
     use jsonwebtoken::{Algorithm, EncodingKey};
 
     use super::*;
-    use crate::token::{RootKeys, SigningKey};
+    use crate::token::{RootKeys, SigningKey, signing_key::KeyMembers};
 
     fn ring() -> KeyRing {
         let roots = RootKeys::parse(RootKeys::new_key().expose()).unwrap();
-        let (kid, sealed) = SigningKey::generate(&roots).unwrap();
-        KeyRing::new(vec![SigningKey::open(&kid, &sealed, &roots).unwrap()], &kid).unwrap()
+        let keys: Vec<_> = SigningAlgorithm::ALL
+            .into_iter()
+            .map(|algorithm| {
+                let (kid, sealed) = SigningKey::generate(algorithm, &roots).unwrap();
+                std::sync::Arc::new(SigningKey::open(&kid, algorithm, &sealed, &roots).unwrap())
+            })
+            .collect();
+        let active: Vec<_> = keys.iter().map(|key| key.kid().to_owned()).collect();
+        KeyRing::new(keys, &active).unwrap()
     }
+
+    const ES256: SigningAlgorithm = SigningAlgorithm::Es256;
 
     fn claims() -> AccessClaims {
         AccessClaims {
@@ -180,7 +189,7 @@ mod tests {
     fn forge(ring: &KeyRing, key: &EncodingKey, change: impl Fn(&mut Header)) -> String {
         let mut header = Header::new(Algorithm::ES256);
         header.typ = Some(TYP.to_owned());
-        header.kid = Some(ring.active().kid().to_owned());
+        header.kid = Some(ring.active(ES256).kid().to_owned());
         change(&mut header);
         jsonwebtoken::encode(&header, &claims(), key).unwrap()
     }
@@ -188,8 +197,12 @@ mod tests {
     #[test]
     fn a_signed_token_reads_back_until_it_expires() {
         let ring = ring();
-        let token = claims().sign(&ring).unwrap().into_exposed();
-        assert_eq!(verify(&token, &ring), Ok(claims()));
+        let token = claims().sign(&ring, ES256).unwrap().into_exposed();
+        for algorithm in SigningAlgorithm::ALL {
+            let token = claims().sign(&ring, algorithm).unwrap().into_exposed();
+            assert_eq!(jsonwebtoken::decode_header(&token).unwrap().alg, algorithm.into());
+            assert_eq!(verify(&token, &ring), Ok(claims()), "{algorithm:?}");
+        }
         let at = |now| AccessClaims::verify(&token, &ring, "https://issuer.example", now);
         assert!(at(1_999).is_ok());
         assert_eq!(at(2_000), Err(AccessRefusal::Expired));
@@ -199,11 +212,12 @@ mod tests {
     fn another_algorithm_type_key_or_issuer_is_refused() {
         let ring = ring();
         let public = ring.public_keys().remove(0);
-        let hmac_over_public = EncodingKey::from_secret(format!("{}{}", public.x, public.y).as_bytes());
+        let KeyMembers::Ec { x, y } = &public.members else { panic!("{public:?}") };
+        let hmac_over_public = EncodingKey::from_secret(format!("{x}{y}").as_bytes());
         let hs256 = forge(&ring, &hmac_over_public, |header| header.alg = Algorithm::HS256);
         assert_eq!(verify(&hs256, &ring), Err(AccessRefusal::Invalid));
 
-        let good = claims().sign(&ring).unwrap().into_exposed();
+        let good = claims().sign(&ring, ES256).unwrap().into_exposed();
         let none = {
             let header = super::super::to_base64(
                 format!(r#"{{"alg":"none","typ":"at+jwt","kid":"{}"}}"#, public.kid).as_bytes(),
@@ -212,12 +226,18 @@ mod tests {
         };
         assert_eq!(verify(&none, &ring), Err(AccessRefusal::Invalid));
 
-        let own = ring.active().encoding();
+        let own = ring.active(ES256).encoding();
         let typ = forge(&ring, own, |header| header.typ = Some("JWT".to_owned()));
         assert_eq!(verify(&typ, &ring), Err(AccessRefusal::Invalid));
+        // A key is for one algorithm: of another one, its id is somebody else's.
+        for other in [SigningAlgorithm::EdDsa, SigningAlgorithm::Rs256] {
+            let kid = ring.active(other).kid().to_owned();
+            let moved = forge(&ring, own, |header| header.kid = Some(kid.clone()));
+            assert_eq!(verify(&moved, &ring), Err(AccessRefusal::Invalid), "{other:?}");
+        }
         let kid = forge(&ring, own, |header| header.kid = Some("other".to_owned()));
         assert_eq!(verify(&kid, &ring), Err(AccessRefusal::UnknownKey));
-        let unsigned_by_ring = forge(&ring, self::ring().active().encoding(), |_| {});
+        let unsigned_by_ring = forge(&ring, self::ring().active(ES256).encoding(), |_| {});
         assert_eq!(verify(&unsigned_by_ring, &ring), Err(AccessRefusal::Invalid));
         assert_eq!(
             AccessClaims::verify(&good, &ring, "https://other.example", 1_500),

@@ -9,15 +9,17 @@ pub mod random;
 pub mod refresh;
 pub mod root_keys;
 pub mod session_token;
+pub mod signing_key;
 
 pub use access::{AccessClaims, AccessRefusal};
 pub use client_secret::ClientSecret;
-pub use key_ring::{KeyRing, SigningKey};
+pub use key_ring::KeyRing;
 pub use refresh::RefreshToken;
 pub use root_keys::RootKeys;
 pub use session_token::SessionToken;
+pub use signing_key::SigningKey;
 
-use crate::domain::Fingerprint;
+use crate::domain::{Fingerprint, SigningAlgorithm};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -48,6 +50,9 @@ pub enum KeyError {
     /// A signing key in the store is not one.
     #[error("the signing key {0} cannot be read")]
     Malformed(String),
+    /// An algorithm has no key that signs.
+    #[error("no {} key is active", .0.as_str())]
+    NoneActive(SigningAlgorithm),
     /// The cryptographic library refused.
     #[error("the cryptographic library refused: {0}")]
     Library(String),

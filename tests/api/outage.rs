@@ -92,7 +92,7 @@ async fn a_lost_database_is_unavailable_with_a_time_to_retry_and_comes_back_by_i
         assert!(!status.message().contains("127.0.0.1"), "no driver's words: {status:?}");
         assert_eq!(refusal::<()>(Err(status)), (Code::Unavailable, "STORE_UNAVAILABLE".to_owned()));
     }
-    assert_eq!(client.jwks().await.unwrap().len(), 2, "what needs no store goes on");
+    assert_eq!(client.jwks().await.unwrap().len(), 6, "what needs no store goes on");
     health_turns(&server, ServingStatus::NotServing).await;
     let (head, _) = http_get(server.operations, "/readyz").await;
     assert!(

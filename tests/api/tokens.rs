@@ -98,21 +98,28 @@ async fn a_spent_refresh_token_is_inactive(store: &TestStore) {
     assert!(client.introspect(&second).await.unwrap().active);
 }
 
+/// Header and claims of a token, by a member of a JSON Web Key Set alone.
+fn verified(
+    token: &str,
+    set: &serde_json::Value,
+    audience: &str,
+) -> (jsonwebtoken::Header, serde_json::Value) {
+    let header = jsonwebtoken::decode_header(token).unwrap();
+    let kid = header.kid.clone().unwrap();
+    let jwk = set["keys"].as_array().unwrap().iter().find(|key| key["kid"] == kid.as_str()).unwrap();
+    let jwk: jsonwebtoken::jwk::Jwk = serde_json::from_value(jwk.clone()).unwrap();
+    let mut validation = jsonwebtoken::Validation::new(header.alg);
+    validation.set_audience(&[audience]);
+    validation.set_issuer(&[crate::harness::ISSUER]);
+    let key = jsonwebtoken::DecodingKey::from_jwk(&jwk).unwrap();
+    let claims = jsonwebtoken::decode::<serde_json::Value>(token, &key, &validation).unwrap().claims;
+    (header, claims)
+}
+
 async fn the_keys_over_grpc_and_http_are_the_same_and_verify_tokens(store: &TestStore) {
     let (one, two) = (Server::start(store).await, Server::start(store).await);
-    let client = one.client(Policy::default()).await;
-    let token = client.sign_in(&wallet()).await.tokens.unwrap().access_token;
-    let kid = {
-        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-        let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
-        let header: serde_json::Value = serde_json::from_slice(&header).unwrap();
-        assert_eq!((&header["alg"], &header["typ"]), (&"ES256".into(), &"at+jwt".into()));
-        header["kid"].as_str().unwrap().to_owned()
-    };
     let over_grpc = two.caller("").await.jwks().await.unwrap();
-    assert!(over_grpc.iter().any(|key| key.kid == kid));
-    assert_eq!(over_grpc.len(), 2, "one signs, one is prepared");
-
+    assert_eq!(over_grpc.len(), 6, "for each algorithm one signs, and one is prepared");
     let (head, body) = http_get(two.http, "/.well-known/jwks.json").await;
     assert!(head.starts_with("http/1.1 200"), "{head}");
     assert!(head.contains("cache-control: public, max-age=600"), "{head}");
@@ -120,13 +127,18 @@ async fn the_keys_over_grpc_and_http_are_the_same_and_verify_tokens(store: &Test
     let over_http: Vec<&str> =
         set["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap()).collect();
     assert_eq!(over_http, over_grpc.iter().map(|key| key.kid.as_str()).collect::<Vec<_>>());
-    let jwk = set["keys"].as_array().unwrap().iter().find(|key| key["kid"] == kid.as_str()).unwrap();
-    let jwk: jsonwebtoken::jwk::Jwk = serde_json::from_value(jwk.clone()).unwrap();
-    let mut validation = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::ES256);
-    validation.set_audience(&[client.client.id.to_string()]);
-    validation.set_issuer(&[crate::harness::ISSUER]);
-    let key = jsonwebtoken::DecodingKey::from_jwk(&jwk).unwrap();
-    jsonwebtoken::decode::<serde_json::Value>(&token, &key, &validation).unwrap();
+    for signing_alg in SigningAlgorithm::ALL {
+        let client = one.client(Policy { signing_alg, ..Policy::default() }).await;
+        let tokens = client.sign_in(&wallet()).await.tokens.unwrap();
+        let (header, _) = verified(&tokens.access_token, &set, &client.client.id.to_string());
+        assert_eq!(
+            (format!("{:?}", header.alg).as_str(), header.typ.as_deref()),
+            (signing_alg.as_str(), Some("at+jwt"))
+        );
+        assert!(client.introspect(&tokens.access_token).await.unwrap().active);
+        let next = client.refresh(&tokens.refresh_token).await.unwrap().access_token;
+        verified(&next, &set, &client.client.id.to_string());
+    }
 }
 
 async fn a_token_of_another_issuer_or_store_is_invalid(store: &TestStore) {

@@ -87,6 +87,7 @@ fn unusual_policy() -> Policy {
         app: "The \"App\"".to_owned(),
         origin: "https://shop.example".to_owned(),
         audience: texts(&["one", "two, with a comma"]),
+        signing_alg: countersign::domain::SigningAlgorithm::Rs256,
         scope: "read write".to_owned(),
         challenge_ttl: Duration::from_millis(30_001),
         pending_session_ttl: Duration::from_millis(30_002),

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use countersign::{
-    domain::{Fingerprint, Sealed},
+    domain::{Fingerprint, Sealed, SigningAlgorithm},
     store::{Canary, NewSigningKey, SigningKeyState, Store},
     token::random,
 };
@@ -21,8 +21,16 @@ on_both_stores!(
     of_many_canaries_of_one_root_key_at_once_one_is_kept,
 );
 
-fn new_key(state: SigningKeyState) -> NewSigningKey {
-    NewSigningKey { kid: format!("kid {}", hex::encode(random::bytes::<16>())), sealed: sealed(), state }
+const ES256: SigningAlgorithm = SigningAlgorithm::Es256;
+
+fn new_key(algorithm: SigningAlgorithm) -> NewSigningKey {
+    NewSigningKey { kid: format!("kid {}", hex::encode(random::bytes::<16>())), algorithm, sealed: sealed() }
+}
+
+const PLACES: [bool; 2] = [true, false];
+
+fn state(active: bool) -> SigningKeyState {
+    if active { SigningKeyState::Active } else { SigningKeyState::Prepared }
 }
 
 /// Bytes of every value.
@@ -36,21 +44,27 @@ fn sealed() -> Sealed {
 async fn a_signing_key_reads_back_as_it_was_added(test: &TestStore) {
     let bench = Bench::on(test).await;
     assert!(bench.store.signing_keys().await.unwrap().is_empty());
-    for state in [SigningKeyState::Active, SigningKeyState::Prepared] {
-        let new = new_key(state);
-        assert!(bench.store.add_signing_key(new.clone()).await.unwrap());
-        let keys = bench.store.signing_keys().await.unwrap();
-        let found = keys.iter().find(|key| key.kid == new.kid).unwrap();
-        assert_eq!((&found.sealed, found.state), (&new.sealed, new.state));
+    for algorithm in SigningAlgorithm::ALL {
+        for active in PLACES {
+            let new = new_key(algorithm);
+            assert!(bench.store.add_signing_key(new.clone(), active).await.unwrap());
+            let keys = bench.store.signing_keys().await.unwrap();
+            let found = keys.iter().find(|key| key.kid == new.kid).unwrap();
+            assert_eq!(
+                (&found.sealed, found.state, found.algorithm),
+                (&new.sealed, state(active), algorithm)
+            );
+            assert_eq!(found.activate_time.is_some(), active);
+        }
     }
-    assert_eq!(bench.store.signing_keys().await.unwrap().len(), 2);
+    assert_eq!(bench.store.signing_keys().await.unwrap().len(), 6);
 }
 
 async fn a_second_key_for_the_same_place_is_not_added(test: &TestStore) {
     let bench = Bench::on(test).await;
-    for state in [SigningKeyState::Active, SigningKeyState::Prepared] {
-        assert!(bench.store.add_signing_key(new_key(state)).await.unwrap());
-        assert!(!bench.store.add_signing_key(new_key(state)).await.unwrap());
+    for active in PLACES {
+        assert!(bench.store.add_signing_key(new_key(ES256), active).await.unwrap());
+        assert!(!bench.store.add_signing_key(new_key(ES256), active).await.unwrap());
     }
     assert_eq!(bench.store.signing_keys().await.unwrap().len(), 2);
 }
@@ -58,22 +72,24 @@ async fn a_second_key_for_the_same_place_is_not_added(test: &TestStore) {
 async fn of_many_keys_for_one_place_at_once_one_is_added(test: &TestStore) {
     let bench = Bench::on(test).await;
     let instances = Instances::on(test).await;
-    for (round, state) in [SigningKeyState::Active, SigningKeyState::Prepared].into_iter().enumerate() {
-        let news: Vec<_> = (0..10).map(|_| new_key(state)).collect();
-        let add = |store: Arc<dyn Store>, new| async move { store.add_signing_key(new).await.unwrap() };
+    for (round, active) in PLACES.into_iter().enumerate() {
+        let news: Vec<_> = (0..10).map(|_| new_key(ES256)).collect();
+        let add = move |store: Arc<dyn Store>, new| async move {
+            store.add_signing_key(new, active).await.unwrap()
+        };
         let added = instances.at_once(news.clone(), add).await;
         assert_eq!(added.iter().filter(|added| **added).count(), 1, "{added:?}");
         let winner = &news[added.iter().position(|added| *added).unwrap()];
         let keys = bench.store.signing_keys().await.unwrap();
         assert_eq!(keys.len(), round + 1);
-        let held = keys.iter().find(|key| key.state == state).unwrap();
+        let held = keys.iter().find(|key| key.state == state(active)).unwrap();
         assert_eq!((&held.kid, &held.sealed), (&winner.kid, &winner.sealed));
     }
 }
 
 async fn a_key_that_retires_is_published_until_it_is_removed(test: &TestStore) {
     let bench = Bench::on(test).await;
-    assert!(bench.store.add_signing_key(new_key(SigningKeyState::Active)).await.unwrap());
+    assert!(bench.store.add_signing_key(new_key(ES256), true).await.unwrap());
     let day = if test.is_postgres() { "interval '1 day'" } else { "86400000" };
     test.execute(&format!(
         "UPDATE signing_keys SET retire_time = create_time, remove_time = create_time + {day}"
@@ -81,10 +97,7 @@ async fn a_key_that_retires_is_published_until_it_is_removed(test: &TestStore) {
     .await;
     let keys = bench.store.signing_keys().await.unwrap();
     assert_eq!(keys.iter().map(|key| key.state).collect::<Vec<_>>(), [SigningKeyState::Retiring]);
-    assert!(
-        bench.store.add_signing_key(new_key(SigningKeyState::Active)).await.unwrap(),
-        "its place is free"
-    );
+    assert!(bench.store.add_signing_key(new_key(ES256), true).await.unwrap(), "its place is free");
     assert_eq!(bench.store.signing_keys().await.unwrap().len(), 2);
     test.execute("UPDATE signing_keys SET remove_time = create_time WHERE retire_time IS NOT NULL").await;
     let keys = bench.store.signing_keys().await.unwrap();
@@ -93,25 +106,25 @@ async fn a_key_that_retires_is_published_until_it_is_removed(test: &TestStore) {
 
 async fn a_revoked_key_is_published_no_more_and_leaves_its_place(test: &TestStore) {
     let bench = Bench::on(test).await;
-    for state in [SigningKeyState::Active, SigningKeyState::Prepared] {
-        assert!(bench.store.add_signing_key(new_key(state)).await.unwrap());
+    for active in PLACES {
+        assert!(bench.store.add_signing_key(new_key(ES256), active).await.unwrap());
     }
     test.execute("UPDATE signing_keys SET revoke_time = create_time").await;
     assert!(bench.store.signing_keys().await.unwrap().is_empty());
-    for state in [SigningKeyState::Active, SigningKeyState::Prepared] {
-        assert!(bench.store.add_signing_key(new_key(state)).await.unwrap());
+    for active in PLACES {
+        assert!(bench.store.add_signing_key(new_key(ES256), active).await.unwrap());
     }
 }
 
 async fn a_key_of_an_algorithm_that_is_not_known_here_is_not_published(test: &TestStore) {
     let bench = Bench::on(test).await;
-    for state in [SigningKeyState::Active, SigningKeyState::Prepared] {
-        assert!(bench.store.add_signing_key(new_key(state)).await.unwrap());
+    for active in PLACES {
+        assert!(bench.store.add_signing_key(new_key(ES256), active).await.unwrap());
     }
     test.execute("UPDATE signing_keys SET algorithm = 'OF_A_NEWER_VERSION'").await;
     assert!(bench.store.signing_keys().await.unwrap().is_empty());
     // It takes nobody's place, either.
-    assert!(bench.store.add_signing_key(new_key(SigningKeyState::Active)).await.unwrap());
+    assert!(bench.store.add_signing_key(new_key(ES256), true).await.unwrap());
 }
 
 async fn canaries_read_back_and_may_be_added_again(test: &TestStore) {

@@ -27,6 +27,7 @@ mod clients;
 mod clock;
 mod contention;
 mod deadlines;
+mod key_rotation;
 mod keys;
 mod lifecycle;
 mod locks;

@@ -15,7 +15,7 @@ use crate::{
 
 /// How to print.
 #[derive(Args)]
-pub(super) struct Output {
+pub(in crate::cli) struct Output {
     /// How to print.
     #[arg(long = "output", value_enum, default_value_t = Form::Text, value_name = "FORM")]
     form: Form,
@@ -29,7 +29,11 @@ enum Form {
 
 impl Output {
     /// Prints what was asked for, in the one form or the other.
-    pub(super) fn say(&self, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) -> io::Result<()> {
+    pub(in crate::cli) fn say(
+        &self,
+        text: impl FnOnce() -> String,
+        json: impl FnOnce() -> Value,
+    ) -> io::Result<()> {
         match self.form {
             Form::Text => say!("{}", text()),
             Form::Json => say!("{}", json()),
@@ -80,6 +84,6 @@ pub(super) fn secret_json(secret: &LiveSecret) -> Value {
     })
 }
 
-fn time_text(time: OffsetDateTime) -> String {
+pub(in crate::cli) fn time_text(time: OffsetDateTime) -> String {
     time.format(&Rfc3339).unwrap_or_default()
 }

@@ -1,12 +1,15 @@
 //! Signing keys and canaries, on SQLite.
 
 use async_trait::async_trait;
-use sqlx::{Row as _, sqlite::SqliteRow};
+use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Sqlite, retrying, rows};
+use super::{Sqlite, end, retrying, rows};
 use crate::{
-    domain::{Fingerprint, Sealed},
-    store::{Canary, KeyStore, NewSigningKey, Result, SigningKeyState, StoredSigningKey},
+    domain::{Fingerprint, Sealed, SigningAlgorithm},
+    store::{
+        ACCESS_TOKENS_END, Canary, KeyRotation, KeyStore, NewSigningKey, Result, RootKeyUse,
+        RotateKeyOutcome, SigningKeyState, StoreError, StoredSigningKey, columns::root_key_uses,
+    },
 };
 
 #[async_trait]
@@ -14,12 +17,14 @@ impl KeyStore for Sqlite {
     async fn signing_keys(&self) -> Result<Vec<StoredSigningKey>> {
         retrying(async || {
             sqlx::query(
-                "SELECT kid, sealed, root_fingerprint,
+                "SELECT kid, algorithm, sealed, root_fingerprint, create_time, activate_time, remove_time,
                         CASE WHEN activate_time IS NULL THEN 'PREPARED'
                              WHEN retire_time IS NULL THEN 'ACTIVE'
                              ELSE 'RETIRING' END AS state
                  FROM signing_keys, clock
-                 WHERE algorithm = 'ES256' AND revoke_time IS NULL AND (remove_time IS NULL OR remove_time > now)",
+                 WHERE algorithm IN ('ES256', 'EdDSA', 'RS256') AND revoke_time IS NULL
+                   AND (remove_time IS NULL OR remove_time > now)
+                 ORDER BY algorithm, create_time",
             )
             .fetch_all(&self.reader)
             .await?
@@ -30,22 +35,91 @@ impl KeyStore for Sqlite {
         .await
     }
 
-    async fn add_signing_key(&self, key: NewSigningKey) -> Result<bool> {
+    async fn add_signing_key(&self, key: NewSigningKey, active: bool) -> Result<bool> {
         retrying(async || {
             let mut tx = self.begin().await?;
-            let added = sqlx::query(
-                "INSERT INTO signing_keys (kid, algorithm, sealed, root_fingerprint, create_time, activate_time)
-                 SELECT ?1, 'ES256', ?2, ?3, now, CASE WHEN ?4 THEN now END FROM clock WHERE TRUE
-                 ON CONFLICT DO NOTHING",
+            let added = add(&mut tx, &key, active).await?;
+            tx.commit().await?;
+            Ok(added)
+        })
+        .await
+    }
+
+    async fn rotate_signing_key(&self, rotation: KeyRotation) -> Result<RotateKeyOutcome> {
+        retrying(async || {
+            let mut tx = self.begin().await?;
+            let outcome = rotate(&mut tx, &rotation).await?;
+            end(tx, outcome == RotateKeyOutcome::Rotated).await?;
+            Ok(outcome)
+        })
+        .await
+    }
+
+    async fn revoke_signing_key(
+        &self,
+        kid: &str,
+        replacement: NewSigningKey,
+    ) -> Result<Option<SigningKeyState>> {
+        retrying(async || {
+            let mut tx = self.begin().await?;
+            let was = revoke(&mut tx, kid, &replacement).await?;
+            end(tx, was.is_some()).await?;
+            Ok(was)
+        })
+        .await
+    }
+
+    async fn reseal_signing_key(&self, kid: &str, from: Fingerprint, sealed: Sealed) -> Result<bool> {
+        retrying(async || {
+            let mut tx = self.begin().await?;
+            let resealed = sqlx::query(
+                "UPDATE signing_keys SET sealed = ?3, root_fingerprint = ?4
+                 WHERE kid = ?1 AND root_fingerprint = ?2",
             )
-            .bind(&key.kid)
-            .bind(&key.sealed.bytes)
-            .bind(&key.sealed.fingerprint.0[..])
-            .bind(key.state == SigningKeyState::Active)
+            .bind(kid)
+            .bind(&from.0[..])
+            .bind(&sealed.bytes)
+            .bind(&sealed.fingerprint.0[..])
             .execute(&mut *tx)
             .await?;
             tx.commit().await?;
-            Ok(added.rows_affected() == 1)
+            Ok(resealed.rows_affected() == 1)
+        })
+        .await
+    }
+
+    async fn root_key_uses(&self) -> Result<Vec<RootKeyUse>> {
+        retrying(async || {
+            sqlx::query(concat!(
+                "SELECT fingerprint, sum(signing_keys) AS signing_keys, sum(sessions) AS sessions,
+                        max(canary) AS canary
+                 FROM (",
+                root_key_uses!("(SELECT now FROM clock)"),
+                ") AS uses GROUP BY fingerprint ORDER BY fingerprint"
+            ))
+            .fetch_all(&self.reader)
+            .await?
+            .iter()
+            .map(root_key_use)
+            .collect::<Result<Vec<RootKeyUse>>>()
+        })
+        .await
+    }
+
+    async fn forget_root_key(&self, fingerprint: Fingerprint) -> Result<bool> {
+        retrying(async || {
+            let mut tx = self.begin().await?;
+            let forgotten = sqlx::query(concat!(
+                "DELETE FROM root_key_canaries WHERE root_fingerprint = ?1 AND NOT EXISTS (
+                     SELECT 1 FROM (",
+                root_key_uses!("(SELECT now FROM clock)"),
+                ") AS uses WHERE fingerprint = ?1 AND NOT canary)"
+            ))
+            .bind(&fingerprint.0[..])
+            .execute(&mut *tx)
+            .await?;
+            tx.commit().await?;
+            Ok(forgotten.rows_affected() == 1)
         })
         .await
     }
@@ -80,16 +154,142 @@ impl KeyStore for Sqlite {
     }
 }
 
+/// ?1 id, ?2 algorithm, ?3 sealed, ?4 fingerprint, ?5 whether it signs at once.
+const ADD: &str = "
+    INSERT INTO signing_keys (kid, algorithm, sealed, root_fingerprint, create_time, activate_time)
+    SELECT ?1, ?2, ?3, ?4, now, CASE WHEN ?5 THEN now END FROM clock WHERE TRUE
+    ON CONFLICT DO NOTHING";
+
+/// ?1 algorithm, ?2 and ?3 how long the active key must have signed and the prepared one been published, in
+/// milliseconds.
+const ROTATE_VERDICT: &str = "
+    SELECT now, active.kid AS active, prepared.kid AS prepared,
+           CASE
+               WHEN active.kid IS NULL OR active.activate_time + ?2 > now THEN 'NOT_DUE'
+               WHEN prepared.kid IS NULL OR prepared.create_time + ?3 > now THEN 'NOT_PUBLISHED'
+               ELSE 'ROTATED'
+           END AS verdict
+    FROM clock
+         LEFT JOIN signing_keys AS active ON active.algorithm = ?1 AND active.activate_time IS NOT NULL
+              AND active.retire_time IS NULL AND active.revoke_time IS NULL
+         LEFT JOIN signing_keys AS prepared ON prepared.algorithm = ?1 AND prepared.activate_time IS NULL
+              AND prepared.revoke_time IS NULL";
+
+/// ?1 key.
+const REVOKE_VERDICT: &str = "
+    SELECT now, prepared.kid AS prepared,
+           CASE WHEN revoked.activate_time IS NULL THEN 'PREPARED'
+                WHEN revoked.retire_time IS NULL THEN 'ACTIVE'
+                ELSE 'RETIRING' END AS was
+    FROM clock
+         JOIN signing_keys AS revoked ON revoked.kid = ?1 AND revoked.revoke_time IS NULL
+              AND (revoked.remove_time IS NULL OR revoked.remove_time > now)
+         LEFT JOIN signing_keys AS prepared ON prepared.algorithm = revoked.algorithm
+              AND prepared.activate_time IS NULL AND prepared.revoke_time IS NULL AND prepared.kid <> ?1";
+
+async fn add(tx: &mut SqliteConnection, key: &NewSigningKey, active: bool) -> Result<bool> {
+    let added = sqlx::query(ADD)
+        .bind(&key.kid)
+        .bind(key.algorithm.as_str())
+        .bind(&key.sealed.bytes)
+        .bind(&key.sealed.fingerprint.0[..])
+        .bind(active)
+        .execute(tx)
+        .await?;
+    Ok(added.rows_affected() == 1)
+}
+
+/// The verdict, and what it asks for, in one transaction that holds the lock.
+async fn rotate(tx: &mut SqliteConnection, rotation: &KeyRotation) -> Result<RotateKeyOutcome> {
+    let row = sqlx::query(ROTATE_VERDICT)
+        .bind(rotation.next.algorithm.as_str())
+        .bind(rows::millis(rotation.active_for))
+        .bind(rows::millis(rotation.published_for))
+        .fetch_one(&mut *tx)
+        .await?;
+    let verdict: String = row.try_get("verdict")?;
+    match verdict.as_str() {
+        "ROTATED" => {}
+        "NOT_DUE" => return Ok(RotateKeyOutcome::NotDue),
+        "NOT_PUBLISHED" => return Ok(RotateKeyOutcome::NotPublished),
+        other => return Err(StoreError::unreadable("verdict", other)),
+    }
+    let now: i64 = row.try_get("now")?;
+    sqlx::query("UPDATE signing_keys SET retire_time = ?2, remove_time = ?2 + ?3 WHERE kid = ?1")
+        .bind(row.try_get::<String, _>("active")?)
+        .bind(now)
+        .bind(rows::millis(ACCESS_TOKENS_END))
+        .execute(&mut *tx)
+        .await?;
+    activate(tx, &row.try_get::<String, _>("prepared")?, now).await?;
+    add(tx, &rotation.next, false).await?;
+    Ok(RotateKeyOutcome::Rotated)
+}
+
+/// As above.
+async fn revoke(
+    tx: &mut SqliteConnection,
+    kid: &str,
+    replacement: &NewSigningKey,
+) -> Result<Option<SigningKeyState>> {
+    let row = sqlx::query(REVOKE_VERDICT).bind(kid).fetch_optional(&mut *tx).await?;
+    let Some(row) = row else { return Ok(None) };
+    let (was, now) = (state(row.try_get("was")?)?, row.try_get::<i64, _>("now")?);
+    sqlx::query("UPDATE signing_keys SET revoke_time = ?2 WHERE kid = ?1")
+        .bind(kid)
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
+    let prepared: Option<String> = row.try_get("prepared")?;
+    if was == SigningKeyState::Active
+        && let Some(prepared) = &prepared
+    {
+        activate(tx, prepared, now).await?;
+    }
+    if was != SigningKeyState::Retiring {
+        add(tx, replacement, was == SigningKeyState::Active && prepared.is_none()).await?;
+    }
+    Ok(Some(was))
+}
+
+async fn activate(tx: &mut SqliteConnection, kid: &str, now: i64) -> Result<()> {
+    sqlx::query("UPDATE signing_keys SET activate_time = ?2 WHERE kid = ?1")
+        .bind(kid)
+        .bind(now)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
 fn signing_key(row: &SqliteRow) -> Result<StoredSigningKey> {
-    let state: String = row.try_get("state")?;
+    let algorithm: String = row.try_get("algorithm")?;
+    let time = |column| {
+        let stored: Option<i64> = row.try_get(column)?;
+        stored.map(|stored| rows::from_millis(column, stored)).transpose()
+    };
     Ok(StoredSigningKey {
         kid: row.try_get("kid")?,
+        algorithm: SigningAlgorithm::from_stored(&algorithm)
+            .ok_or_else(|| StoreError::unreadable("algorithm", &algorithm))?,
         sealed: sealed(row)?,
-        state: match state.as_str() {
-            "PREPARED" => SigningKeyState::Prepared,
-            "ACTIVE" => SigningKeyState::Active,
-            _ => SigningKeyState::Retiring,
-        },
+        state: state(row.try_get("state")?)?,
+        create_time: rows::time(row, "create_time")?,
+        activate_time: time("activate_time")?,
+        remove_time: time("remove_time")?,
+    })
+}
+
+fn state(stored: &str) -> Result<SigningKeyState> {
+    SigningKeyState::from_stored(stored).ok_or_else(|| StoreError::unreadable("state", stored))
+}
+
+fn root_key_use(row: &SqliteRow) -> Result<RootKeyUse> {
+    let count = |column| Ok::<_, StoreError>(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0));
+    Ok(RootKeyUse {
+        fingerprint: Fingerprint(rows::bytes(row, "fingerprint")?),
+        signing_keys: count("signing_keys")?,
+        sessions: count("sessions")?,
+        has_canary: row.try_get("canary")?,
     })
 }
 

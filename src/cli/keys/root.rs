@@ -1,0 +1,68 @@
+//! `countersign keys reseal` and `forget-root`.
+
+use clap::Args;
+use serde_json::json;
+
+use super::open;
+use crate::{
+    cli::{Outcome, client::Output},
+    config::KeyFlags,
+    domain::Fingerprint,
+    flows::keys::reseal,
+};
+
+#[derive(Args)]
+pub(crate) struct Reseal {
+    #[command(flatten)]
+    pub(super) flags: KeyFlags,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Args)]
+pub(crate) struct ForgetRoot {
+    #[command(flatten)]
+    pub(super) flags: KeyFlags,
+    /// The root key's fingerprint, as `keys list` has it.
+    fingerprint: Fingerprint,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Reseal {
+    pub(super) async fn run(self) -> Outcome {
+        let (store, roots) = open(&self.flags).await?;
+        let count = reseal(store.as_ref(), &roots).await;
+        store.close().await;
+        let (count, primary) = (count?, roots.primary());
+        self.output.say(
+            || format!("{count} signing key(s) are now under the root key {primary}"),
+            || json!({ "resealed": count, "root_key": primary.to_string() }),
+        )?;
+        Ok(())
+    }
+}
+
+impl ForgetRoot {
+    pub(super) async fn run(self) -> Outcome {
+        let (store, roots) = open(&self.flags).await?;
+        let fingerprint = self.fingerprint;
+        if fingerprint == roots.primary() {
+            store.close().await;
+            return Err(format!("the root key {fingerprint} is the first of the list, which protects").into());
+        }
+        let forgotten = store.forget_root_key(fingerprint).await;
+        store.close().await;
+        if !forgotten? {
+            return Err(format!(
+                "the root key {fingerprint} is still needed, or never protected this store; see `keys list`"
+            )
+            .into());
+        }
+        self.output.say(
+            || format!("the root key {fingerprint} is forgotten: take it off the list of every instance"),
+            || json!({ "forgotten": fingerprint.to_string() }),
+        )?;
+        Ok(())
+    }
+}

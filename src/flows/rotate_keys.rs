@@ -1,0 +1,54 @@
+//! A prepared signing key takes the active one's place, or a key is revoked.
+
+use std::time::Duration;
+
+use super::keys::{StartError, new_signing_key};
+use crate::{
+    domain::SigningAlgorithm,
+    store::{KeyRotation, RotateKeyOutcome, SigningKeyState, Store},
+    token::RootKeys,
+};
+
+/// Lets an algorithm's prepared key sign, if the active one has signed and the prepared one has been published for
+/// long enough.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn rotate(
+    store: &dyn Store,
+    roots: &RootKeys,
+    algorithm: SigningAlgorithm,
+    active_for: Duration,
+    published_for: Duration,
+) -> Result<RotateKeyOutcome, StartError> {
+    let next = new_signing_key(algorithm, roots)?;
+    let kid = next.kid.clone();
+    let outcome = store.rotate_signing_key(KeyRotation { next, active_for, published_for }).await?;
+    if outcome == RotateKeyOutcome::Rotated {
+        let algorithm = algorithm.as_str();
+        tracing::info!(
+            algorithm,
+            prepared = kid,
+            "the signing key was rotated, and the next one is prepared"
+        );
+    }
+    Ok(outcome)
+}
+
+/// Revokes a published key at once: what it was, or `None` where there is none.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn revoke(
+    store: &dyn Store,
+    roots: &RootKeys,
+    kid: &str,
+) -> Result<Option<SigningKeyState>, StartError> {
+    let published = store.signing_keys().await?;
+    let Some(key) = published.iter().find(|key| key.kid == kid) else { return Ok(None) };
+    let was = store.revoke_signing_key(kid, new_signing_key(key.algorithm, roots)?).await?;
+    if let Some(was) = was {
+        tracing::warn!(kid, was = was.as_str(), "a signing key was revoked");
+    }
+    Ok(was)
+}
