@@ -62,7 +62,7 @@ impl Server {
         Self::start_at(store, &store.url, flags).await
     }
 
-    fn run(app: App) -> Self {
+    pub fn run(app: App) -> Self {
         let (grpc, http, operations) = (app.grpc_address, app.http_address, app.operations_address);
         let store = Arc::clone(&app.store);
         let (end, ended) = oneshot::channel();

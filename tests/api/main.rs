@@ -22,6 +22,7 @@ mod ext_authz;
 mod formats;
 mod harness;
 mod healthcheck;
+mod keys;
 mod node;
 mod operation;
 mod outage;

@@ -1,6 +1,6 @@
 //! RevokeToken, IntrospectToken and the public keys.
 
-use countersign::domain::{Policy, Role};
+use countersign::domain::{Policy, Role, SigningAlgorithm};
 
 use crate::{
     harness::{Server, claims, http_get, reason, wallet, wrong_field},
