@@ -55,6 +55,19 @@ fn every_rpc_says_safe_or_not_safe() {
     }
 }
 
+/// A RefreshToken that is retried after the grace is taken for theft.
+#[test]
+fn a_call_and_its_retries_end_before_the_grace_and_a_stream_has_no_end() {
+    let grace = countersign::domain::Policy::default().refresh_grace;
+    for config in config()["methodConfig"].as_array().unwrap() {
+        let is_stream = config["name"][0]["method"] == "WatchRevocations";
+        let timeout =
+            config["timeout"].as_str().map(|text| text.strip_suffix('s').unwrap().parse::<u64>().unwrap());
+        assert_eq!(timeout.is_none(), is_stream);
+        assert!(timeout.is_none_or(|seconds| seconds < grace.as_secs()));
+    }
+}
+
 /// gRFC A6: at least two attempts, and times that a client takes.
 #[test]
 fn the_policy_is_one_that_clients_take() {

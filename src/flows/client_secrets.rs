@@ -1,6 +1,6 @@
 //! An operator replaces a client's secret: a second one, and then the first one's end.
 
-use super::{Error, Result};
+use super::{Error, Result, audit::audit};
 use crate::{
     domain::{ClientId, SecretId},
     store::{AddSecretOutcome, Store},
@@ -14,7 +14,10 @@ use crate::{
 pub async fn add_client_secret(store: &dyn Store, id: ClientId) -> Result<(SecretId, ClientSecret)> {
     let (secret_id, secret) = (SecretId::generate(), ClientSecret::generate());
     match store.add_client_secret(id, secret_id, secret.hash()).await? {
-        AddSecretOutcome::Added => Ok((secret_id, secret)),
+        AddSecretOutcome::Added => {
+            audit!("client_secret.added", client_id = %id, %secret_id);
+            Ok((secret_id, secret))
+        }
         AddSecretOutcome::LimitReached => Err(Error::SecretLimitReached),
         AddSecretOutcome::Unknown => Err(Error::ClientNotFound),
     }
@@ -26,6 +29,7 @@ pub async fn add_client_secret(store: &dyn Store, id: ClientId) -> Result<(Secre
 /// If the client never had such a secret, or trouble with the store.
 pub async fn revoke_client_secret(store: &dyn Store, id: ClientId, secret: SecretId) -> Result<()> {
     if store.revoke_client_secret(id, secret).await? {
+        audit!("client_secret.revoked", client_id = %id, secret_id = %secret);
         return Ok(());
     }
     store.client(id).await?.ok_or(Error::ClientNotFound)?;

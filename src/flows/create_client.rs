@@ -1,6 +1,6 @@
 //! An operator makes a client.
 
-use super::{Result, policy_texts};
+use super::{Result, audit::audit, policy_texts};
 use crate::{
     domain::{Client, ClientId, Policy, Violation},
     store::{NewClient, Store},
@@ -17,6 +17,7 @@ pub async fn create_client(store: &dyn Store, policy: Policy, realm: &str) -> Re
     let secret = ClientSecret::generate();
     let realm = if realm.is_empty() { id.to_string() } else { valid_realm(realm)? };
     let client = store.create_client(NewClient { id, realm, policy, secret_hash: secret.hash() }).await?;
+    audit!("client.created", client_id = %client.id, realm = client.realm);
     Ok((client, secret))
 }
 

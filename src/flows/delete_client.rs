@@ -1,6 +1,6 @@
 //! An operator deletes a client: nothing of it is served any more, and its sessions are revoked.
 
-use super::{Error, Result};
+use super::{Error, Result, audit::audit};
 use crate::{domain::ClientId, store::Store};
 
 /// How many sessions are looked at in one statement: few enough to hold locks for milliseconds only.
@@ -21,6 +21,7 @@ pub async fn delete_client(store: &dyn Store, id: ClientId) -> Result<u64> {
         let sweep = store.sweep_sessions(id, after, STRETCH).await?;
         revoked += u64::from(sweep.revoked);
         if sweep.last.is_none() {
+            audit!("client.deleted", client_id = %id, sessions = revoked);
             return Ok(revoked);
         }
         after = sweep.last;

@@ -1,5 +1,6 @@
 //! One user story per file: each line of a flow is one call into one room.
 
+pub mod audit;
 pub mod authenticate;
 mod challenge_content;
 pub mod check_token;

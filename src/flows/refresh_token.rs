@@ -1,6 +1,6 @@
 //! A refresh token is spent for the next one.
 
-use super::{Credentials, Error, Flows, Result, issue_tokens::TokenPair};
+use super::{Credentials, Error, Flows, Result, audit::audit, issue_tokens::TokenPair};
 use crate::{
     store::{RotateOutcome, Rotated, Rotation},
     token::RefreshToken,
@@ -36,7 +36,7 @@ fn rotated(outcome: RotateOutcome) -> Result<Rotated> {
     match outcome {
         RotateOutcome::Rotated(rotated) | RotateOutcome::Repeated(rotated) => Ok(rotated),
         RotateOutcome::Reused(session_id, client_id) => {
-            tracing::warn!(%session_id, %client_id, "a spent refresh token came back: session revoked");
+            audit!("refresh_token.reused", %client_id, %session_id);
             Err(Error::RefreshTokenReused)
         }
         RotateOutcome::Revoked => Err(Error::SessionRevoked),

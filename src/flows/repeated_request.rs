@@ -1,7 +1,7 @@
 //! The answer to a VerifyChallenge was lost, and the very same request comes again.
 
 use super::{
-    Error, Flows, Result,
+    Error, Flows, Result, audit,
     verify_challenge::{Verified, VerifyChallenge},
 };
 use crate::{
@@ -38,6 +38,7 @@ impl Flows {
         let sign_in = repeated.signed_in.session.sign_in.as_ref();
         let wallet = sign_in.ok_or_else(|| Error::internal("a sign-in without a wallet"))?.wallet.clone();
         let verification = Verification { wallet, method: repeated.method };
+        audit::signed_in(&repeated.signed_in.session, &verification, true);
         self.verified(client, repeated.signed_in, repeated.fingerprint, verification).map(Some)
     }
 }

@@ -1,6 +1,10 @@
 //! A session, or every session of an account, is ended.
 
-use super::{Caller, Error, Flows, Result, get_session::own};
+use super::{
+    Caller, Error, Flows, Result,
+    audit::{self, actor, audit},
+    get_session::own,
+};
 use crate::{
     domain::{AccountId, RevokeReason, Session, SessionId},
     store::RevokeScope,
@@ -20,7 +24,9 @@ impl Flows {
             }
             Caller::Device { .. } => return Err(not_a_device()),
         };
-        self.store.revoke_session(session.id, reason).await?.ok_or(Error::SessionNotFound)
+        let revoked = self.store.revoke_session(session.id, reason).await?.ok_or(Error::SessionNotFound)?;
+        audit::session_revoked(&revoked, actor(caller));
+        Ok(revoked)
     }
 
     /// Ends every session of an account that the caller may end: how many were live.
@@ -39,7 +45,10 @@ impl Flows {
             Caller::User { .. } => return Err(Error::AccountNotFound),
             Caller::Device { .. } => return Err(not_a_device()),
         };
-        self.store.revoke_account_sessions(id, scope).await?.ok_or(Error::AccountNotFound)
+        let count = self.store.revoke_account_sessions(id, scope).await?.ok_or(Error::AccountNotFound)?;
+        let (client_id, by) = (caller.client_id(), actor(caller));
+        audit!("account.sessions_revoked", %client_id, account_id = %id, by, count);
+        Ok(count)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whoever holds a token ends its session (RFC 7009).
 
-use super::{Credentials, Error, Flows, Result, refresh_token::client_required};
+use super::{Credentials, Error, Flows, Result, audit, refresh_token::client_required};
 use crate::{
     domain::{ClientId, RevokeReason, Session},
     token::RefreshToken,
@@ -24,7 +24,9 @@ impl Flows {
             Some(_) => {}
             None => self.refuse_where_client_is_required(&session).await?,
         }
-        self.store.revoke_session(session.id, RevokeReason::TokenRevoked).await?;
+        if let Some(revoked) = self.store.revoke_session(session.id, RevokeReason::TokenRevoked).await? {
+            audit::session_revoked(&revoked, "token");
+        }
         Ok(Some(session.client_id))
     }
 

@@ -1,10 +1,13 @@
-//! A prepared signing key takes the active one's place, or a key is revoked.
+//! A prepared signing key takes the active one's place, a key is revoked, or a root key is forgotten.
 
 use std::time::Duration;
 
-use super::keys::{StartError, new_signing_key};
+use super::{
+    audit::audit,
+    keys::{StartError, new_signing_key},
+};
 use crate::{
-    domain::SigningAlgorithm,
+    domain::{Fingerprint, SigningAlgorithm},
     store::{KeyRotation, RotateKeyOutcome, SigningKeyState, Store},
     token::RootKeys,
 };
@@ -26,13 +29,21 @@ pub async fn rotate(
     let outcome = store.rotate_signing_key(KeyRotation { next, active_for, published_for }).await?;
     if outcome == RotateKeyOutcome::Rotated {
         let algorithm = algorithm.as_str();
-        tracing::info!(
-            algorithm,
-            prepared = kid,
-            "the signing key was rotated, and the next one is prepared"
-        );
+        audit!("signing_key.rotated", algorithm, prepared = kid);
     }
     Ok(outcome)
+}
+
+/// Forgets a root key that nothing needs any more; false while something does.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn forget_root(store: &dyn Store, fingerprint: Fingerprint) -> Result<bool, StartError> {
+    let forgotten = store.forget_root_key(fingerprint).await?;
+    if forgotten {
+        audit!("root_key.forgotten", %fingerprint);
+    }
+    Ok(forgotten)
 }
 
 /// Revokes a published key at once: what it was, or `None` where there is none.
@@ -48,7 +59,7 @@ pub async fn revoke(
     let Some(key) = published.iter().find(|key| key.kid == kid) else { return Ok(None) };
     let was = store.revoke_signing_key(kid, new_signing_key(key.algorithm, roots)?).await?;
     if let Some(was) = was {
-        tracing::warn!(kid, was = was.as_str(), "a signing key was revoked");
+        audit!("signing_key.revoked", kid, was = was.as_str());
     }
     Ok(was)
 }

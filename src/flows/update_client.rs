@@ -1,6 +1,6 @@
 //! An operator changes a client's policy, or switches the client off and on.
 
-use super::{Error, Result, policy_texts};
+use super::{Error, Result, audit::audit, policy_texts};
 use crate::{
     domain::{Client, ClientId, Policy},
     store::{Store, StoreError},
@@ -25,6 +25,7 @@ pub async fn update_client(
             return Ok(client);
         }
         if let Some(updated) = store.update_client(id, client.update_time, &policy).await? {
+            audit!("client.updated", client_id = %id, disabled = updated.policy.disabled);
             return Ok(updated);
         }
     }
@@ -36,5 +37,9 @@ pub async fn update_client(
 /// # Errors
 /// If there is no such client, or trouble with the store. Nothing else about the client can stand in the way.
 pub async fn set_disabled(store: &dyn Store, id: ClientId, disabled: bool) -> Result<()> {
-    if store.set_client_disabled(id, disabled).await? { Ok(()) } else { Err(Error::ClientNotFound) }
+    if !store.set_client_disabled(id, disabled).await? {
+        return Err(Error::ClientNotFound);
+    }
+    audit!("client.updated", client_id = %id, disabled);
+    Ok(())
 }

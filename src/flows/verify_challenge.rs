@@ -1,8 +1,9 @@
 //! A wallet has signed: the challenge is redeemed, and a session begins.
 
 use super::{
-    Caller, Error, Flows, Result, authenticate::with_role, claim::Claim, create_session::sign_in_network,
-    issue_tokens::TokenPair, repeated_request::request_digest, signer::signer,
+    Caller, Error, Flows, Result, audit, authenticate::with_role, claim::Claim,
+    create_session::sign_in_network, issue_tokens::TokenPair, repeated_request::request_digest,
+    signer::signer,
 };
 use crate::{
     domain::{
@@ -75,6 +76,7 @@ impl Flows {
         still_allowed(client, challenge.format, &verification.wallet.network)?;
         let redemption = self.redemption(client, scope, challenge.id, &verification, digest);
         let signed_in = signed_in(self.store.redeem_challenge(redemption).await?)?;
+        audit::signed_in(&signed_in.session, &verification, false);
         self.verified(client, signed_in, self.roots.primary(), verification)
     }
 

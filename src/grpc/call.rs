@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 use super::status::status;
 use crate::{
     domain::{ClientId, RequestId, Violation},
-    flows::{Error, Flows},
+    flows::{Error, Flows, audit},
 };
 
 /// Carries a call's id in and out.
@@ -172,6 +172,9 @@ fn note(method: &str, call: &Call, refusal: Option<&Status>, took: Duration) {
             [("method", method.to_owned()), ("code", format!("{code:?}")), ("reason", reason.clone())];
         metrics::counter!("countersign_calls_total", &labels).increment(1);
         metrics::histogram!("countersign_call_seconds", "method" => method.to_owned()).record(took);
+    }
+    if !reason.is_empty() && method.starts_with("countersign.") {
+        audit::call_refused(method, &reason, call.client_id.get().copied());
     }
     let client = call.client_id.get().map(ToString::to_string).unwrap_or_default();
     let milliseconds = took.as_secs_f64() * 1_000.0;

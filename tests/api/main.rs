@@ -12,6 +12,7 @@
 mod support;
 
 mod attacks;
+mod audit;
 mod client_changes;
 mod client_commands;
 mod contract_wallets;

@@ -127,7 +127,7 @@ async fn no_secret_of_a_full_run_is_in_the_log(store: &TestStore) {
     let keys = std::fs::read_to_string(root_keys_file(store)).unwrap();
     let decoded = |authorization: &str| authorization.rsplit(' ').next().unwrap().to_owned();
     let log = process.log();
-    assert!(log.contains("a spent refresh token came back"), "the log was not read: {log}");
+    assert!(log.contains("refresh_token.reused"), "the log was not read: {log}");
     let secret_of = |authorization: &str| {
         let basic = String::from_utf8(STANDARD.decode(decoded(authorization)).unwrap()).unwrap();
         basic.split_once(':').unwrap().1.to_owned()

@@ -8,7 +8,7 @@ use crate::{
     cli::{Outcome, client::Output},
     config::KeyFlags,
     domain::Fingerprint,
-    flows::keys::reseal,
+    flows::{keys::reseal, rotate_keys::forget_root},
 };
 
 #[derive(Args)]
@@ -51,7 +51,7 @@ impl ForgetRoot {
             store.close().await;
             return Err(format!("the root key {fingerprint} is the first of the list, which protects").into());
         }
-        let forgotten = store.forget_root_key(fingerprint).await;
+        let forgotten = forget_root(store.as_ref(), fingerprint).await;
         store.close().await;
         if !forgotten? {
             return Err(format!(
