@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use time::OffsetDateTime;
-
 use super::{Error, Flows, Result, clients::enabled};
 use crate::{
     domain::{Client, ClientId, Role, Secret, Session, SessionState},
@@ -103,7 +101,7 @@ impl Flows {
     }
 
     async fn authenticate_user(&self, token: &str) -> Result<Caller> {
-        let claims = self.verify_access_token(token)?;
+        let claims = self.verify_access_token(token).await?;
         let session = self.session_of(&claims).await?.ok_or(Error::AccessTokenInvalid)?;
         let client = self.clients.find(self.store.as_ref(), session.client_id).await?;
         enabled(client.ok_or(Error::AccessTokenInvalid)?)?;
@@ -115,19 +113,19 @@ impl Flows {
         }
     }
 
-    /// The claims of an access token of this service, good by what can be seen without the store.
-    pub(super) fn verify_access_token(&self, token: &str) -> Result<AccessClaims> {
-        self.verify_access_token_at(token, self.clock.now()?)
-    }
-
-    /// The same, at a time.
-    pub(super) fn verify_access_token_at(&self, token: &str, now: OffsetDateTime) -> Result<AccessClaims> {
-        AccessClaims::verify(token, &self.keys.ring(), &self.issuer, now.unix_timestamp()).map_err(
-            |refusal| match refusal {
-                AccessRefusal::Expired => Error::AccessTokenExpired,
-                AccessRefusal::Invalid | AccessRefusal::UnknownKey => Error::AccessTokenInvalid,
-            },
-        )
+    /// The claims of an access token of this service, good by what can be seen without the store. A key that is
+    /// not known may have begun to sign a moment ago, on another instance: the keys are read once more then.
+    pub(super) async fn verify_access_token(&self, token: &str) -> Result<AccessClaims> {
+        let now = self.clock.now()?.unix_timestamp();
+        let verify = || AccessClaims::verify(token, &self.keys.ring(), &self.issuer, now);
+        let verified = match verify() {
+            Err(AccessRefusal::UnknownKey) => {
+                self.keys.reread(self.store.as_ref(), &self.roots).await.map_err(Error::from)?;
+                verify()
+            }
+            verified => verified,
+        };
+        verified.map_err(refused)
     }
 
     /// The session that claims speak of, if it is of that client and account.
@@ -158,6 +156,14 @@ impl Caller {
                 Err(Error::CredentialsMissing("this call takes Basic client credentials only"))
             }
         }
+    }
+}
+
+/// What a caller is told of a token that was refused.
+pub(super) const fn refused(refusal: AccessRefusal) -> Error {
+    match refusal {
+        AccessRefusal::Expired => Error::AccessTokenExpired,
+        AccessRefusal::Invalid | AccessRefusal::UnknownKey => Error::AccessTokenInvalid,
     }
 }
 

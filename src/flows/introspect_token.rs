@@ -42,7 +42,7 @@ impl Flows {
     }
 
     async fn introspect_access_token(&self, client: &Client, token: &str) -> Result<Introspection> {
-        let claims = match self.verify_access_token(token) {
+        let claims = match self.verify_access_token(token).await {
             Ok(claims) if in_scope(client, &claims) => claims,
             Err(error @ Error::StoreUnavailable(_)) => return Err(error),
             _ => return Ok(Introspection::Inactive),

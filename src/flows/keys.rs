@@ -6,6 +6,7 @@ use std::{
 };
 
 use time::OffsetDateTime;
+use tokio::sync::Mutex;
 
 use super::{Error, Result, error::Trouble, rotate_keys::rotate};
 use crate::{
@@ -20,6 +21,9 @@ const CANARY: &str = "countersign canary";
 /// Keys that were read before that sign nothing more: one of them may have been replaced, and its removal counts
 /// from then. A retired key is published for an hour longer than its tokens live.
 const MAX_AGE: Duration = Duration::from_mins(30);
+
+/// Keys that were read within this time are not read again for a token whose key is not among them.
+const REREAD: Duration = Duration::from_millis(250);
 
 /// Why the keys do not let the service start.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +107,7 @@ pub async fn reseal(store: &dyn Store, roots: &RootKeys) -> std::result::Result<
 /// The signing keys as last read.
 pub struct SigningKeys {
     read: RwLock<Read>,
+    rereading: Mutex<()>,
     schedule: Schedule,
 }
 
@@ -134,7 +139,11 @@ impl SigningKeys {
             }
         }
         reseal(store, roots).await?;
-        Ok(Self { read: RwLock::new(read(store, roots, schedule, None).await?), schedule })
+        Ok(Self {
+            rereading: Mutex::default(),
+            read: RwLock::new(read(store, roots, schedule, None).await?),
+            schedule,
+        })
     }
 
     /// Reads the keys anew.
@@ -145,6 +154,16 @@ impl SigningKeys {
         let read = read(store, roots, self.schedule, Some(&self.ring())).await?;
         *self.read.write().unwrap_or_else(PoisonError::into_inner) = read;
         Ok(())
+    }
+
+    /// Reads the keys anew because one is missing, unless that was just done; whoever asks, one call at a time does.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn reread(&self, store: &dyn Store, roots: &RootKeys) -> std::result::Result<(), StartError> {
+        let _turn = self.rereading.lock().await;
+        let age = self.read.read().unwrap_or_else(PoisonError::into_inner).at.elapsed();
+        if age < REREAD { Ok(()) } else { self.reload(store, roots).await }
     }
 
     /// Replaces the keys that have signed for as long as they may; of many instances one does it.

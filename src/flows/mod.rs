@@ -47,7 +47,11 @@ pub use crate::token::{
     signing_key::{KeyMembers, PublicJwk},
 };
 
-use crate::{chain::Chains, store::Store, token::RootKeys};
+use crate::{
+    chain::Chains,
+    store::Store,
+    token::{RootKeys, VerifiedTokens},
+};
 
 /// What every flow answers.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -61,6 +65,7 @@ pub struct Flows {
     rate_limits: rate_limits::RateLimits,
     clock: clock::DatabaseClock,
     revocations: revocation_feed::RevocationFeed,
+    verified: VerifiedTokens,
     chains: Chains,
     issuer: String,
     vitals: vitals::Vitals,
@@ -94,6 +99,7 @@ impl Flows {
             rate_limits: rate_limits::RateLimits::default(),
             clock,
             revocations,
+            verified: VerifiedTokens::default(),
             chains,
             issuer,
             vitals: vitals::Vitals::default(),

@@ -39,7 +39,7 @@ impl Flows {
                 None => Ok(None),
             };
         }
-        match self.verify_access_token(token) {
+        match self.verify_access_token(token).await {
             Ok(claims) => self.session_of(&claims).await,
             Err(error @ Error::StoreUnavailable(_)) => Err(error),
             Err(_) => Ok(None),

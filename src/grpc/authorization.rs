@@ -48,7 +48,7 @@ impl Authorization for AuthorizationApi {
                 if let Ok(id) = claims.client_id.parse() {
                     note_client(request.extensions(), id);
                 }
-                passed(claims, http)
+                passed(&claims, http)
             }
             Err(error) => denied(&error),
         }))
@@ -74,22 +74,22 @@ fn credentials(http: &HttpRequest) -> Credentials {
 }
 
 /// Let through, as whom the token says; whoever the request itself claims to be is forgotten.
-fn passed(claims: AccessClaims, http: Option<&HttpRequest>) -> CheckResponse {
+fn passed(claims: &AccessClaims, http: Option<&HttpRequest>) -> CheckResponse {
     let identity = [
-        ("x-countersign-account", claims.sub),
-        ("x-countersign-session", claims.sid),
-        ("x-countersign-client", claims.client_id),
-        ("x-countersign-address", claims.address),
-        ("x-countersign-network", claims.network),
-        ("x-countersign-wallet-kind", claims.wallet_kind),
-        ("x-countersign-scope", claims.scope),
+        ("x-countersign-account", &claims.sub),
+        ("x-countersign-session", &claims.sid),
+        ("x-countersign-client", &claims.client_id),
+        ("x-countersign-address", &claims.address),
+        ("x-countersign-network", &claims.network),
+        ("x-countersign-wallet-kind", &claims.wallet_kind),
+        ("x-countersign-scope", &claims.scope),
     ];
     let (told, untold): (Vec<_>, Vec<_>) = identity.into_iter().partition(|(_, value)| !value.is_empty());
     let mut headers_to_remove: Vec<String> = untold.iter().map(|(name, _)| (*name).to_owned()).collect();
     let is_told = |name: &str| told.iter().any(|(own, _)| *own == name);
     let forged = http.into_iter().flat_map(headers).filter(|(name, _)| is_identity(name) && !is_told(name));
     headers_to_remove.extend(forged.map(|(name, _)| name.to_owned()));
-    let headers = told.into_iter().map(|(name, value)| header(name, value)).collect();
+    let headers = told.into_iter().map(|(name, value)| header(name, value.clone())).collect();
     CheckResponse {
         status: Some(rpc::Status::default()),
         http_response: Some(HttpResponse::OkResponse(OkHttpResponse {

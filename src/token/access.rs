@@ -121,6 +121,19 @@ impl AccessClaims {
     /// # Errors
     /// Why the token was refused.
     pub fn verify(token: &str, ring: &KeyRing, issuer: &str, now: i64) -> Result<Self, AccessRefusal> {
+        let (_, claims) = Self::verify_signature(token, ring, issuer)?;
+        if claims.exp <= now { Err(AccessRefusal::Expired) } else { Ok(claims) }
+    }
+
+    /// The same, whatever the token's time, and the key that signed it.
+    ///
+    /// # Errors
+    /// Why the token was refused.
+    pub fn verify_signature(
+        token: &str,
+        ring: &KeyRing,
+        issuer: &str,
+    ) -> Result<(String, Self), AccessRefusal> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| AccessRefusal::Invalid)?;
         if header.typ.as_deref() != Some(TYP) {
             return Err(AccessRefusal::Invalid);
@@ -134,18 +147,18 @@ impl AccessClaims {
         validation.validate_aud = false;
         let claims: Self =
             jsonwebtoken::decode(token, key, &validation).map_err(|_| AccessRefusal::Invalid)?.claims;
-        if claims.exp <= now { Err(AccessRefusal::Expired) } else { Ok(claims) }
+        Ok((kid, claims))
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use jsonwebtoken::{Algorithm, EncodingKey};
 
     use super::*;
     use crate::token::{RootKeys, SigningKey, signing_key::KeyMembers};
 
-    fn ring() -> KeyRing {
+    pub(in crate::token) fn ring() -> KeyRing {
         let roots = RootKeys::parse(RootKeys::new_key().expose()).unwrap();
         let keys: Vec<_> = SigningAlgorithm::ALL
             .into_iter()
@@ -158,9 +171,9 @@ mod tests {
         KeyRing::new(keys, &active).unwrap()
     }
 
-    const ES256: SigningAlgorithm = SigningAlgorithm::Es256;
+    pub(in crate::token) const ES256: SigningAlgorithm = SigningAlgorithm::Es256;
 
-    fn claims() -> AccessClaims {
+    pub(in crate::token) fn claims() -> AccessClaims {
         AccessClaims {
             iss: "https://issuer.example".to_owned(),
             aud: vec!["shop".to_owned()].into(),

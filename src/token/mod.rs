@@ -10,6 +10,7 @@ pub mod refresh;
 pub mod root_keys;
 pub mod session_token;
 pub mod signing_key;
+pub mod verified;
 
 pub use access::{AccessClaims, AccessRefusal};
 pub use client_secret::ClientSecret;
@@ -18,6 +19,7 @@ pub use refresh::RefreshToken;
 pub use root_keys::RootKeys;
 pub use session_token::SessionToken;
 pub use signing_key::SigningKey;
+pub use verified::VerifiedTokens;
 
 use crate::domain::{Fingerprint, SigningAlgorithm};
 use base64::Engine as _;

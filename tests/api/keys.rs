@@ -22,6 +22,7 @@ use crate::{
 on_both_stores![
     keys_rotate_by_the_clock_and_no_token_fails_anywhere,
     a_revoked_key_is_refused_on_every_instance_within_a_second_and_the_next_one_signs,
+    a_key_that_another_instance_signs_with_already_is_looked_for,
     keys_are_listed_rotated_and_revoked_from_the_command_line,
     a_root_key_is_replaced_and_forgotten,
 ];
@@ -174,6 +175,26 @@ async fn a_revoked_key_is_refused_on_every_instance_within_a_second_and_the_next
     let after = client.refresh(&before.refresh_token).await.unwrap();
     assert_ne!(kid(&after.access_token), kid(&before.access_token));
     assert!(on_b.introspect(&after.access_token).await.unwrap().active);
+}
+
+/// Two rotations at once make a key sign that nobody had read before.
+async fn a_key_that_another_instance_signs_with_already_is_looked_for(store: &TestStore) {
+    let (a, b) = (Server::start(store).await, Server::start(store).await);
+    let client = a.client(Policy::default()).await;
+    let on_b = b.caller(client.authorization()).await;
+    for _ in 0..3 {
+        Line::on(store).json(&["rotate", "--force"]);
+        let new = Line::on(store).json(&["rotate", "--force"])["active"].as_str().unwrap().to_owned();
+        let began = Instant::now();
+        loop {
+            let token = client.sign_in(&wallet()).await.tokens.unwrap().access_token;
+            assert!(on_b.introspect(&token).await.unwrap().active, "a good token is refused");
+            if kid(&token) == new {
+                break;
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "it goes on with a key that was replaced");
+        }
+    }
 }
 
 async fn keys_are_listed_rotated_and_revoked_from_the_command_line(store: &TestStore) {
