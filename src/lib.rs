@@ -11,6 +11,7 @@
 //! | [`store`] | what outlives a call, on PostgreSQL or SQLite | `domain` |
 //! | [`flows`] | one user story per file | `domain`, `wallet`, `token`, `chain`, the store's trait |
 //! | [`grpc`] | one file per service, and the table of errors | `flows`, `domain` |
+//! | [`verifier`] | for services in Rust: one call checks a token | `domain`, `token`, `grpc` |
 //! | [`http`] | the JSON Web Key Set, and what operators ask for | `flows`, `domain`, `log` |
 //! | [`transport`] | ports and their connections: TLS, limits, drain | `domain` |
 //! | [`log`] | what the process logs, and in which form | - |
@@ -31,4 +32,5 @@ pub mod log;
 pub mod store;
 pub mod token;
 pub mod transport;
+pub mod verifier;
 pub mod wallet;

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Which rooms a room may use, besides itself. `app` and `cli` may use all.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("domain", &[]),
     ("wallet", &["domain"]),
     ("token", &["domain"]),
@@ -17,6 +17,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("flows", &["domain", "wallet", "token", "chain", "store"]),
     ("grpc", &["flows", "domain"]),
     ("http", &["flows", "domain", "log"]),
+    ("verifier", &["domain", "token", "grpc"]),
     ("transport", &["domain"]),
     ("log", &[]),
     ("config", &["domain", "log"]),
@@ -32,8 +33,8 @@ const NAMED_ALONE: [(&str, &[&str]); 21] = [
     ("getrandom", &["token"]),
     ("sqlx", &["store"]),
     ("prost", &["grpc"]),
-    ("prost_types", &["grpc"]),
-    ("tonic", &["grpc", "cli"]),
+    ("prost_types", &["grpc", "verifier"]),
+    ("tonic", &["grpc", "cli", "verifier"]),
     ("envoy_types", &["grpc"]),
     ("axum", &["http"]),
     ("hyper", &["transport", "chain"]),

@@ -42,7 +42,8 @@ impl Flows {
             return Err(Error::StoreUnavailable(Trouble("what is revoked is not known any more".to_owned())));
         }
         let now = now.unix_timestamp();
-        let claims = self.verified.verify(token, &self.keys.ring(), &self.issuer, now).map_err(refused)?;
+        let claims =
+            self.verified.verify(token, self.keys.ring().as_ref(), &self.issuer, now).map_err(refused)?;
         if !serves(route, &claims) {
             return Err(Error::AccessTokenInvalid);
         }

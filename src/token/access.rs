@@ -3,7 +3,7 @@
 use jsonwebtoken::{Header, Validation};
 use serde::{Deserialize, Serialize};
 
-use super::{KeyError, KeyRing};
+use super::{KeyError, KeyRing, VerifyingKeys, public_keys::VerifyingKey};
 use crate::domain::{Secret, SigningAlgorithm};
 
 /// RFC 9068, section 2.1.
@@ -120,8 +120,13 @@ impl AccessClaims {
     ///
     /// # Errors
     /// Why the token was refused.
-    pub fn verify(token: &str, ring: &KeyRing, issuer: &str, now: i64) -> Result<Self, AccessRefusal> {
-        let (_, claims) = Self::verify_signature(token, ring, issuer)?;
+    pub fn verify(
+        token: &str,
+        keys: &impl VerifyingKeys,
+        issuer: &str,
+        now: i64,
+    ) -> Result<Self, AccessRefusal> {
+        let (_, claims) = Self::verify_signature(token, keys, issuer)?;
         if claims.exp <= now { Err(AccessRefusal::Expired) } else { Ok(claims) }
     }
 
@@ -131,7 +136,7 @@ impl AccessClaims {
     /// Why the token was refused.
     pub fn verify_signature(
         token: &str,
-        ring: &KeyRing,
+        keys: &impl VerifyingKeys,
         issuer: &str,
     ) -> Result<(String, Self), AccessRefusal> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| AccessRefusal::Invalid)?;
@@ -139,7 +144,7 @@ impl AccessClaims {
             return Err(AccessRefusal::Invalid);
         }
         let kid = header.kid.ok_or(AccessRefusal::Invalid)?;
-        let (key, algorithm) = ring.verifying(&kid).ok_or(AccessRefusal::UnknownKey)?;
+        let VerifyingKey { key, algorithm } = keys.verifying(&kid).ok_or(AccessRefusal::UnknownKey)?;
         let mut validation = Validation::new(algorithm);
         validation.set_issuer(&[issuer]);
         // The library would compare with this machine's clock; audiences differ per client.

@@ -2,9 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use jsonwebtoken::{Algorithm, DecodingKey};
-
-use super::{KeyError, SigningKey, signing_key::PublicJwk};
+use super::{KeyError, SigningKey, VerifyingKeys, public_keys::VerifyingKey, signing_key::PublicJwk};
 use crate::domain::SigningAlgorithm;
 
 /// Every key that is published, and for each algorithm the one that signs.
@@ -45,9 +43,10 @@ impl KeyRing {
         public.sort_by(|a, b| (a.algorithm, &a.kid).cmp(&(b.algorithm, &b.kid)));
         public
     }
+}
 
-    /// How a key verifies, and the one algorithm it is for.
-    pub(super) fn verifying(&self, kid: &str) -> Option<(&DecodingKey, Algorithm)> {
-        self.keys.get(kid).map(|key| (key.decoding(), key.algorithm().into()))
+impl VerifyingKeys for KeyRing {
+    fn verifying(&self, kid: &str) -> Option<VerifyingKey<'_>> {
+        self.keys.get(kid).map(|key| VerifyingKey { key: key.decoding(), algorithm: key.algorithm().into() })
     }
 }

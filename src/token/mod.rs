@@ -5,6 +5,7 @@
 pub mod access;
 pub mod client_secret;
 pub mod key_ring;
+pub mod public_keys;
 pub mod random;
 pub mod refresh;
 pub mod root_keys;
@@ -15,6 +16,7 @@ pub mod verified;
 pub use access::{AccessClaims, AccessRefusal};
 pub use client_secret::ClientSecret;
 pub use key_ring::KeyRing;
+pub use public_keys::{PublicKeys, VerifyingKeys};
 pub use refresh::RefreshToken;
 pub use root_keys::RootKeys;
 pub use session_token::SessionToken;

@@ -63,7 +63,7 @@ impl KeyMembers {
         to_base64(&sha256(text.as_bytes()))
     }
 
-    fn decoding(&self) -> Result<DecodingKey, jsonwebtoken::errors::Error> {
+    pub(super) fn decoding(&self) -> Result<DecodingKey, jsonwebtoken::errors::Error> {
         match self {
             Self::Ec { x, y } => DecodingKey::from_ec_components(x, y),
             Self::Okp { x } => DecodingKey::from_ed_components(x),

@@ -1,14 +1,14 @@
 //! Access tokens whose signature was verified a moment ago: their users come back with the same one for half an hour.
 //!
-//! What is remembered is that a key of the ring has signed these very bytes, which stays true. Whether the key is
-//! still in the ring, the token's time, its route and its revocation are looked at each time.
+//! What is remembered is that a key has signed these very bytes, which stays true. Whether the key is
+//! still there, the token's time, its route and its revocation are looked at each time.
 
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
 };
 
-use super::{AccessClaims, AccessRefusal, KeyRing, sha256};
+use super::{AccessClaims, AccessRefusal, VerifyingKeys, sha256};
 
 /// How many tokens a generation holds: two of them take some 30 MB.
 const GENERATION: usize = 16_384;
@@ -28,17 +28,17 @@ impl VerifiedTokens {
     pub fn verify(
         &self,
         token: &str,
-        ring: &KeyRing,
+        keys: &impl VerifyingKeys,
         issuer: &str,
         now: i64,
     ) -> Result<Arc<AccessClaims>, AccessRefusal> {
         let digest = sha256(token.as_bytes());
         let (kid, claims) = match self.find(&digest) {
             Some(entry) => entry,
-            None => self.keep(digest, AccessClaims::verify_signature(token, ring, issuer)?),
+            None => self.keep(digest, AccessClaims::verify_signature(token, keys, issuer)?),
         };
         match () {
-            () if ring.key(&kid).is_none() => Err(AccessRefusal::UnknownKey),
+            () if keys.verifying(&kid).is_none() => Err(AccessRefusal::UnknownKey),
             () if claims.exp <= now => Err(AccessRefusal::Expired),
             () => Ok(claims),
         }

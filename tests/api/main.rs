@@ -40,4 +40,5 @@ mod takeover;
 mod tls;
 mod tokens;
 mod transport;
+mod verifier;
 mod watch_revocations;

@@ -25,12 +25,12 @@ use crate::{
 
 /// A way to the database that can be cut.
 pub struct Wire {
-    address: SocketAddr,
+    pub address: SocketAddr,
     up: Arc<watch::Sender<bool>>,
 }
 
 impl Wire {
-    async fn to(target: SocketAddr) -> Self {
+    pub async fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (up, _) = watch::channel(true);

@@ -1,0 +1,193 @@
+//! For services in Rust that take access tokens: one call checks a token, from memory.
+//!
+//! The keys come from `GetJwks` and are kept; what is revoked comes from `WatchRevocations`, for which the service has
+//! client credentials: of its own client, or of one with the role INTROSPECT for the audiences that it serves. A
+//! session that ends anywhere is refused here within a second. When nothing was heard for too long, nothing is taken
+//! for good.
+//!
+//! ```no_run
+//! use countersign::verifier::{Refusal, Settings, Verifier};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let channel = tonic::transport::Channel::from_static("http://countersign:50051").connect().await?;
+//! let settings = Settings::new("https://auth.example", "shop").with_client("client id", "client secret");
+//! let verifier = Verifier::start(channel, settings).await?;
+//!
+//! // For each request; clones are cheap, and share what is known.
+//! # let token = "";
+//! match verifier.check(token) {
+//!     Ok(claims) => println!("{} calls, signed in by {}", claims.sub, claims.address),
+//!     Err(Refusal::Expired) => println!("401: refresh it"),
+//!     Err(refusal) => println!("401: {refusal}"),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod following;
+mod revoked;
+
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use tokio::{sync::Notify, task::JoinSet};
+use tonic::transport::Channel;
+
+use crate::{
+    domain::Secret,
+    token::{AccessRefusal, PublicKeys, VerifiedTokens},
+};
+
+pub use crate::token::AccessClaims;
+use revoked::Revoked;
+
+/// Whose tokens are taken, and how old what is known of them may be.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The `iss` of the tokens: the service's setting `issuer`.
+    pub issuer: String,
+    /// One of the `aud` of the tokens: the client's id, or what its policy's `audience` says.
+    pub audience: String,
+    /// How long keys are kept before they are asked for again; less than the service's `key-prepublish`. Default:
+    /// 10 minutes.
+    pub keys_max_age: Duration,
+    /// For how long nothing may have been heard of revocations. Default: 1 minute.
+    pub revocations_max_age: Duration,
+    /// How far this machine's clock may be ahead of the service's. Default: 5 seconds.
+    pub leeway: Duration,
+    authorization: Option<Secret<String>>,
+}
+
+impl Settings {
+    /// Tokens of an issuer for an audience; without revocations, unless [`Self::with_client`] follows.
+    pub fn new(issuer: impl Into<String>, audience: impl Into<String>) -> Self {
+        Self {
+            issuer: issuer.into(),
+            audience: audience.into(),
+            keys_max_age: Duration::from_mins(10),
+            revocations_max_age: Duration::from_mins(1),
+            leeway: Duration::from_secs(5),
+            authorization: None,
+        }
+    }
+
+    /// The client that hears what is revoked. Without one, a revoked token passes until it expires.
+    #[must_use]
+    pub fn with_client(self, client_id: &str, client_secret: &str) -> Self {
+        let basic = STANDARD.encode(format!("{client_id}:{client_secret}"));
+        Self { authorization: Some(Secret::new(format!("Basic {basic}"))), ..self }
+    }
+}
+
+/// Why a token is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Not an access token of this issuer for this audience.
+    #[error("the access token is not a valid one")]
+    Invalid,
+    /// Good but for its time.
+    #[error("the access token has expired")]
+    Expired,
+    /// Signed by a key that is not known here; it is being asked for.
+    #[error("the access token was signed by a key that is not known")]
+    UnknownKey,
+    /// Its session was revoked, or its client is disabled or deleted.
+    #[error("the access token was revoked")]
+    Revoked,
+    /// What is revoked has not been heard for too long.
+    #[error("what is revoked is not known any more")]
+    Stale,
+}
+
+/// Checks tokens. It goes on hearing what is new until its last clone is dropped.
+#[derive(Clone)]
+pub struct Verifier(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    /// They end with this.
+    _tasks: JoinSet<()>,
+}
+
+/// What checks read, and the tasks behind them write.
+struct Shared {
+    settings: Settings,
+    keys: RwLock<Arc<PublicKeys>>,
+    /// Asks for the keys before their time.
+    missing: Notify,
+    revoked: RwLock<Revoked>,
+    verified: VerifiedTokens,
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Verifier").field(&self.0.shared.settings).finish()
+    }
+}
+
+impl Verifier {
+    /// Ready to check: the keys are there, and so is all that is revoked.
+    ///
+    /// # Errors
+    /// If the service does not answer, or refuses the client.
+    pub async fn start(channel: Channel, settings: Settings) -> Result<Self, tonic::Status> {
+        let shared = Arc::new(Shared {
+            settings,
+            keys: RwLock::default(),
+            missing: Notify::new(),
+            revoked: RwLock::default(),
+            verified: VerifiedTokens::default(),
+        });
+        following::read_keys(&shared, &channel).await?;
+        let mut tasks = JoinSet::new();
+        if let Some(stream) = following::watch(&shared, &channel).await? {
+            tasks.spawn(following::follow_revocations(Arc::clone(&shared), channel.clone(), stream));
+        }
+        tasks.spawn(following::follow_keys(Arc::clone(&shared), channel));
+        Ok(Self(Arc::new(Inner { shared, _tasks: tasks })))
+    }
+
+    /// The claims of a token that is good now.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub fn check(&self, token: &str) -> Result<Arc<AccessClaims>, Refusal> {
+        let shared = &self.0.shared;
+        let now = now() - i64::try_from(shared.settings.leeway.as_secs()).unwrap_or(i64::MAX);
+        let keys = Arc::clone(&shared.keys.read().unwrap_or_else(PoisonError::into_inner));
+        let claims = shared.verified.verify(token, keys.as_ref(), &shared.settings.issuer, now);
+        let claims = claims.map_err(|refusal| self.refused(refusal))?;
+        if !claims.aud.contains(&shared.settings.audience) {
+            return Err(Refusal::Invalid);
+        }
+        if shared.settings.authorization.is_some() {
+            let revoked = shared.revoked.read().unwrap_or_else(PoisonError::into_inner);
+            revoked.refuse(&claims, shared.settings.revocations_max_age)?;
+        }
+        Ok(claims)
+    }
+
+    fn refused(&self, refusal: AccessRefusal) -> Refusal {
+        match refusal {
+            AccessRefusal::Invalid => Refusal::Invalid,
+            AccessRefusal::Expired => Refusal::Expired,
+            AccessRefusal::UnknownKey => {
+                self.0.shared.missing.notify_one();
+                Refusal::UnknownKey
+            }
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is another machine than the service's, with its own clock"
+)]
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,200 @@
+//! What is revoked, as a checker has heard it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use super::{AccessClaims, Refusal};
+use crate::grpc::v1::{Revocation, WatchRevocationsResponse, revocation::Event};
+
+/// How often sessions whose tokens have all expired are forgotten.
+const FORGET_EVERY: Duration = Duration::from_mins(1);
+
+/// The state of things, and one that is being told anew beside it.
+#[derive(Debug, Default)]
+pub(super) struct Revoked {
+    known: Known,
+    /// A full account that is not complete yet.
+    next: Option<Known>,
+    heard: Option<Instant>,
+    as_of: Option<prost_types::Timestamp>,
+    forgot: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Sessions, and when the last of their tokens ends, in seconds since 1970.
+    sessions: HashMap<String, i64>,
+    clients: HashSet<String>,
+    keys: HashSet<String>,
+}
+
+impl Revoked {
+    /// Takes in a message.
+    pub(super) fn hear(&mut self, message: WatchRevocationsResponse) {
+        if message.snapshot {
+            self.next = Some(Known::default());
+        }
+        let known = self.next.as_mut().unwrap_or(&mut self.known);
+        message.revocations.into_iter().for_each(|revocation| known.take_in(revocation));
+        if let Some(as_of) = message.current_as_of {
+            if let Some(next) = self.next.take() {
+                self.known = next;
+            }
+            self.heard = Some(Instant::now());
+            self.forget(as_of.seconds);
+            self.as_of = Some(as_of);
+        }
+    }
+
+    /// Up to when everything has been heard.
+    pub(super) const fn as_of(&self) -> Option<prost_types::Timestamp> {
+        self.as_of
+    }
+
+    /// Whether a key is revoked.
+    pub(super) fn has_key(&self, kid: &str) -> bool {
+        self.known.keys.contains(kid)
+    }
+
+    /// How many keys are.
+    pub(super) fn keys(&self) -> usize {
+        self.known.keys.len()
+    }
+
+    /// # Errors
+    /// If the token is revoked, or nothing has been heard for too long.
+    pub(super) fn refuse(&self, claims: &AccessClaims, max_age: Duration) -> Result<(), Refusal> {
+        if self.heard.is_none_or(|heard| heard.elapsed() > max_age) {
+            return Err(Refusal::Stale);
+        }
+        let known = &self.known;
+        if known.sessions.contains_key(&claims.sid) || known.clients.contains(&claims.client_id) {
+            return Err(Refusal::Revoked);
+        }
+        Ok(())
+    }
+
+    /// A checker takes expired tokens for as long as its leeway, hence the minute.
+    fn forget(&mut self, now: i64) {
+        if self.forgot.is_none_or(|forgot| forgot.elapsed() >= FORGET_EVERY) {
+            self.known.sessions.retain(|_, end| *end + 60 > now);
+            self.forgot = Some(Instant::now());
+        }
+    }
+}
+
+impl Known {
+    /// What a later version tells is not understood, and not needed by what this one promises.
+    fn take_in(&mut self, revocation: Revocation) {
+        let end = |time: Option<prost_types::Timestamp>| time.map_or(i64::MAX - 60, |time| time.seconds);
+        match revocation.event {
+            Some(Event::SessionRevoked(event)) => {
+                self.sessions.insert(event.session_id, end(event.access_token_expire_time));
+            }
+            Some(Event::AccountSessionsRevoked(event)) => {
+                let end = end(event.access_token_expire_time);
+                self.sessions.extend(event.session_ids.into_iter().map(|id| (id, end)));
+            }
+            Some(Event::ClientDisabled(event)) => drop(self.clients.insert(event.client_id)),
+            Some(Event::ClientEnabled(event)) => drop(self.clients.remove(&event.client_id)),
+            Some(Event::ClientDeleted(event)) => drop(self.clients.insert(event.client_id)),
+            Some(Event::SigningKeyRevoked(event)) => drop(self.keys.insert(event.kid)),
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::Timestamp;
+
+    use super::*;
+    use crate::{
+        grpc::v1::{ClientDisabled, ClientEnabled, SessionRevoked},
+        token::access::{AccessClaims, TokenType},
+    };
+
+    const LONG: Duration = Duration::from_hours(1);
+
+    fn claims() -> AccessClaims {
+        AccessClaims {
+            iss: String::new(),
+            aud: vec!["shop".to_owned()].into(),
+            sub: String::new(),
+            client_id: "client".to_owned(),
+            iat: 0,
+            exp: 0,
+            jti: String::new(),
+            sid: "session".to_owned(),
+            auth_time: 0,
+            token_type: TokenType::Access,
+            address: String::new(),
+            network: String::new(),
+            wallet_kind: String::new(),
+            deposit_address: String::new(),
+            deposit_network: String::new(),
+            scope: String::new(),
+        }
+    }
+
+    fn message(snapshot: bool, events: Vec<Event>, as_of: Option<i64>) -> WatchRevocationsResponse {
+        WatchRevocationsResponse {
+            snapshot,
+            revocations: events.into_iter().map(|event| Revocation { event: Some(event) }).collect(),
+            current_as_of: as_of.map(|seconds| Timestamp { seconds, nanos: 0 }),
+        }
+    }
+
+    fn session(end: i64) -> Event {
+        Event::SessionRevoked(SessionRevoked {
+            session_id: "session".to_owned(),
+            access_token_expire_time: Some(Timestamp { seconds: end, nanos: 0 }),
+            ..SessionRevoked::default()
+        })
+    }
+
+    #[test]
+    fn before_anything_was_heard_and_when_that_is_long_ago_nothing_is_taken() {
+        let mut revoked = Revoked::default();
+        assert_eq!(revoked.refuse(&claims(), LONG), Err(Refusal::Stale));
+        revoked.hear(message(true, vec![], None));
+        assert_eq!(revoked.refuse(&claims(), LONG), Err(Refusal::Stale));
+        revoked.hear(message(false, vec![], Some(1)));
+        assert_eq!(revoked.refuse(&claims(), LONG), Ok(()));
+        assert_eq!(revoked.refuse(&claims(), Duration::ZERO), Err(Refusal::Stale));
+    }
+
+    #[test]
+    fn a_new_account_counts_once_it_is_complete() {
+        let mut revoked = Revoked::default();
+        revoked.hear(message(true, vec![session(1_000)], Some(1)));
+        assert_eq!(revoked.refuse(&claims(), LONG), Err(Refusal::Revoked));
+        revoked.hear(message(true, vec![], None));
+        assert_eq!(revoked.refuse(&claims(), LONG), Err(Refusal::Revoked));
+        revoked.hear(message(false, vec![], Some(2)));
+        assert_eq!(revoked.refuse(&claims(), LONG), Ok(()));
+    }
+
+    #[test]
+    fn a_client_is_refused_until_it_is_enabled() {
+        let mut revoked = Revoked::default();
+        let disabled = ClientDisabled { client_id: "client".to_owned(), hear_time: None };
+        let enabled = ClientEnabled { client_id: "client".to_owned(), hear_time: None };
+        revoked.hear(message(true, vec![Event::ClientDisabled(disabled)], Some(1)));
+        assert_eq!(revoked.refuse(&claims(), LONG), Err(Refusal::Revoked));
+        revoked.hear(message(false, vec![Event::ClientEnabled(enabled)], Some(2)));
+        assert_eq!(revoked.refuse(&claims(), LONG), Ok(()));
+    }
+
+    #[test]
+    fn a_session_is_forgotten_after_its_last_token() {
+        let mut revoked = Revoked::default();
+        revoked.hear(message(true, vec![session(1_000)], Some(1_059)));
+        assert_eq!(revoked.known.sessions.len(), 1);
+        revoked.forgot = None;
+        revoked.hear(message(false, vec![], Some(1_060)));
+        assert!(revoked.known.sessions.is_empty());
+    }
+}
