@@ -4,6 +4,7 @@
     ... hearing    how soon a changed policy and a disabled client are heard by the other instance
     ... restart    calls under load while PostgreSQL restarts at once (needs the throw-away cluster of ./check)
     ... soak       ten minutes of sign-ins with short deadlines and little retention: rows and latency
+    ... rotation   tokens of two instances while their keys rotate, at PyJWT and jose with their usual caches
     ... footprint  start to ready on each store, the program's size, its memory
 
 Prints figures. It needs the tools that `./check` installs, and is no test: figures depend on the machine.
@@ -26,6 +27,7 @@ import urllib.parse
 import urllib.request
 
 import grpc
+import jwt
 import pg8000.native
 from eth_account import Account
 from eth_account.messages import encode_defunct
@@ -44,7 +46,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         work = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="countersign-measure-")))
         make_stubs(work)
-        {"hearing": hearing, "restart": restart, "soak": soak, "footprint": footprint}[what](stack, binary, work)
+        {"hearing": hearing, "restart": restart, "soak": soak, "rotation": rotation, "footprint": footprint}[what](stack, binary, work)
 
 
 def make_stubs(work: pathlib.Path) -> None:
@@ -127,6 +129,7 @@ class Instance:
             time.sleep(0.0005)
         self.start_seconds = time.perf_counter() - begin
         self.grpc = self._logged(r"gRPC listening.*address=(\S+)")
+        self.http = self._logged(r"HTTP listening.*address=(\S+)")
         channel = grpc.insecure_channel(self.grpc)
         from countersign.v1 import challenge_pb2_grpc, token_pb2_grpc
 
@@ -330,6 +333,60 @@ def soak(stack, binary, work) -> None:
         line = next((line for line in done.stdout.splitlines() if "sign-ins" in line), done.stdout + done.stderr)
         rows = [query(database, f"SELECT count(*) FROM {table}")[0][0] for table in ("sessions", "challenges")]
         print(f"{now:5.0f}  {line.strip()}  sessions {rows[0]}  challenges {rows[1]}  {instance.memory_mib():.0f} MiB", flush=True)
+
+
+JOSE = """
+import { createInterface } from "node:readline";
+import { createRemoteJWKSet, jwtVerify } from "jose";
+const [jwks, audience] = process.argv.slice(1);
+const keys = createRemoteJWKSet(new URL(jwks));
+let [good, bad] = [0, 0];
+for await (const token of createInterface({ input: process.stdin })) {
+  try { await jwtVerify(token, keys, { audience, typ: "at+jwt" }); good += 1; }
+  catch (why) { bad += 1; console.error(String(why)); }
+}
+console.log(JSON.stringify({ good, bad }));
+"""
+
+
+def rotation(stack, binary, work) -> None:
+    """Keys rotate every 75 s, published for 70 before: longer than jose waits before it asks again (30 s)."""
+    database = stack.enter_context(new_database())
+    program = Program(binary, server_url()._replace(path="/" + database).geturl(), work)
+    often = ("--key-rotation-interval", "75s", "--key-prepublish", "70s")
+    one, two = (stack.enter_context(program.serving(*often)) for _ in range(2))
+    client = Client(program, {})
+    jwks = [f"http://{instance.http}/.well-known/jwks.json" for instance in (one, two)]
+    tools = pathlib.Path(sys.executable).parent.parent.parent / "node"
+    node = ["node", "--input-type=module", "-e", JOSE, jwks[1], client.id]
+    jose = subprocess.Popen(node, cwd=tools, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    python = [jwt.PyJWKClient(url) for url in jwks]
+    kids, count, failures = set(), 0, []
+    end = time.monotonic() + float(os.environ.get("SECONDS", "240"))
+    while time.monotonic() < end:
+        tokens = client.sign_in(one, Account.create())
+        refreshed = two.tokens.RefreshToken(refresh_request(tokens.refresh_token), timeout=10).tokens
+        for token in (tokens.access_token, refreshed.access_token):
+            count += 1
+            kids.add(jwt.get_unverified_header(token)["kid"])
+            for keys in python:
+                try:
+                    key = keys.get_signing_key_from_jwt(token)
+                    jwt.decode(token, key, algorithms=["ES256"], audience=client.id)
+                except jwt.PyJWTError as why:
+                    failures.append(repr(why))
+            jose.stdin.write(token + "\n")
+    at_jose = jose.communicate()[0].strip()
+    print(f"{count} tokens by {len(kids)} keys; refused at PyJWT: {len(failures)} {failures[:3]}; jose: {at_jose}")
+    made = query(database, "SELECT count(*) FILTER (WHERE retire_time IS NOT NULL), count(*) FROM signing_keys "
+                           "WHERE algorithm = 'ES256'")
+    print(f"rotations of ES256, and its keys in all: {made}")
+
+
+def refresh_request(token: str):
+    from countersign.v1 import token_pb2
+
+    return token_pb2.RefreshTokenRequest(refresh_token=token)
 
 
 def footprint(stack, binary, work) -> None:
