@@ -19,6 +19,8 @@ pub mod introspect_token;
 pub mod issue_tokens;
 pub mod keys;
 pub mod list_sessions;
+mod manage_clients;
+mod page;
 mod policy_texts;
 mod rate_limits;
 pub mod refresh_token;

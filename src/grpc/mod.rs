@@ -5,10 +5,12 @@
 mod authorization;
 pub mod call;
 pub mod challenge;
+pub mod client;
 pub mod convert;
 pub mod credentials;
 pub mod policy;
 pub mod policy_file;
+pub mod policy_mask;
 mod revocations;
 pub mod server;
 pub mod session;

@@ -13,11 +13,13 @@ use super::{
     authorization::AuthorizationApi,
     call::{Around, CallLayer},
     challenge::ChallengeApi,
+    client::ClientApi,
     session::SessionApi,
     token::TokenApi,
     v1::{
         self,
         challenge_service_server::{self, ChallengeServiceServer},
+        client_service_server::{self, ClientServiceServer},
         session_service_server::{self, SessionServiceServer},
         token_service_server::{self, TokenServiceServer},
     },
@@ -45,6 +47,8 @@ pub async fn services(
         .max_decoding_message_size(MAX_REQUEST_BYTES);
     let token =
         TokenServiceServer::new(TokenApi(Arc::clone(&flows))).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let client =
+        ClientServiceServer::new(ClientApi(Arc::clone(&flows))).max_decoding_message_size(MAX_REQUEST_BYTES);
     let authorization = AuthorizationApi { flows: Arc::clone(&flows), max_age: revocations_max_age };
     let authorization = AuthorizationServer::new(authorization).max_decoding_message_size(MAX_CHECK_BYTES);
     let routes = Routes::new(health)
@@ -53,6 +57,7 @@ pub async fn services(
         .add_service(session)
         .add_service(challenge)
         .add_service(token)
+        .add_service(client)
         .add_service(authorization)
         .prepare();
     Ok(CallLayer { flows, longest: longest_call }.layer(routes))
@@ -86,6 +91,7 @@ async fn report(reporter: &HealthReporter, state: State) {
         session_service_server::SERVICE_NAME,
         challenge_service_server::SERVICE_NAME,
         token_service_server::SERVICE_NAME,
+        client_service_server::SERVICE_NAME,
     ] {
         reporter.set_service_status(service, with_store).await;
     }

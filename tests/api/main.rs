@@ -14,6 +14,7 @@ mod support;
 mod attacks;
 mod client_changes;
 mod client_commands;
+mod client_service;
 mod contract_wallets;
 mod credentials;
 mod earlier_version;
