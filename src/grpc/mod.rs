@@ -2,6 +2,7 @@
 //!
 //! The only room that names tonic and prost.
 
+pub mod account;
 mod authorization;
 pub mod call;
 pub mod challenge;

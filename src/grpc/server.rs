@@ -10,6 +10,7 @@ use tonic_health::{ServingStatus, pb::health_server::HealthServer, server::Healt
 use tower::Layer as _;
 
 use super::{
+    account::AccountApi,
     authorization::AuthorizationApi,
     call::{Around, CallLayer},
     challenge::ChallengeApi,
@@ -18,6 +19,7 @@ use super::{
     token::TokenApi,
     v1::{
         self,
+        account_service_server::{self, AccountServiceServer},
         challenge_service_server::{self, ChallengeServiceServer},
         client_service_server::{self, ClientServiceServer},
         session_service_server::{self, SessionServiceServer},
@@ -49,6 +51,8 @@ pub async fn services(
         TokenServiceServer::new(TokenApi(Arc::clone(&flows))).max_decoding_message_size(MAX_REQUEST_BYTES);
     let client =
         ClientServiceServer::new(ClientApi(Arc::clone(&flows))).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let account = AccountServiceServer::new(AccountApi(Arc::clone(&flows)))
+        .max_decoding_message_size(MAX_REQUEST_BYTES);
     let authorization = AuthorizationApi { flows: Arc::clone(&flows), max_age: revocations_max_age };
     let authorization = AuthorizationServer::new(authorization).max_decoding_message_size(MAX_CHECK_BYTES);
     let routes = Routes::new(health)
@@ -58,6 +62,7 @@ pub async fn services(
         .add_service(challenge)
         .add_service(token)
         .add_service(client)
+        .add_service(account)
         .add_service(authorization)
         .prepare();
     Ok(CallLayer { flows, longest: longest_call }.layer(routes))
@@ -92,6 +97,7 @@ async fn report(reporter: &HealthReporter, state: State) {
         challenge_service_server::SERVICE_NAME,
         token_service_server::SERVICE_NAME,
         client_service_server::SERVICE_NAME,
+        account_service_server::SERVICE_NAME,
     ] {
         reporter.set_service_status(service, with_store).await;
     }
