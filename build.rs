@@ -5,11 +5,12 @@ use std::{env, fs, path::PathBuf};
 use prost::Message as _;
 
 /// The contract, and what proxies need beside it to answer errors as JSON.
-const ROOTS: [&str; 5] = [
+const ROOTS: [&str; 6] = [
     "countersign/v1/session.proto",
     "countersign/v1/challenge.proto",
     "countersign/v1/token.proto",
     "countersign/v1/client.proto",
+    "countersign/v1/account.proto",
     "google/rpc/error_details.proto",
 ];
 

@@ -15,6 +15,26 @@ pub struct Account {
     pub created: bool,
 }
 
+/// An account with the wallets that sign in to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkedWallets {
+    /// The account.
+    pub account: Account,
+    /// Its wallets, in the order in which they were linked; there is always one.
+    pub wallets: Vec<LinkedWallet>,
+}
+
+/// A wallet of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkedWallet {
+    /// The wallet; a plain key's network stands for every chain that it is the same wallet on.
+    pub wallet: Wallet,
+    /// When it was linked: for the first one, when it first signed in.
+    pub link_time: OffsetDateTime,
+    /// When it last signed in.
+    pub last_sign_in_time: Option<OffsetDateTime>,
+}
+
 /// How a wallet proves itself; it is part of what the wallet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WalletKind {
@@ -62,5 +82,15 @@ impl Wallet {
             WalletKind::Contract => self.network.as_str(),
             WalletKind::Ed25519 => "solana",
         }
+    }
+
+    /// The wallet that an address names where [`Self::identity_scope`] says so.
+    pub fn from_identity(scope: String, address: Address, kind: WalletKind) -> Self {
+        let network = match kind {
+            WalletKind::Eoa => Network::ethereum(),
+            WalletKind::Contract => Network::from_canonical(scope),
+            WalletKind::Ed25519 => Network::solana(),
+        };
+        Self { address, network, kind }
     }
 }

@@ -41,6 +41,8 @@ impl ChallengeFormat {
 pub enum ChallengePurpose {
     /// Signs a wallet in.
     SignIn,
+    /// Links a wallet to the account of the session that it was started with.
+    LinkWallet,
 }
 
 impl ChallengePurpose {
@@ -48,12 +50,13 @@ impl ChallengePurpose {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::SignIn => "SIGN_IN",
+            Self::LinkWallet => "LINK_WALLET",
         }
     }
 
     /// Reads what [`Self::as_str`] wrote.
     pub fn from_stored(text: &str) -> Option<Self> {
-        [Self::SignIn].into_iter().find(|purpose| purpose.as_str() == text)
+        [Self::SignIn, Self::LinkWallet].into_iter().find(|purpose| purpose.as_str() == text)
     }
 }
 

@@ -20,7 +20,7 @@ pub mod typed_data;
 pub mod verification;
 pub mod violation;
 
-pub use account::{Account, Wallet, WalletKind};
+pub use account::{Account, LinkedWallet, LinkedWallets, Wallet, WalletKind};
 pub use address::Address;
 pub use chain_endpoint::ChainEndpoint;
 pub use challenge::{Challenge, ChallengeFormat, ChallengePurpose, Content};

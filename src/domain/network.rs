@@ -23,6 +23,16 @@ pub enum Namespace {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Network(String);
 
+impl Namespace {
+    /// The CAIP-2 namespace.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Eip155 => "eip155",
+            Self::Solana => "solana",
+        }
+    }
+}
+
 impl Network {
     /// Reads a chain id or an alias: `ETHEREUM` and `EVM` are `eip155:1`, `POLYGON` is `eip155:137`,
     /// `SOLANA` is its main net.
@@ -71,6 +81,11 @@ impl Network {
     /// Ethereum's main net, where nothing else is said.
     pub fn ethereum() -> Self {
         Self("eip155:1".to_owned())
+    }
+
+    /// Solana's main net.
+    pub fn solana() -> Self {
+        Self(SOLANA_MAINNET.to_owned())
     }
 
     /// The namespace.

@@ -41,6 +41,8 @@ pub struct Policy {
     pub session_max_ttl: Duration,
     pub refresh_grace: Duration,
     pub refresh_requires_client: bool,
+    pub reauth_window: Duration,
+    pub max_wallets: u32,
     pub rate_limit: RateLimit,
     pub disabled: bool,
 }
@@ -93,6 +95,8 @@ impl Default for Policy {
             session_max_ttl: 90 * DAY,
             refresh_grace: 30 * SECOND,
             refresh_requires_client: false,
+            reauth_window: 10 * MINUTE,
+            max_wallets: 16,
             rate_limit: RateLimit::default(),
             disabled: false,
         }

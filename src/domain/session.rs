@@ -41,18 +41,21 @@ pub enum RevokeReason {
     RefreshTokenReused,
     /// With its client.
     ClientDeleted,
+    /// With the link of the wallet that signed it in.
+    WalletUnlinked,
     /// For a reason that only a later version of this program knows.
     Later,
 }
 
 impl RevokeReason {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::RevokedByClient,
         Self::RevokedByUser,
         Self::AccountSessionsRevoked,
         Self::TokenRevoked,
         Self::RefreshTokenReused,
         Self::ClientDeleted,
+        Self::WalletUnlinked,
     ];
 
     /// What the store keeps.
@@ -64,6 +67,7 @@ impl RevokeReason {
             Self::TokenRevoked => "TOKEN_REVOKED",
             Self::RefreshTokenReused => "REFRESH_TOKEN_REUSED",
             Self::ClientDeleted => "CLIENT_DELETED",
+            Self::WalletUnlinked => "WALLET_UNLINKED",
             Self::Later => "LATER",
         }
     }

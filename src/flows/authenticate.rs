@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Error, Flows, Result, clients::enabled};
 use crate::{
-    domain::{Client, ClientId, Role, Secret, Session, SessionState},
+    domain::{Client, ClientId, Role, Secret, Session, SessionState, session::SignIn},
     store::ClientRecord,
     token::{AccessClaims, AccessRefusal, ClientSecret, SessionToken},
 };
@@ -43,6 +43,8 @@ pub enum Caller {
     User {
         /// The session.
         session: Box<Session>,
+        /// Its client.
+        client: Arc<ClientRecord>,
     },
 }
 
@@ -104,9 +106,9 @@ impl Flows {
         let claims = self.verify_access_token(token).await?;
         let session = self.session_of(&claims).await?.ok_or(Error::AccessTokenInvalid)?;
         let client = self.clients.find(self.store.as_ref(), session.client_id).await?;
-        enabled(client.ok_or(Error::AccessTokenInvalid)?)?;
+        let client = enabled(client.ok_or(Error::AccessTokenInvalid)?)?;
         match session.state {
-            SessionState::Active => Ok(Caller::User { session: Box::new(session) }),
+            SessionState::Active => Ok(Caller::User { session: Box::new(session), client }),
             SessionState::Revoked => Err(Error::SessionRevoked),
             SessionState::Expired => Err(Error::AccessTokenExpired),
             SessionState::Pending => Err(Error::AccessTokenInvalid),
@@ -144,7 +146,7 @@ impl Caller {
     pub fn client_id(&self) -> ClientId {
         match self {
             Self::Client(record) => record.client.id,
-            Self::Device { session, .. } | Self::User { session } => session.client_id,
+            Self::Device { session, .. } | Self::User { session, .. } => session.client_id,
         }
     }
 
@@ -164,6 +166,28 @@ pub(super) const fn refused(refusal: AccessRefusal) -> Error {
     match refusal {
         AccessRefusal::Expired => Error::AccessTokenExpired,
         AccessRefusal::Invalid | AccessRefusal::UnknownKey => Error::AccessTokenInvalid,
+    }
+}
+
+/// A signed-in user: the session, what its sign-in left in it, and its client.
+pub(super) struct User<'a> {
+    pub(super) session: &'a Session,
+    pub(super) sign_in: &'a SignIn,
+    pub(super) client: &'a Client,
+}
+
+impl Caller {
+    /// The user, where only an access token will do.
+    pub(super) fn user(&self) -> Result<User<'_>> {
+        match self {
+            Self::User { session, client } => {
+                let sign_in = session.sign_in.as_ref().ok_or(Error::AccessTokenInvalid)?;
+                Ok(User { session, sign_in, client: &client.client })
+            }
+            Self::Client(_) | Self::Device { .. } => {
+                Err(Error::CredentialsMissing("this call takes Bearer with an access token only"))
+            }
+        }
     }
 }
 

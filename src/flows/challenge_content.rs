@@ -6,7 +6,7 @@ use super::{Error, Result, start_challenge::StartChallenge};
 use crate::{
     domain::{
         ChallengeFormat, Client, Content, Namespace, Nonce, NumericNonce, Party, Policy, Problem, Violation,
-        template::TextValues,
+        session::SignIn, template::TextValues,
     },
     token::random,
     wallet::{
@@ -22,28 +22,37 @@ pub(super) struct Life {
     pub(super) expire_time: OffsetDateTime,
 }
 
-/// A nonce, and what is to be signed with it.
+/// A nonce, and what is to be signed with it. Where a wallet is to be linked to what somebody signed in to, every
+/// format says so.
 pub(super) fn content(
     client: &Client,
     format: ChallengeFormat,
     party: Option<&Party>,
     request: &StartChallenge,
     life: Life,
+    linking: Option<&SignIn>,
 ) -> Result<(Nonce, Content)> {
+    let link = linking.map(link_statement);
     let nonce = Nonce::from_random(random::byte_source());
     let party = || party.ok_or_else(address_required);
     Ok(match format {
         ChallengeFormat::Text => {
             let text = template_text(client, party()?, &nonce, life)?;
-            (nonce, Content::Text(text))
+            (nonce, Content::Text(link.map(|link| format!("{link}\n\n{text}")).unwrap_or(text)))
         }
         ChallengeFormat::Siwx => {
-            let text = sign_in_text(&client.policy, party()?, &nonce, request, life)?;
+            let text = sign_in_text(&client.policy, party()?, &nonce, request, life, link)?;
             (nonce, Content::Text(text))
         }
-        ChallengeFormat::TypedData => typed_data(&client.policy, party()?)?,
+        ChallengeFormat::TypedData => typed_data(&client.policy, party()?, linking)?,
         ChallengeFormat::Nonce => (nonce, Content::Nonce),
     })
+}
+
+/// What a wallet that is to be linked shows to the person who signs: whose account it will sign in to.
+fn link_statement(sign_in: &SignIn) -> String {
+    let address = &sign_in.wallet.address;
+    format!("Link this wallet to the account of {address}: it will sign in to that account from now on.")
 }
 
 /// Where somebody in particular has to sign.
@@ -74,6 +83,7 @@ fn sign_in_text(
     nonce: &Nonce,
     request: &StartChallenge,
     life: Life,
+    link: Option<String>,
 ) -> Result<String> {
     let time = |time: OffsetDateTime| {
         Timestamp::of(time.truncate_to_second()).ok_or_else(|| Error::internal("a time out of range"))
@@ -83,13 +93,12 @@ fn sign_in_text(
         domain: chosen("domains", "domain", &policy.domains, &request.domain, Domain::parse)?
             .ok_or(Error::PolicyDenied("domains"))?,
         address: party.address.clone(),
-        statement: chosen(
-            "statements",
-            "statement",
-            &policy.statements,
-            &request.statement,
-            Statement::parse,
-        )?,
+        statement: match link {
+            Some(link) => Some(fixed_statement(&link, request)?),
+            None => {
+                chosen("statements", "statement", &policy.statements, &request.statement, Statement::parse)?
+            }
+        },
         uri: chosen("uris", "uri", &policy.uris, &request.uri, Uri::parse)?
             .ok_or(Error::PolicyDenied("uris"))?,
         chain_id: ChainId::of(&party.network),
@@ -101,6 +110,14 @@ fn sign_in_text(
         resources: resources(policy, request)?,
     };
     Ok(message.to_string())
+}
+
+/// The statement that no request changes.
+fn fixed_statement(text: &str, request: &StartChallenge) -> Result<Statement> {
+    if !request.statement.is_empty() {
+        return Err(Error::invalid("statement", "must not be given: where a wallet is linked, it says so"));
+    }
+    Statement::parse(text).ok_or_else(|| Error::internal("a statement that is none"))
 }
 
 /// What the request names, if the policy lists it; else the first that the policy lists.
@@ -141,11 +158,15 @@ fn request_id(text: &str) -> Result<Option<RequestId>> {
 }
 
 /// EIP-712 in the client's domain; the nonce is a number.
-fn typed_data(policy: &Policy, party: &Party) -> Result<(Nonce, Content)> {
+fn typed_data(policy: &Policy, party: &Party, linking: Option<&SignIn>) -> Result<(Nonce, Content)> {
     let domain = policy.typed_data_domain.clone().ok_or(Error::PolicyDenied("typed_data_domain"))?;
     let noonce = NumericNonce::from_random(random::bytes());
     let message = AuthMessage::new(domain, &party.address, noonce)
         .filter(|_| party.network.namespace() == Namespace::Eip155)
         .ok_or_else(|| Violation::new("network", Problem::Network, "must be of eip155 for TYPED_DATA"))?;
+    let message = match linking {
+        Some(sign_in) => message.linking_to(&sign_in.wallet.address),
+        None => message,
+    };
     Ok((noonce.to_nonce(), Content::TypedData(message.to_json())))
 }

@@ -40,6 +40,9 @@ pub enum Error {
     #[error("the signature was not made by the claimed address over this challenge")]
     SignatureMismatch,
 
+    #[error("the sign-in is too long ago for this: sign in again")]
+    ReauthenticationRequired,
+
     #[error("the client lacks the role {}", .0.as_str())]
     RoleRequired(Role),
     #[error("the client's policy does not allow this: {0}")]
@@ -55,6 +58,8 @@ pub enum Error {
     AccountNotFound,
     #[error("there is no such client")]
     ClientNotFound,
+    #[error("the account has no such wallet")]
+    WalletNotFound,
 
     #[error("the challenge has expired: start a new one")]
     ChallengeExpired,
@@ -66,6 +71,13 @@ pub enum Error {
     SessionExpired,
     #[error("the client has two live secrets already: revoke one first")]
     SecretLimitReached,
+
+    #[error("the wallet is the account's last one: link another one first")]
+    LastWallet,
+    #[error("the account has as many wallets as it may have: unlink one first")]
+    WalletLimitReached,
+    #[error("the wallet belongs to another account of the realm")]
+    WalletAlreadyLinked,
 
     #[error("too many calls of one {whose}: come back in {wait:.1?}")]
     RateLimited { whose: &'static str, wait: Duration },

@@ -15,7 +15,7 @@ impl Flows {
                 let session = self.store.session(id).await?;
                 session.filter(|session| session.client_id == record.client.id).ok_or(Error::SessionNotFound)
             }
-            Caller::Device { session, .. } | Caller::User { session } => own(session, id),
+            Caller::Device { session, .. } | Caller::User { session, .. } => own(session, id),
         }
     }
 }

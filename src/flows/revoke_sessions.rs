@@ -18,7 +18,7 @@ impl Flows {
     pub async fn revoke_session(&self, caller: &Caller, session_id: &str) -> Result<Session> {
         let (session, reason) = match caller {
             Caller::Client(_) => (self.get_session(caller, session_id).await?, RevokeReason::RevokedByClient),
-            Caller::User { session } => {
+            Caller::User { session, .. } => {
                 let id = SessionId::parse("session_id", session_id)?;
                 (own(session, id)?, RevokeReason::RevokedByUser)
             }
@@ -39,7 +39,9 @@ impl Flows {
             Caller::Client(record) => {
                 RevokeScope::Client { client_id: record.client.id, realm: record.client.realm.clone() }
             }
-            Caller::User { session } if session.sign_in.as_ref().is_some_and(|own| own.account_id == id) => {
+            Caller::User { session, .. }
+                if session.sign_in.as_ref().is_some_and(|own| own.account_id == id) =>
+            {
                 RevokeScope::Account
             }
             Caller::User { .. } => return Err(Error::AccountNotFound),

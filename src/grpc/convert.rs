@@ -77,6 +77,7 @@ impl From<RevokeReason> for v1::RevokeReason {
             RevokeReason::TokenRevoked => Self::TokenRevoked,
             RevokeReason::RefreshTokenReused => Self::RefreshTokenReused,
             RevokeReason::ClientDeleted => Self::ClientDeleted,
+            RevokeReason::WalletUnlinked => Self::WalletUnlinked,
             RevokeReason::Later => Self::Unspecified,
         }
     }
@@ -86,6 +87,7 @@ impl From<Challenge> for v1::Challenge {
     fn from(challenge: Challenge) -> Self {
         let purpose = match challenge.purpose {
             ChallengePurpose::SignIn => v1::ChallengePurpose::SignIn,
+            ChallengePurpose::LinkWallet => v1::ChallengePurpose::LinkWallet,
         };
         Self {
             id: challenge.id.to_string(),
@@ -134,6 +136,7 @@ impl From<Account> for v1::Account {
             id: account.id.to_string(),
             create_time: Some(timestamp(account.create_time)),
             created: account.created,
+            wallets: Vec::new(),
         }
     }
 }

@@ -2,13 +2,16 @@
 //!
 //! The only room that names tonic and prost.
 
+pub mod account;
 mod authorization;
 pub mod call;
 pub mod challenge;
+pub mod client;
 pub mod convert;
 pub mod credentials;
 pub mod policy;
 pub mod policy_file;
+pub mod policy_mask;
 mod revocations;
 pub mod server;
 pub mod session;

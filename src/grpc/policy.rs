@@ -34,6 +34,8 @@ pub fn policy(message: v1::ClientPolicy) -> Result<(Policy, String), Vec<Violati
         ),
         session_max_ttl: or_default("session_max_ttl", message.session_max_ttl, default.session_max_ttl),
         refresh_grace: or_default("refresh_grace", message.refresh_grace, default.refresh_grace),
+        reauth_window: or_default("reauth_window", message.reauth_window, default.reauth_window),
+        max_wallets: if message.max_wallets == 0 { default.max_wallets } else { message.max_wallets },
         name: message.name,
         introspect_audiences: message.introspect_audiences,
         domains: message.domains,
@@ -191,6 +193,8 @@ impl From<Client> for v1::ClientPolicy {
             session_max_ttl: lasting(policy.session_max_ttl),
             refresh_grace: lasting(policy.refresh_grace),
             refresh_requires_client: policy.refresh_requires_client,
+            reauth_window: lasting(policy.reauth_window),
+            max_wallets: policy.max_wallets,
             disabled: policy.disabled,
             rate_limit: Some(policy.rate_limit.into()),
         }

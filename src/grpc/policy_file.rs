@@ -43,7 +43,8 @@ pub fn write(policy: &v1::ClientPolicy) -> Result<serde_json::Value, String> {
     message.serialize_with_options(serde_json::value::Serializer, &options).map_err(|error| error.to_string())
 }
 
-fn descriptor() -> Result<MessageDescriptor, String> {
+/// What a policy message is made of.
+pub(super) fn descriptor() -> Result<MessageDescriptor, String> {
     let pool = DescriptorPool::decode(v1::DESCRIPTORS).map_err(|error| error.to_string())?;
     pool.get_message_by_name("countersign.v1.ClientPolicy")
         .ok_or_else(|| "the API has no ClientPolicy".to_owned())

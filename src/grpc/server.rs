@@ -10,14 +10,18 @@ use tonic_health::{ServingStatus, pb::health_server::HealthServer, server::Healt
 use tower::Layer as _;
 
 use super::{
+    account::AccountApi,
     authorization::AuthorizationApi,
     call::{Around, CallLayer},
     challenge::ChallengeApi,
+    client::ClientApi,
     session::SessionApi,
     token::TokenApi,
     v1::{
         self,
+        account_service_server::{self, AccountServiceServer},
         challenge_service_server::{self, ChallengeServiceServer},
+        client_service_server::{self, ClientServiceServer},
         session_service_server::{self, SessionServiceServer},
         token_service_server::{self, TokenServiceServer},
     },
@@ -45,6 +49,10 @@ pub async fn services(
         .max_decoding_message_size(MAX_REQUEST_BYTES);
     let token =
         TokenServiceServer::new(TokenApi(Arc::clone(&flows))).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let client =
+        ClientServiceServer::new(ClientApi(Arc::clone(&flows))).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let account = AccountServiceServer::new(AccountApi(Arc::clone(&flows)))
+        .max_decoding_message_size(MAX_REQUEST_BYTES);
     let authorization = AuthorizationApi { flows: Arc::clone(&flows), max_age: revocations_max_age };
     let authorization = AuthorizationServer::new(authorization).max_decoding_message_size(MAX_CHECK_BYTES);
     let routes = Routes::new(health)
@@ -53,6 +61,8 @@ pub async fn services(
         .add_service(session)
         .add_service(challenge)
         .add_service(token)
+        .add_service(client)
+        .add_service(account)
         .add_service(authorization)
         .prepare();
     Ok(CallLayer { flows, longest: longest_call }.layer(routes))
@@ -86,6 +96,8 @@ async fn report(reporter: &HealthReporter, state: State) {
         session_service_server::SERVICE_NAME,
         challenge_service_server::SERVICE_NAME,
         token_service_server::SERVICE_NAME,
+        client_service_server::SERVICE_NAME,
+        account_service_server::SERVICE_NAME,
     ] {
         reporter.set_service_status(service, with_store).await;
     }

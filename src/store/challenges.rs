@@ -7,11 +7,11 @@ use time::OffsetDateTime;
 
 use super::{RequestDigest, Result};
 use crate::domain::{
-    Account, AccountId, Address, Challenge, ChallengeFormat, ChallengeId, ClientId, Content, Fingerprint,
-    Network, Nonce, Party, Session, SessionId, Verification,
+    Account, AccountId, Address, Challenge, ChallengeFormat, ChallengeId, ChallengePurpose, ClientId,
+    Content, Fingerprint, Network, Nonce, Party, Session, SessionId, Verification,
 };
 
-/// A sign-in challenge to be handed out.
+/// A challenge to be handed out.
 #[derive(Clone, Debug)]
 pub struct NewChallenge {
     /// Its id.
@@ -20,6 +20,8 @@ pub struct NewChallenge {
     pub client_id: ClientId,
     /// The session it is bound to.
     pub session_id: Option<SessionId>,
+    /// The account that it links a wallet to; `None` where it signs one in.
+    pub link_to: Option<AccountId>,
     /// How the signed bytes are made.
     pub format: ChallengeFormat,
     /// What makes it its own.
@@ -32,6 +34,13 @@ pub struct NewChallenge {
     pub create_time: OffsetDateTime,
     /// Its deadline, as it stands in the text.
     pub expire_time: OffsetDateTime,
+}
+
+impl NewChallenge {
+    /// What a signature over it does.
+    pub fn purpose(&self) -> ChallengePurpose {
+        self.link_to.map_or(ChallengePurpose::SignIn, |_| ChallengePurpose::LinkWallet)
+    }
 }
 
 /// Whose challenges a caller may see.
@@ -141,7 +150,7 @@ pub trait ChallengeStore: Send + Sync {
     /// Hands out a challenge; at the limit of live ones in its scope, the newest of those again.
     async fn issue_challenge(&self, challenge: NewChallenge) -> Result<Challenge>;
 
-    /// The challenges of a scope that a key names, newest first. By address: every live one on the
+    /// The sign-in challenges of a scope that a key names, newest first. By address: every live one on the
     /// network, if one is given, but at most [`super::FOUND_LIMIT`]; or the newest of all where none is live.
     async fn find_challenges(
         &self,
@@ -150,7 +159,7 @@ pub trait ChallengeStore: Send + Sync {
         network: Option<Network>,
     ) -> Result<Vec<FoundChallenge>>;
 
-    /// Redeems a challenge: locks it and its session, looks at the clock, and then in one step marks it,
+    /// Redeems a sign-in challenge: locks it and its session, looks at the clock, and then in one step marks it,
     /// finds or makes the wallet's account, and makes or activates the session.
     async fn redeem_challenge(&self, redemption: Redemption) -> Result<RedeemOutcome>;
 }

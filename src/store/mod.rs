@@ -4,6 +4,7 @@
 //! that acts, after the row is locked. Absence and lost races are values; errors are trouble with the
 //! store itself. The only room that names sqlx.
 
+mod accounts;
 mod challenges;
 mod clean_up;
 mod clients;
@@ -22,6 +23,7 @@ mod url;
 
 use std::sync::Arc;
 
+pub use accounts::{AccountStore, LinkOutcome, SignedInAs, Unfit, UnlinkOutcome, WalletLink, WalletUnlink};
 pub use challenges::{
     ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore, FoundChallenge, NewChallenge,
     RedeemOutcome, Redemption, SignedIn,
@@ -43,12 +45,21 @@ pub use url::locate;
 
 /// A store: one of the two backends, seen through its intents.
 pub trait Store:
-    ChallengeStore + CleanUp + ClientStore + KeyStore + Lifecycle + RepeatStore + RevocationStore + SessionStore
+    AccountStore
+    + ChallengeStore
+    + CleanUp
+    + ClientStore
+    + KeyStore
+    + Lifecycle
+    + RepeatStore
+    + RevocationStore
+    + SessionStore
 {
 }
 
 impl<
-    T: ChallengeStore
+    T: AccountStore
+        + ChallengeStore
         + CleanUp
         + ClientStore
         + KeyStore

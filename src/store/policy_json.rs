@@ -39,6 +39,8 @@ struct PolicyJson {
     session_max_ttl_ms: u64,
     refresh_grace_ms: u64,
     refresh_requires_client: bool,
+    reauth_window_ms: u64,
+    max_wallets: u32,
     rate_limit: RateLimitJson,
     disabled: bool,
 }
@@ -133,6 +135,8 @@ impl From<&Policy> for PolicyJson {
             session_max_ttl_ms: millis(policy.session_max_ttl),
             refresh_grace_ms: millis(policy.refresh_grace),
             refresh_requires_client: policy.refresh_requires_client,
+            reauth_window_ms: millis(policy.reauth_window),
+            max_wallets: policy.max_wallets,
             rate_limit: policy.rate_limit.into(),
             disabled: policy.disabled,
         }
@@ -171,6 +175,8 @@ impl TryFrom<PolicyJson> for Policy {
             session_max_ttl: Duration::from_millis(json.session_max_ttl_ms),
             refresh_grace: Duration::from_millis(json.refresh_grace_ms),
             refresh_requires_client: json.refresh_requires_client,
+            reauth_window: Duration::from_millis(json.reauth_window_ms),
+            max_wallets: json.max_wallets,
             rate_limit: json.rate_limit.into(),
             disabled: json.disabled,
         })
@@ -204,6 +210,8 @@ mod tests {
             networks: vec![NetworkRule::parse("", "EVM").unwrap()],
             refresh_grace: Duration::from_millis(1_500),
             signing_alg: SigningAlgorithm::EdDsa,
+            reauth_window: Duration::from_mins(5),
+            max_wallets: 3,
             ..Policy::default()
         };
         assert_eq!(read(&write(&policy).unwrap()).unwrap(), policy);

@@ -1,4 +1,5 @@
-//! EIP-712, for the one struct that is signed here: `AuthMessage {address, noonce}`.
+//! EIP-712, for the two structs that are signed here: `AuthMessage {address, noonce}` to sign in, and
+//! `LinkWallet {address, account, noonce}` to link a wallet.
 
 use serde_json::{Value, json};
 
@@ -14,19 +15,30 @@ const DOMAIN_TYPE: &[u8] =
 /// that its case does not matter; a number of no stated width is `uint256` in Solidity.
 const MESSAGE_TYPE: &[u8] = b"AuthMessage(address address,uint256 noonce)";
 
+/// `encodeType` of what links a wallet: no signature over the one is a signature over the other.
+const LINK_TYPE: &[u8] = b"LinkWallet(address address,string account,uint256 noonce)";
+
 /// What a wallet is asked to sign as typed data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthMessage {
     domain: TypedDataDomain,
     signer: [u8; 20],
     noonce: NumericNonce,
+    /// The wallet to whose account the signer is to be linked.
+    account: Option<String>,
 }
 
 impl AuthMessage {
     /// The message that `address` is to sign; `None` for an address of Solana, whose wallets sign no
     /// typed data.
     pub fn new(domain: TypedDataDomain, address: &Address, noonce: NumericNonce) -> Option<Self> {
-        Some(Self { domain, signer: address::evm_bytes(address)?, noonce })
+        Some(Self { domain, signer: address::evm_bytes(address)?, noonce, account: None })
+    }
+
+    /// The message that links the signer to the account of another wallet, in place of signing it in.
+    #[must_use]
+    pub fn linking_to(self, account: &Address) -> Self {
+        Self { account: Some(account.as_str().to_owned()), ..self }
     }
 
     /// The JSON for `eth_signTypedData_v4`. Libraries that want no `EIP712Domain` among the types, such
@@ -48,7 +60,11 @@ impl AuthMessage {
         );
         let address = Address::from_canonical(text("/message/address")?.to_owned());
         let noonce = NumericNonce::from_number(number("/message/noonce")?)?;
-        Self::new(domain.ok()?, &address, noonce).filter(|message| message.to_value() == value)
+        let message = Self {
+            account: text("/message/account").map(str::to_owned),
+            ..Self::new(domain.ok()?, &address, noonce)?
+        };
+        (message.to_value() == value).then_some(message)
     }
 
     /// What is signed: EIP-712, "Specification of the eth_signTypedData JSON RPC".
@@ -76,11 +92,33 @@ impl AuthMessage {
     }
 
     fn message_hash(&self) -> [u8; 32] {
-        let noonce = self.noonce.get().to_be_bytes();
-        keccak256(&[&keccak256(&[MESSAGE_TYPE]), &word(&self.signer), &word(&noonce)])
+        let (signer, noonce) = (word(&self.signer), word(&self.noonce.get().to_be_bytes()));
+        match &self.account {
+            None => keccak256(&[&keccak256(&[MESSAGE_TYPE]), &signer, &noonce]),
+            Some(account) => {
+                keccak256(&[&keccak256(&[LINK_TYPE]), &signer, &keccak256(&[account.as_bytes()]), &noonce])
+            }
+        }
     }
 
     fn to_value(&self) -> Value {
+        let mut value = self.sign_in_value();
+        if let Some(account) = &self.account {
+            value["types"] = json!({
+                "EIP712Domain": value["types"]["EIP712Domain"],
+                "LinkWallet": [
+                    { "name": "address", "type": "address" },
+                    { "name": "account", "type": "string" },
+                    { "name": "noonce", "type": "uint256" },
+                ],
+            });
+            value["primaryType"] = "LinkWallet".into();
+            value["message"]["account"] = account.as_str().into();
+        }
+        value
+    }
+
+    fn sign_in_value(&self) -> Value {
         json!({
             "types": {
                 "EIP712Domain": [

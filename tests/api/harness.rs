@@ -33,6 +33,8 @@ use tonic_types::StatusExt as _;
 
 use crate::support::TestStore;
 
+mod clients;
+
 /// The `iss` of every test's tokens.
 pub const ISSUER: &str = "https://issuer.example";
 

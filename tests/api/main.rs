@@ -15,6 +15,7 @@ mod attacks;
 mod audit;
 mod client_changes;
 mod client_commands;
+mod client_service;
 mod contract_wallets;
 mod credentials;
 mod earlier_version;

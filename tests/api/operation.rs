@@ -77,6 +77,8 @@ async fn health_knows_the_server_and_each_service(store: &TestStore) {
         "countersign.v1.SessionService",
         "countersign.v1.ChallengeService",
         "countersign.v1.TokenService",
+        "countersign.v1.ClientService",
+        "countersign.v1.AccountService",
     ] {
         let answer = health.check(HealthCheckRequest { service: service.to_owned() }).await.unwrap();
         assert_eq!(answer.into_inner().status(), ServingStatus::Serving, "{service}");

@@ -72,6 +72,7 @@ impl<'a> Bench<'a> {
             id: ChallengeId::generate(),
             client_id: client.id,
             session_id: None,
+            link_to: None,
             format: ChallengeFormat::Text,
             nonce: Nonce::from_random(random::byte_source()),
             content: Content::Text("Sign in to Shop\n\n'); DROP TABLE challenges; -- ü".to_owned()),

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use crate::{
     domain::{self, Policy, Violation},
     flows,
-    grpc::{policy, policy_file, v1},
+    grpc::{policy, policy_file, policy_mask, v1},
 };
 
 /// What a policy is made of.
@@ -49,11 +49,7 @@ impl PolicyInput {
     pub(super) fn changed(&self, client: &domain::Client) -> flows::Result<Policy> {
         let current = v1::ClientPolicy::from(client.clone());
         let message = self.over(&current).map_err(|problem| flows::Error::invalid("policy", problem))?;
-        if message.realm != current.realm {
-            return Err(flows::Error::invalid("realm", "never changes"));
-        }
-        let (policy, _) = policy::policy(message).map_err(flows::Error::Invalid)?;
-        Ok(policy)
+        policy_mask::changed(client, message)
     }
 
     fn over(&self, base: &v1::ClientPolicy) -> Result<v1::ClientPolicy, String> {

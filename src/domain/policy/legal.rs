@@ -8,6 +8,9 @@ use crate::domain::{ChallengeFormat, Violation, template::SIGN_IN_PHRASE};
 /// Above that a limit is none.
 const MAX_RATE: u32 = 10_000_000;
 
+/// More wallets than anybody has, and few enough to be answered at once.
+const MAX_WALLETS: u32 = 100;
+
 impl Policy {
     /// The policy itself if it is legal.
     ///
@@ -106,7 +109,13 @@ impl Policy {
         .into_iter()
         .filter(|(_, limit)| *limit > MAX_RATE)
         .map(|(field, _)| Violation::request(field, "must be at most 10,000,000 a minute"))
+        .chain(self.wrong_max_wallets())
         .collect()
+    }
+
+    fn wrong_max_wallets(&self) -> Option<Violation> {
+        let is_legal = (1..=MAX_WALLETS).contains(&self.max_wallets);
+        (!is_legal).then(|| Violation::request("max_wallets", "must be 1 to 100"))
     }
 
     fn wrong_times(&self) -> Vec<Violation> {
@@ -117,6 +126,7 @@ impl Policy {
             ("refresh_token_ttl", self.refresh_token_ttl, MINUTE..=366 * DAY, "1 min to 366 days"),
             ("session_max_ttl", self.session_max_ttl, MINUTE..=3_660 * DAY, "1 min to 3,660 days"),
             ("refresh_grace", self.refresh_grace, Duration::ZERO..=10 * MINUTE, "0 to 10 min"),
+            ("reauth_window", self.reauth_window, MINUTE..=DAY, "1 min to 24 h"),
         ]
         .into_iter()
         .filter(|(_, value, range, _)| !range.contains(value))
@@ -170,12 +180,15 @@ mod tests {
             audience: vec![String::new()],
             challenge_ttl: SECOND,
             refresh_grace: DAY,
+            reauth_window: 2 * DAY,
+            max_wallets: 0,
             ..Policy::default()
         };
         let fields: Vec<String> =
             policy.validated().unwrap_err().into_iter().map(|violation| violation.field).collect();
-        let expected =
-            ["name", "origin", "scope", "roles", "formats", "audience", "challenge_ttl", "refresh_grace"];
+        let texts_and_lists = ["name", "origin", "scope", "roles", "formats", "audience"];
+        let numbers = ["max_wallets", "challenge_ttl", "refresh_grace", "reauth_window"];
+        let expected = [&texts_and_lists[..], &numbers].concat();
         assert_eq!(fields, expected);
     }
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Postgres, bound_lock_waits, once_more, rows};
 use crate::{
-    domain::{Account, AccountId, Challenge, ChallengePurpose, Network, SessionId, Verification},
+    domain::{Account, AccountId, Challenge, Network, SessionId, Verification},
     store::{
         ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore, FOUND_LIMIT, FoundChallenge,
         LIVE_CHALLENGE_LIMIT, NewChallenge, RedeemOutcome, Redemption, Result, SignedIn, StoreError,
@@ -24,13 +24,14 @@ impl ChallengeStore for Postgres {
                 .bind(challenge.id.uuid())
                 .bind(challenge.client_id.uuid())
                 .bind(challenge.session_id.map(SessionId::uuid))
-                .bind(ChallengePurpose::SignIn.as_str())
+                .bind(challenge.purpose().as_str())
                 .bind(challenge.format.as_str())
                 .bind(challenge.nonce.as_str())
                 .bind(challenge.content.text())
                 .bind(challenge.content.typed_data())
                 .bind(challenge.create_time)
-                .bind(challenge.expire_time);
+                .bind(challenge.expire_time)
+                .bind(challenge.link_to.map(AccountId::uuid));
             let query = match &challenge.party {
                 None => query,
                 Some(party) => query
@@ -140,23 +141,23 @@ impl Postgres {
 }
 
 /// $1 id, $2 client, $3 session, $4 purpose, $5 format, $6 nonce, $7 text, $8 typed data, $9 create,
-/// $10 expire. Where anybody may sign, nobody's other challenges count.
+/// $10 expire, $11 account to link to. Where anybody may sign, nobody's other challenges count.
 const ISSUE_TO_ANYBODY: &str = concat!(
     "INSERT INTO challenges (id, client_id, session_id, purpose, format, nonce, message, typed_data_json,
-                             create_time, expire_time)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                             create_time, expire_time, account_id)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
      RETURNING ",
     challenge_columns!()
 );
 
-/// As above, $11 address, $12 network, $13 limit. Each live one holds a slot, and the unique index on slots is what
+/// As above, $12 address, $13 network, $14 limit. Each live one holds a slot, and the unique index on slots is what
 /// keeps two callers from both taking the last: the slower one gets no row, and tries again. Slots of dead
 /// ones are freed in the order of their ids, and only those that nobody else is freeing.
 const ISSUE: &str = concat!(
     bound_lock_waits!(),
     "held AS MATERIALIZED (
         SELECT * FROM challenges
-        WHERE address = $11 AND client_id = $2 AND network = $12 AND format = $5 AND purpose = $4
+        WHERE address = $12 AND client_id = $2 AND network = $13 AND format = $5 AND purpose = $4
           AND COALESCE(session_id, '00000000-0000-0000-0000-000000000000')
             = COALESCE($3, '00000000-0000-0000-0000-000000000000')
           AND slot IS NOT NULL
@@ -170,12 +171,12 @@ const ISSUE: &str = concat!(
         UPDATE challenges SET slot = NULL FROM dead WHERE challenges.id = dead.id RETURNING challenges.id
     ), issued AS (
         INSERT INTO challenges (id, client_id, session_id, purpose, format, nonce, message, typed_data_json,
-                                create_time, expire_time, address, network, slot)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, free.slot
-        FROM (SELECT slot FROM generate_series(0, $13 - 1) AS slot
+                                create_time, expire_time, account_id, address, network, slot)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, free.slot
+        FROM (SELECT slot FROM generate_series(0, $14 - 1) AS slot
               WHERE slot NOT IN (SELECT slot FROM held WHERE id NOT IN (SELECT id FROM freed))
               ORDER BY random() LIMIT 1) AS free
-        WHERE (SELECT count(*) FROM live) < $13
+        WHERE (SELECT count(*) FROM live) < $14
         ON CONFLICT DO NOTHING
         RETURNING *
     )
@@ -185,7 +186,7 @@ const ISSUE: &str = concat!(
     UNION ALL (
         SELECT ",
     challenge_columns!(),
-    " FROM live WHERE (SELECT count(*) FROM live) >= $13 ORDER BY id DESC LIMIT 1
+    " FROM live WHERE (SELECT count(*) FROM live) >= $14 ORDER BY id DESC LIMIT 1
     )"
 );
 
@@ -314,7 +315,7 @@ const REDEEM: &str = concat!(
     LEFT JOIN (SELECT * FROM activated UNION ALL SELECT * FROM created) AS session ON TRUE"
 );
 
-fn found(row: &PgRow) -> Result<FoundChallenge> {
+pub(super) fn found(row: &PgRow) -> Result<FoundChallenge> {
     let challenge = rows::challenge(row)?;
     let redeem_time: Option<OffsetDateTime> = row.try_get("redeem_time")?;
     let now: OffsetDateTime = row.try_get("now")?;

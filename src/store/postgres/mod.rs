@@ -1,5 +1,6 @@
 //! PostgreSQL 14 and later: each intent is one statement on one connection.
 
+mod accounts;
 mod challenges;
 mod clean_up;
 mod clients;

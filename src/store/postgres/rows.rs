@@ -73,7 +73,7 @@ fn party(row: &PgRow, address: &str, network: &str) -> Result<Party> {
     })
 }
 
-/// A sign-in challenge.
+/// A challenge.
 pub(super) fn challenge(row: &PgRow) -> Result<Challenge> {
     let purpose: String = row.try_get("purpose")?;
     let format: String = row.try_get("format")?;

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Sqlite, end, retrying, rows};
 use crate::{
-    domain::{Account, AccountId, Challenge, ChallengePurpose, Network, Session, SessionId},
+    domain::{Account, AccountId, Challenge, Network, Session, SessionId},
     store::{
         ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore, FOUND_LIMIT, FoundChallenge,
         LIVE_CHALLENGE_LIMIT, NewChallenge, RedeemOutcome, Redemption, Result, SignedIn, StoreError,
@@ -79,11 +79,11 @@ const LIVE: &str = concat!(
 );
 
 /// ?1 id, ?2 client, ?3 session, ?4 purpose, ?5 format, ?6 nonce, ?7 text, ?8 typed data, ?9 address,
-/// ?10 network, ?11 create, ?12 expire.
+/// ?10 network, ?11 create, ?12 expire, ?13 account to link to.
 const ADD: &str = concat!(
     "INSERT INTO challenges (id, client_id, session_id, purpose, format, nonce, message, typed_data_json,
-                             address, network, create_time, expire_time)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+                             address, network, create_time, expire_time, account_id)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
      RETURNING ",
     challenge_columns!()
 );
@@ -200,7 +200,7 @@ async fn newest_at_limit(tx: &mut SqliteConnection, wanted: &NewChallenge) -> Re
     let live = sqlx::query(LIVE)
         .bind(wanted.client_id.uuid())
         .bind(wanted.session_id.map(SessionId::uuid))
-        .bind(ChallengePurpose::SignIn.as_str())
+        .bind(wanted.purpose().as_str())
         .bind(wanted.format.as_str())
         .bind(party.address.as_str())
         .bind(party.network.as_str())
@@ -216,7 +216,7 @@ async fn add(tx: &mut SqliteConnection, challenge: &NewChallenge) -> Result<Chal
         .bind(challenge.id.uuid())
         .bind(challenge.client_id.uuid())
         .bind(challenge.session_id.map(SessionId::uuid))
-        .bind(ChallengePurpose::SignIn.as_str())
+        .bind(challenge.purpose().as_str())
         .bind(challenge.format.as_str())
         .bind(challenge.nonce.as_str())
         .bind(challenge.content.text())
@@ -225,6 +225,7 @@ async fn add(tx: &mut SqliteConnection, challenge: &NewChallenge) -> Result<Chal
         .bind(challenge.party.as_ref().map(|party| party.network.as_str()))
         .bind(rows::to_millis(challenge.create_time))
         .bind(rows::to_millis(challenge.expire_time))
+        .bind(challenge.link_to.map(AccountId::uuid))
         .fetch_one(tx)
         .await?;
     rows::challenge(&row)
@@ -339,7 +340,7 @@ async fn activate(
     rows::session(&row)
 }
 
-fn found(row: &SqliteRow) -> Result<FoundChallenge> {
+pub(super) fn found(row: &SqliteRow) -> Result<FoundChallenge> {
     let challenge = rows::challenge(row)?;
     let redeem_time: Option<i64> = row.try_get("redeem_time")?;
     let now = rows::time(row, "now")?;

@@ -1,5 +1,6 @@
 //! SQLite, embedded: each intent is one transaction, and one connection writes.
 
+mod accounts;
 mod challenges;
 mod clean_up;
 mod clients;
