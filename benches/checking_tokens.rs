@@ -186,7 +186,8 @@ async fn hearing(a: &Server, b: &Server, authorization: &str) {
             answered.elapsed()
         };
         let (heard, denied) = tokio::join!(hears, refuses);
-        (told.push(heard), refused.push(denied));
+        told.push(heard);
+        refused.push(denied);
     }
     for (what, mut delays) in [("a watcher hears of it after", told), ("ext_authz refuses after   ", refused)]
     {
@@ -221,7 +222,8 @@ async fn tokens(server: &Server, authorization: &str) -> Vec<String> {
     for _ in 0..FIRST_SEEN {
         let refresh = v1::RefreshTokenRequest { refresh_token };
         let next = service.refresh_token(refresh).await.unwrap().into_inner().tokens.unwrap();
-        (refresh_token, _) = (next.refresh_token, tokens.push(next.access_token));
+        refresh_token = next.refresh_token;
+        tokens.push(next.access_token);
     }
     tokens
 }
@@ -295,7 +297,8 @@ async fn main() {
     let (mut known, mut new, mut alone, mut rates) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let (cost, rate) = checks(&b, &again).await;
-        (known.push(cost), rates.push(rate));
+        known.push(cost);
+        rates.push(rate);
         alone.push(bare(&b, &again[0]).await);
         new.push(checks(&b, &tokens(&b, &authorization).await).await.0);
         alone.push(bare(&b, &again[0]).await);

@@ -1,7 +1,7 @@
 //! A signed-in user's further wallet has signed: from now on it signs in to the same account.
 
 use super::{
-    Caller, Error, Flows, Result,
+    Caller, Error, Flows, Result, audit,
     authenticate::{User, with_role},
     claim::Claim,
     signer::signer,
@@ -34,23 +34,27 @@ impl Flows {
         self.rate_limits.count(user.client, Some(user.session), None)?;
         let found = self.store.link_challenge(user.who(), challenge_id).await?;
         let found = found.ok_or(Error::ChallengeNotFound)?;
-        let signed = match found.state {
+        let is_redeemed = match found.state {
             ChallengeState::Expired => return Err(Error::ChallengeExpired),
-            ChallengeState::Live => self.linking_wallet(&user, found.challenge, &claim, request).await,
             // Whoever sends the same again, since the answer was lost, is answered again.
-            ChallengeState::Redeemed => self
-                .linking_wallet(&user, found.challenge, &claim, request)
-                .await
-                .map_err(|_| Error::ChallengeAlreadyUsed),
+            ChallengeState::Redeemed => true,
+            ChallengeState::Live => false,
+        };
+        let verification = match self.linking_wallet(&user, found.challenge, &claim, request).await {
+            Err(Error::SignatureMismatch) if is_redeemed => return Err(Error::ChallengeAlreadyUsed),
+            verification => verification?,
         };
         let link = WalletLink {
             who: user.who(),
             challenge_id,
-            verification: signed?,
+            verification,
             reauth_window: user.client.policy.reauth_window,
             max_wallets: user.client.policy.max_wallets,
         };
-        linked(self.store.link_wallet(link).await?)
+        let verification = link.verification.clone();
+        let account = linked(self.store.link_wallet(link).await?)?;
+        audit::wallet_linked(user.session, &verification);
+        Ok(account)
     }
 
     /// The wallet that signed, if the policy still lets it.

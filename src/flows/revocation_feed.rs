@@ -97,7 +97,7 @@ impl RevocationFeed {
     /// Since when the next reading is to tell; `None` for as far back as matters.
     pub fn look_back(&self) -> Option<OffsetDateTime> {
         let heard = self.heard();
-        let far = heard.readings % FAR_EVERY == 0;
+        let far = heard.readings.is_multiple_of(FAR_EVERY);
         heard.as_of.map(|as_of| as_of - if far { LOOK_FAR_BACK } else { LOOK_BACK })
     }
 

@@ -1,6 +1,6 @@
 //! A signed-in user takes a wallet from the account: it signs in to it no more, and what it signed in ends.
 
-use super::{Caller, Error, Flows, Result, create_session::wallet_network};
+use super::{Caller, Error, Flows, Result, audit, create_session::wallet_network};
 use crate::{
     domain::LinkedWallets,
     store::{UnlinkOutcome, WalletUnlink},
@@ -31,9 +31,17 @@ impl Flows {
         let address = address::parse("address", &request.address, &network)?;
         self.rate_limits.count(user.client, Some(user.session), None)?;
         let reauth_window = user.client.policy.reauth_window;
-        let unlink = WalletUnlink { who: user.who(), address, network, reauth_window };
+        let unlink = WalletUnlink {
+            who: user.who(),
+            address: address.clone(),
+            network: network.clone(),
+            reauth_window,
+        };
         match self.store.unlink_wallet(unlink).await? {
-            UnlinkOutcome::Unlinked { account, revoked } => Ok((*account, revoked)),
+            UnlinkOutcome::Unlinked { account, revoked } => {
+                audit::wallet_unlinked(user.session, &address, &network, revoked);
+                Ok((*account, revoked))
+            }
             UnlinkOutcome::Unfit(why) => Err(why.into()),
             UnlinkOutcome::NotFound => Err(Error::WalletNotFound),
             UnlinkOutcome::LastWallet => Err(Error::LastWallet),

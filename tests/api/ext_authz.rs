@@ -224,7 +224,7 @@ async fn a_session_that_another_instance_revoked_is_refused_within_a_second(stor
     client.revoke_session(claims(&ended[7..])["sid"].as_str().unwrap()).await.unwrap();
     let (response, took) = refused(&gateway, &ended).await;
     is_denied_as(response, 401, "SESSION_REVOKED");
-    println!("heard after {took:?}");
+    eprintln!("heard after {took:?}");
     passed(gateway.check(&[("authorization", &kept)], &SHOP).await);
     // Who starts later knows.
     let later = Server::start(store).await.caller("").await;

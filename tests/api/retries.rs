@@ -145,7 +145,7 @@ async fn without_a_request_id_a_challenge_is_spent(store: &TestStore) {
     let server = Server::start(store).await;
     let client = server.client(Policy::default()).await;
     let request = VerifyChallengeRequest { request_id: String::new(), ..request(&client, &wallet()).await };
-    let outcomes = all_at_once(&[client.caller.clone()], &request).await;
+    let outcomes = all_at_once(std::slice::from_ref(&client.caller), &request).await;
     let (won, lost): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
     assert_eq!(won.len(), 1);
     for outcome in lost {

@@ -89,7 +89,8 @@ async fn sessions_of_an_account_are_told_together(store: &TestStore) {
     let Event::AccountSessionsRevoked(told) = watcher.event().await else { panic!() };
     let mut ids: Vec<_> = sessions.iter().map(|session| session.id.clone()).collect();
     let mut told_ids = told.session_ids.clone();
-    (ids.sort(), told_ids.sort());
+    ids.sort();
+    told_ids.sort();
     assert_eq!(told_ids, ids);
     assert_eq!(
         (told.account_id, told.client_id),
