@@ -34,19 +34,20 @@ impl Flows {
         self.rate_limits.count(user.client, Some(user.session), None)?;
         let found = self.store.link_challenge(user.who(), challenge_id).await?;
         let found = found.ok_or(Error::ChallengeNotFound)?;
-        let signed = match found.state {
+        let is_redeemed = match found.state {
             ChallengeState::Expired => return Err(Error::ChallengeExpired),
-            ChallengeState::Live => self.linking_wallet(&user, found.challenge, &claim, request).await,
             // Whoever sends the same again, since the answer was lost, is answered again.
-            ChallengeState::Redeemed => self
-                .linking_wallet(&user, found.challenge, &claim, request)
-                .await
-                .map_err(|_| Error::ChallengeAlreadyUsed),
+            ChallengeState::Redeemed => true,
+            ChallengeState::Live => false,
+        };
+        let verification = match self.linking_wallet(&user, found.challenge, &claim, request).await {
+            Err(Error::SignatureMismatch) if is_redeemed => return Err(Error::ChallengeAlreadyUsed),
+            verification => verification?,
         };
         let link = WalletLink {
             who: user.who(),
             challenge_id,
-            verification: signed?,
+            verification,
             reauth_window: user.client.policy.reauth_window,
             max_wallets: user.client.policy.max_wallets,
         };

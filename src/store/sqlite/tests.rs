@@ -80,6 +80,7 @@ impl Bench {
             id,
             client_id: self.client_id,
             session_id,
+            link_to: None,
             format: ChallengeFormat::Text,
             nonce: Nonce::from_stored(id.uuid().simple().to_string()),
             content: Content::Text("Sign in".to_owned()),
