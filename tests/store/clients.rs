@@ -96,6 +96,8 @@ fn unusual_policy() -> Policy {
         session_max_ttl: Duration::from_hours(24 * 3_660),
         refresh_grace: Duration::from_millis(5),
         refresh_requires_client: true,
+        reauth_window: Duration::from_millis(60_006),
+        max_wallets: 100,
         rate_limit: RateLimit { per_client: 1, per_session: 0, per_address: 10_000_000 },
         disabled: true,
     }
