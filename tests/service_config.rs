@@ -1,5 +1,5 @@
 //! Holds proto/countersign/v1/service_config.json to what the reference says of each RPC's retries.
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail, and say why")]
 
 use std::{collections::BTreeSet, fs, path::Path};
 

@@ -74,7 +74,7 @@ async fn whoever_unlinks_the_wallet_of_the_own_session_is_signed_out(test: &Test
     let (user, first, second) = two_wallets(&bench).await;
     assert_is!(bench.unlink(&user, &first).await, UnlinkOutcome::Unlinked { revoked: 1, .. });
     assert_eq!(bench.state(user.session.id).await, SessionState::Revoked);
-    assert_eq!(bench.addresses(&user).await, [second.clone()]);
+    assert_eq!(bench.addresses(&user).await, std::slice::from_ref(&second));
     let again = refused(&bench, wallet_unlink(&user, &second)).await;
     assert_is!(again, UnlinkOutcome::Unfit(Unfit::SessionRevoked));
 }
