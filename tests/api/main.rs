@@ -25,6 +25,7 @@ mod formats;
 mod harness;
 mod healthcheck;
 mod keys;
+mod linked_wallets;
 mod node;
 mod operation;
 mod outage;
