@@ -33,7 +33,6 @@ use tonic_types::StatusExt as _;
 
 use crate::support::TestStore;
 
-mod accounts;
 mod clients;
 
 /// The `iss` of every test's tokens.

@@ -25,7 +25,6 @@ mod formats;
 mod harness;
 mod healthcheck;
 mod keys;
-mod linked_wallets;
 mod node;
 mod operation;
 mod outage;
