@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounts;
 mod attacks;
 mod client_changes;
 mod client_commands;
@@ -24,6 +25,7 @@ mod formats;
 mod harness;
 mod healthcheck;
 mod keys;
+mod link_challenges;
 mod node;
 mod operation;
 mod outage;
