@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(AuthMessage::from_json(&message.to_json()), Some(message));
     }
 
-    /// The digest is the one that eth-account 0.13 makes of this JSON.
+    /// The digest is the one that eth-account 0.14 makes of this JSON.
     #[test]
     fn what_links_a_wallet_is_read_back_and_is_no_sign_in() {
         let account = Address::from_canonical("0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359".to_owned());
