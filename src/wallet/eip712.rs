@@ -172,6 +172,34 @@ mod tests {
         assert_eq!(AuthMessage::from_json(&message.to_json()), Some(message));
     }
 
+    /// The digest is the one that eth-account 0.14 makes of this JSON.
+    #[test]
+    fn what_links_a_wallet_is_read_back_and_is_no_sign_in() {
+        let account = Address::from_canonical("0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359".to_owned());
+        let sign_in = message("Bine", "1", 137, &"0".repeat(40), 7);
+        let link = sign_in.clone().linking_to(&account);
+        assert_eq!(
+            hex::encode(link.digest()),
+            "dc8e5ae2682d76f1c4962c3f614355ac8a3afd9f0df94e709e70cf88ef57d1cd"
+        );
+        assert_ne!(link.digest(), sign_in.digest());
+        assert_ne!(
+            link.digest(),
+            sign_in.clone().linking_to(&Address::from_canonical(String::new())).digest()
+        );
+        let json = link.to_json();
+        assert_eq!(AuthMessage::from_json(&json), Some(link));
+        for (from, to) in [
+            ("\"LinkWallet\"", "\"AuthMessage\""),
+            ("\"account\":\"0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359\"", "\"account\":7"),
+            ("\"type\":\"string\"}", "\"type\":\"bytes\"}"),
+        ] {
+            let other = json.replace(from, to);
+            assert_ne!(other, json, "{from} is not there");
+            assert_eq!(AuthMessage::from_json(&other), None, "{other}");
+        }
+    }
+
     #[test]
     fn json_of_anything_else_is_not_read() {
         let json = message("Bine", "1", 137, &"0".repeat(40), 7).to_json();

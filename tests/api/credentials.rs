@@ -69,8 +69,14 @@ async fn a_call_takes_only_the_credentials_it_is_for(store: &TestStore) {
         assert_eq!(reason(caller.create_session(session_for(&wallet())).await), missing);
         assert_eq!(reason(caller.introspect("x").await), missing);
         assert_eq!(reason(caller.list_sessions(Default::default()).await), missing);
+        assert_eq!(reason(caller.list_clients(0, "").await), missing);
     }
-    assert_eq!(reason(user.start(start_for(&wallet())).await), missing);
+    for caller in [&device, &client] {
+        assert_eq!(reason(caller.link_wallet(Default::default()).await), missing);
+        assert_eq!(reason(caller.unlink_wallet("", "").await), missing);
+    }
+    assert_eq!(reason(user.verify(Default::default()).await), missing);
+    assert_eq!(reason(device.get_account(&session.id).await), missing);
     assert_eq!(reason(device.revoke_session(&session.id).await), missing);
     assert_eq!(reason(device.revoke_account_sessions(&session.id).await), missing);
 }

@@ -33,7 +33,10 @@ use tonic_types::StatusExt as _;
 
 use crate::support::TestStore;
 
+mod accounts;
 mod clients;
+
+pub use accounts::link_by;
 
 /// The `iss` of every test's tokens.
 pub const ISSUER: &str = "https://issuer.example";

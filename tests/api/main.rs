@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounts;
 mod attacks;
 mod audit;
 mod client_changes;
@@ -25,6 +26,7 @@ mod formats;
 mod harness;
 mod healthcheck;
 mod keys;
+mod link_challenges;
 mod node;
 mod operation;
 mod outage;
