@@ -101,10 +101,15 @@ impl SigningKey {
     /// # Errors
     /// If the cryptographic library refuses.
     pub fn generate(algorithm: SigningAlgorithm, roots: &RootKeys) -> Result<(String, Sealed), KeyError> {
-        let pkcs8 = pkcs8(algorithm)?;
-        let kid = members(algorithm, pkcs8.expose())?.thumbprint();
-        let sealed = roots.seal(&purpose(&kid), pkcs8.expose())?;
-        Ok((kid, sealed))
+        loop {
+            let pkcs8 = pkcs8(algorithm)?;
+            let kid = members(algorithm, pkcs8.expose())?.thumbprint();
+            // Ids are typed on command lines, where this would begin a flag.
+            if !kid.starts_with('-') {
+                let sealed = roots.seal(&purpose(&kid), pkcs8.expose())?;
+                return Ok((kid, sealed));
+            }
+        }
     }
 
     /// Opens a key out of the store.
@@ -235,4 +240,18 @@ fn pkcs1(pkcs8: &[u8]) -> Option<&[u8]> {
     ];
     let rest = pkcs8.strip_prefix(&[0x30, 0x82])?.get(2..)?.strip_prefix(&ALGORITHM)?;
     rest.strip_prefix(&[0x04, 0x82])?.get(2..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_id_of_a_new_key_looks_like_a_flag() {
+        let roots = RootKeys::parse(RootKeys::new_key().expose()).unwrap();
+        for _ in 0..500 {
+            let (kid, _) = SigningKey::generate(SigningAlgorithm::EdDsa, &roots).unwrap();
+            assert!(!kid.starts_with('-'), "{kid}");
+        }
+    }
 }

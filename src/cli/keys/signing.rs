@@ -52,6 +52,7 @@ pub(crate) struct Revoke {
     #[command(flatten)]
     pub(super) flags: KeyFlags,
     /// The key's id, as `keys list` has it.
+    #[arg(allow_hyphen_values = true)]
     kid: String,
     /// Do it; without this, it is only said what it breaks.
     #[arg(long)]
