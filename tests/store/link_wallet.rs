@@ -151,7 +151,7 @@ async fn a_sign_in_challenge_links_nothing_and_a_linking_one_signs_nobody_in(tes
     let bench = Bench::on(test).await;
     let (user, address) = (bench.sign_in(&new_address()).await, new_address());
     let (pending, linking) = (bench.pending(&address).await, bench.link_challenge(&user, &address).await);
-    for sign_in in [bench.challenge(&address).await, bench.bound_challenge(&pending).await] {
+    for sign_in in [bench.challenge(&new_address()).await, bench.bound_challenge(&pending).await] {
         assert_is!(refused(&bench, wallet_link(&user, &sign_in)).await, LinkOutcome::NotFound);
         // Not even if it were bound to the session and the account.
         let (session, account) = (user.session.id.uuid(), user.account.id);
