@@ -11,8 +11,9 @@ FROM rust:${RUST_VERSION}-slim-trixie AS build
 # protoc.
 WORKDIR /build
 COPY Cargo.toml Cargo.lock build.rs ./
-# Cargo.toml names it: without it nothing builds.
+# Cargo.toml names them: without them nothing builds.
 COPY benches ./benches
+COPY fuzz ./fuzz
 COPY migrations ./migrations
 COPY proto ./proto
 COPY src ./src
