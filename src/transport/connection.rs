@@ -10,7 +10,7 @@ use std::{
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
@@ -20,7 +20,7 @@ use tokio::{
 };
 use tower::Service;
 
-use super::patience::Patient;
+use super::{calls::Calls, patience::Patient};
 
 /// How many calls one connection may have open.
 const MAX_CALLS: u32 = 1_024;
@@ -102,8 +102,8 @@ impl Protocol {
         }
     }
 
-    fn builder(self, limits: Limits) -> Builder<TokioExecutor> {
-        let mut builder = Builder::new(TokioExecutor::new());
+    fn builder(self, limits: Limits) -> Builder<Calls> {
+        let mut builder = Builder::new(Calls::default());
         builder
             .http1()
             .timer(TokioTimer::new())

@@ -2,6 +2,7 @@
 //!
 //! The only room that names hyper and rustls. What is answered on a port is for `grpc` and `http` to know.
 
+mod calls;
 mod connection;
 mod patience;
 mod port;
