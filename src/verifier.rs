@@ -1,9 +1,9 @@
 //! For services in Rust that take access tokens: one call checks a token, from memory.
 //!
 //! The keys come from `GetJwks` and are kept; what is revoked comes from `WatchRevocations`, for which the service has
-//! client credentials: of its own client, or of one with the role INTROSPECT for the audiences that it serves. A
-//! session that ends anywhere is refused here within a second. When nothing was heard for too long, nothing is taken
-//! for good.
+//! client credentials: of its own client, or, where several clients' tokens are for its audience, of one with the role
+//! INTROSPECT for that audience, since any other hears of its own sessions alone. A session that ends anywhere is
+//! refused here within a second. When nothing was heard for too long, nothing is taken for good.
 //!
 //! ```no_run
 //! use countersign::verifier::{Refusal, Settings, Verifier};
@@ -57,7 +57,7 @@ pub struct Settings {
     pub keys_max_age: Duration,
     /// For how long nothing may have been heard of revocations. Default: 1 minute.
     pub revocations_max_age: Duration,
-    /// How far this machine's clock may be ahead of the service's. Default: 5 seconds.
+    /// How far this machine's clock may be ahead of the service's, a minute at most. Default: 5 seconds.
     pub leeway: Duration,
     authorization: Option<Secret<String>>,
 }
@@ -102,6 +102,9 @@ pub enum Refusal {
     #[error("what is revoked is not known any more")]
     Stale,
 }
+
+/// Revoked sessions are remembered for so long after their last token.
+const MOST_LEEWAY: Duration = Duration::from_mins(1);
 
 /// Checks tokens. It goes on hearing what is new until its last clone is dropped.
 #[derive(Clone)]
@@ -157,7 +160,7 @@ impl Verifier {
     /// Why it is not taken.
     pub fn check(&self, token: &str) -> Result<Arc<AccessClaims>, Refusal> {
         let shared = &self.0.shared;
-        let now = now() - i64::try_from(shared.settings.leeway.as_secs()).unwrap_or(i64::MAX);
+        let now = now() - i64::try_from(shared.settings.leeway.min(MOST_LEEWAY).as_secs()).unwrap_or(0);
         let keys = Arc::clone(&shared.keys.read().unwrap_or_else(PoisonError::into_inner));
         let claims = shared.verified.verify(token, keys.as_ref(), &shared.settings.issuer, now);
         let claims = claims.map_err(|refusal| self.refused(refusal))?;

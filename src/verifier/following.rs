@@ -81,6 +81,7 @@ pub(super) async fn watch(shared: &Shared, channel: &Channel) -> Result<Option<S
     let mut service = TokenServiceClient::new(channel.clone());
     let answer = timeout(PATIENCE, service.watch_revocations(request)).await;
     let mut stream = answer.map_err(|_| Status::deadline_exceeded("no answer within 10 s"))??.into_inner();
+    shared.revoked.write().unwrap_or_else(PoisonError::into_inner).begin();
     while !hear(shared, &mut stream).await? {}
     Ok(Some(stream))
 }
@@ -92,9 +93,7 @@ async fn hear(shared: &Shared, stream: &mut Stream) -> Result<bool, Status> {
     let message = message.ok_or_else(|| Status::unavailable("the stream ended"))?;
     let complete = message.current_as_of.is_some();
     let mut revoked = shared.revoked.write().unwrap_or_else(PoisonError::into_inner);
-    let before = revoked.keys();
-    revoked.hear(message);
-    if revoked.keys() != before {
+    if revoked.hear(message) {
         let mut keys = shared.keys.write().unwrap_or_else(PoisonError::into_inner);
         *keys = Arc::new(keys.only(|kid| !revoked.has_key(kid)));
         // The key in its place may be one that was not published before.

@@ -17,6 +17,7 @@ pub(super) struct Revoked {
     known: Known,
     /// A full account that is not complete yet.
     next: Option<Known>,
+    /// When `as_of` last went on: who says the same time again has heard nothing itself.
     heard: Option<Instant>,
     as_of: Option<prost_types::Timestamp>,
     forgot: Option<Instant>,
@@ -31,8 +32,14 @@ struct Known {
 }
 
 impl Revoked {
-    /// Takes in a message.
-    pub(super) fn hear(&mut self, message: WatchRevocationsResponse) {
+    /// A stream begins: what another one had begun to tell anew will not be completed.
+    pub(super) fn begin(&mut self) {
+        self.next = None;
+    }
+
+    /// Takes in a message: whether other keys are revoked than before.
+    pub(super) fn hear(&mut self, message: WatchRevocationsResponse) -> bool {
+        let keys = self.known.keys.clone();
         if message.snapshot {
             self.next = Some(Known::default());
         }
@@ -42,10 +49,14 @@ impl Revoked {
             if let Some(next) = self.next.take() {
                 self.known = next;
             }
-            self.heard = Some(Instant::now());
-            self.forget(as_of.seconds);
-            self.as_of = Some(as_of);
+            let at = |time: &prost_types::Timestamp| (time.seconds, time.nanos);
+            if self.as_of.as_ref().is_none_or(|before| at(before) < at(&as_of)) {
+                self.heard = Some(Instant::now());
+                self.forget(as_of.seconds);
+                self.as_of = Some(as_of);
+            }
         }
+        keys != self.known.keys
     }
 
     /// Up to when everything has been heard.
@@ -56,11 +67,6 @@ impl Revoked {
     /// Whether a key is revoked.
     pub(super) fn has_key(&self, kid: &str) -> bool {
         self.known.keys.contains(kid)
-    }
-
-    /// How many keys are.
-    pub(super) fn keys(&self) -> usize {
-        self.known.keys.len()
     }
 
     /// # Errors
@@ -112,7 +118,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        grpc::v1::{ClientDisabled, ClientEnabled, SessionRevoked},
+        grpc::v1::{ClientDisabled, ClientEnabled, SessionRevoked, SigningKeyRevoked},
         token::access::{AccessClaims, TokenType},
     };
 
@@ -175,6 +181,42 @@ mod tests {
         assert_eq!(revoked.refuse(&claims(), LONG), Err(Refusal::Revoked));
         revoked.hear(message(false, vec![], Some(2)));
         assert_eq!(revoked.refuse(&claims(), LONG), Ok(()));
+    }
+
+    #[test]
+    fn an_account_that_was_cut_off_does_not_replace_what_is_known() {
+        let mut revoked = Revoked::default();
+        revoked.hear(message(true, vec![session(1_000)], Some(1)));
+        revoked.begin();
+        revoked.hear(message(true, vec![], None));
+        // Another instance goes on where the first one had come to.
+        revoked.begin();
+        revoked.hear(message(false, vec![], Some(2)));
+        assert_eq!(revoked.refuse(&claims(), LONG), Err(Refusal::Revoked));
+    }
+
+    #[test]
+    fn whoever_says_the_same_time_again_has_heard_nothing() {
+        let mut revoked = Revoked::default();
+        revoked.hear(message(true, vec![], Some(2)));
+        let heard = revoked.heard;
+        for as_of in [2, 1] {
+            revoked.hear(message(false, vec![], Some(as_of)));
+            assert_eq!((revoked.heard, revoked.as_of().unwrap().seconds), (heard, 2));
+        }
+        revoked.hear(message(false, vec![], Some(3)));
+        assert_ne!(revoked.heard, heard);
+    }
+
+    #[test]
+    fn one_key_in_the_place_of_another_is_told() {
+        let key = |kid: &str| {
+            Event::SigningKeyRevoked(SigningKeyRevoked { kid: kid.to_owned(), revoke_time: None })
+        };
+        let mut revoked = Revoked::default();
+        assert!(revoked.hear(message(true, vec![key("one")], Some(1))));
+        assert!(!revoked.hear(message(false, vec![key("one")], Some(2))));
+        assert!(revoked.hear(message(true, vec![key("other")], Some(3))));
     }
 
     #[test]

@@ -180,11 +180,27 @@ async fn wrong_credentials_do_not_start(store: &TestStore) {
     assert_eq!(refused.code(), tonic::Code::Unauthenticated);
 }
 
-/// The service hears nothing of its store, so what it tells is old.
+/// The service is there and hears nothing of its store, so what it tells is old.
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_service_hears_nothing_nothing_is_taken_and_then_it_is_again() {
+    let store = TestStore::postgres().await;
+    let (server, wire) = server_on_a_wire(&store, &[]).await;
+    let client = server.client(shop(SigningAlgorithm::Es256)).await;
+    let mut settings = settings(&client);
+    settings.revocations_max_age = Duration::from_secs(3);
+    let verifier = Verifier::start(channel(&server).await, settings.clone()).await.unwrap();
+    let token = token_of(&client).await;
+    assert!(verifier.check(&token).is_ok());
+    wire.cut();
+    until(&verifier, &token, Err(Refusal::Stale)).await;
+    wire.mend();
+    until(&verifier, &token, Ok(())).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn when_nothing_is_heard_nothing_is_taken_and_then_it_is_again() {
     let store = TestStore::postgres().await;
-    let (server, _wire) = server_on_a_wire(&store, &[]).await;
+    let server = Server::start(&store).await;
     let client = server.client(shop(SigningAlgorithm::Es256)).await;
     let service = crate::outage::Wire::to(server.grpc).await;
     let way = Channel::from_shared(format!("http://{}", service.address)).unwrap().connect_lazy();
