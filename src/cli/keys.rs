@@ -60,13 +60,28 @@ impl Keys {
     }
 }
 
+type Opened = Result<(Arc<dyn Store>, RootKeys), Box<dyn std::error::Error + Send + Sync>>;
+
 /// The store, and root keys that fit it.
-async fn open(
-    flags: &KeyFlags,
-) -> Result<(Arc<dyn Store>, RootKeys), Box<dyn std::error::Error + Send + Sync>> {
+async fn open(flags: &KeyFlags) -> Opened {
     let settings = flags.settings(&CHECKS)?;
     let store = open_store(&settings.store, false).await?;
     let roots = load_root_keys(settings.root_keys.as_ref(), store.as_ref()).await?;
     check_root_keys(store.as_ref(), &roots).await?;
     Ok((store, roots))
+}
+
+/// The same, to put a key under the first root key, which every instance must be able to open.
+async fn open_to_seal(flags: &KeyFlags) -> Opened {
+    let (store, roots) = open(flags).await?;
+    if check_root_keys(store.as_ref(), &roots).await? {
+        return Ok((store, roots));
+    }
+    store.close().await;
+    Err(format!(
+        "no instance has started with the root key {} as the first one yet, so others might be unable to open what \
+         it seals: put it first there, or keep the order that they have (docs/keys.md)",
+        roots.primary()
+    )
+    .into())
 }

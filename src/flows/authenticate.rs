@@ -119,7 +119,7 @@ impl Flows {
     /// not known may have begun to sign a moment ago, on another instance: the keys are read once more then.
     pub(super) async fn verify_access_token(&self, token: &str) -> Result<AccessClaims> {
         let now = self.clock.now()?.unix_timestamp();
-        let verify = || AccessClaims::verify(token, self.keys.ring().as_ref(), &self.issuer, now);
+        let verify = || AccessClaims::verify(token, &self.verifying_keys(), &self.issuer, now);
         let verified = match verify() {
             Err(AccessRefusal::UnknownKey) => {
                 self.keys.reread(self.store.as_ref(), &self.roots).await.map_err(Error::from)?;

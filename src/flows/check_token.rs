@@ -43,7 +43,7 @@ impl Flows {
         }
         let now = now.unix_timestamp();
         let claims =
-            self.verified.verify(token, self.keys.ring().as_ref(), &self.issuer, now).map_err(refused)?;
+            self.verified.verify(token, &self.verifying_keys(), &self.issuer, now).map_err(refused)?;
         if !serves(route, &claims) {
             return Err(Error::AccessTokenInvalid);
         }

@@ -8,11 +8,13 @@ use std::{
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
 
-use super::{Error, Result, error::Trouble, rotate_keys::rotate};
+use super::{
+    Error, Result, audit::audit, error::Trouble, revocation_feed::RevocationFeed, rotate_keys::rotate,
+};
 use crate::{
     domain::{Fingerprint, SigningAlgorithm},
     store::{Canary, NewSigningKey, SigningKeyState, Store, StoreError, StoredSigningKey},
-    token::{KeyError, KeyRing, RootKeys, SigningKey},
+    token::{KeyError, KeyRing, RootKeys, SigningKey, VerifyingKeys, public_keys::VerifyingKey},
 };
 
 /// What a canary's sealed value is, and is sealed for.
@@ -62,18 +64,25 @@ pub struct Schedule {
     pub prepublish: Duration,
 }
 
-/// Whether every canary in the store opens; the first root key leaves one of its own.
+/// Opens every canary in the store: whether the first root key has left one of its own.
 ///
 /// # Errors
-/// If one does not, or the store does not answer.
-pub async fn check_root_keys(store: &dyn Store, roots: &RootKeys) -> std::result::Result<(), StartError> {
+/// If one does not open, or the store does not answer.
+pub async fn check_root_keys(store: &dyn Store, roots: &RootKeys) -> std::result::Result<bool, StartError> {
     let canaries = store.canaries().await?;
     for canary in &canaries {
         roots.open(CANARY, &canary.sealed)?;
     }
-    if !canaries.iter().any(|canary| canary.sealed.fingerprint == roots.primary()) {
-        store.add_canary(Canary { sealed: roots.seal(CANARY, CANARY.as_bytes())? }).await?;
-    }
+    Ok(canaries.iter().any(|canary| canary.sealed.fingerprint == roots.primary()))
+}
+
+/// Leaves a canary of the first root key, which protects from now on.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn leave_canary(store: &dyn Store, roots: &RootKeys) -> std::result::Result<(), StartError> {
+    store.add_canary(Canary { sealed: roots.seal(CANARY, CANARY.as_bytes())? }).await?;
+    audit!("root_key.added", fingerprint = %roots.primary());
     Ok(())
 }
 
@@ -98,7 +107,10 @@ pub async fn reseal(store: &dyn Store, roots: &RootKeys) -> std::result::Result<
     for key in store.signing_keys().await? {
         if let Some(sealed) = SigningKey::reseal(&key.kid, &key.sealed, roots)? {
             let resealed = store.reseal_signing_key(&key.kid, key.sealed.fingerprint, sealed).await?;
-            count += usize::from(resealed);
+            if resealed {
+                count += 1;
+                audit!("signing_key.resealed", kid = key.kid, fingerprint = %roots.primary());
+            }
         }
     }
     Ok(count)
@@ -134,7 +146,11 @@ impl SigningKeys {
                 if !stored.iter().any(|key| key.state == state && key.algorithm == algorithm) {
                     // Of several instances that start at once, the first one's key is everybody's.
                     let key = new_signing_key(algorithm, roots)?;
-                    store.add_signing_key(key, state == SigningKeyState::Active).await?;
+                    let kid = key.kid.clone();
+                    if store.add_signing_key(key, state == SigningKeyState::Active).await? {
+                        let (algorithm, state) = (algorithm.as_str(), state.as_str());
+                        audit!("signing_key.added", kid, algorithm, state);
+                    }
                 }
             }
         }
@@ -152,7 +168,11 @@ impl SigningKeys {
     /// As [`Self::open`]; the keys read before stay in force.
     pub async fn reload(&self, store: &dyn Store, roots: &RootKeys) -> std::result::Result<(), StartError> {
         let read = read(store, roots, self.schedule, Some(&self.ring())).await?;
-        *self.read.write().unwrap_or_else(PoisonError::into_inner) = read;
+        let mut known = self.read.write().unwrap_or_else(PoisonError::into_inner);
+        // A slow reading does not undo what one that began later has found.
+        if known.at <= read.at {
+            *known = read;
+        }
         Ok(())
     }
 
@@ -202,6 +222,18 @@ impl SigningKeys {
             return Ok(Arc::clone(&read.ring));
         }
         Err(Error::StoreUnavailable(Trouble("which keys sign is not known any more".to_owned())))
+    }
+}
+
+/// Verifies with the keys of a ring, but not with one whose revocation was heard and that is still there.
+pub(super) struct Unrevoked<'a> {
+    pub(super) ring: Arc<KeyRing>,
+    pub(super) revocations: &'a RevocationFeed,
+}
+
+impl VerifyingKeys for Unrevoked<'_> {
+    fn verifying(&self, kid: &str) -> Option<VerifyingKey<'_>> {
+        if self.revocations.ends_key(kid) { None } else { self.ring.verifying(kid) }
     }
 }
 

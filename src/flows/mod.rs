@@ -89,7 +89,9 @@ impl Flows {
         chains: Chains,
         schedule: keys::Schedule,
     ) -> std::result::Result<Self, keys::StartError> {
-        keys::check_root_keys(store.as_ref(), &roots).await?;
+        if !keys::check_root_keys(store.as_ref(), &roots).await? {
+            keys::leave_canary(store.as_ref(), &roots).await?;
+        }
         let keys = keys::SigningKeys::open(store.as_ref(), &roots, schedule).await?;
         let clock = clock::DatabaseClock::default();
         clock.measure(store.as_ref()).await?;
@@ -113,7 +115,13 @@ impl Flows {
 
     /// The public keys that verify access tokens.
     pub fn public_keys(&self) -> Vec<PublicJwk> {
-        self.keys.ring().public_keys()
+        let mut keys = self.keys.ring().public_keys();
+        keys.retain(|key| !self.revocations.ends_key(&key.kid));
+        keys
+    }
+
+    fn verifying_keys(&self) -> keys::Unrevoked<'_> {
+        keys::Unrevoked { ring: self.keys.ring(), revocations: &self.revocations }
     }
 
     /// How the service is.
@@ -140,16 +148,19 @@ impl Flows {
     /// Hears what has been revoked; to be called several times a second.
     ///
     /// # Errors
-    /// If the store does not answer; what was heard before stays in force.
+    /// If the store does not answer; what was heard before stays in force. Or if the keys cannot be read, one of
+    /// which is revoked: that is heard, and it verifies nothing more.
     pub async fn hear_revocations(&self) -> std::result::Result<(), keys::StartError> {
         let began = Instant::now();
         let read = self.store.revocations(self.revocations.look_back()).await?;
-        // First, so that what is heard never says more than what is done about it.
-        if self.revocations.has_new_key(&read) {
-            self.keys.reload(self.store.as_ref(), &self.roots).await?;
-        }
+        let has_new_key = self.revocations.has_new_key(&read);
+        // First, so that whoever hears of it finds the key in its place.
+        let reloaded = match has_new_key {
+            true => self.keys.reload(self.store.as_ref(), &self.roots).await,
+            false => Ok(()),
+        };
         self.revocations.hear(began, read);
-        Ok(())
+        reloaded
     }
 
     /// Tells the store which client secrets were used of late; to be called every second.

@@ -18,10 +18,12 @@ use crate::{
 /// How far a reading looks back behind the one before: a revocation bears the time of its statement, and is seen
 /// once that is committed, which is a matter of moments.
 const LOOK_BACK: Duration = Duration::from_secs(5);
-/// How far each fifth reading, one a second, looks back: longer than any statement of this program can take, be
-/// it slow to lock or slow to be replicated.
-const LOOK_FAR_BACK: Duration = Duration::from_mins(1);
+/// How far each fifth reading, one a second, looks back: longer than any statement of this program can take.
+pub(super) const LOOK_FAR_BACK: Duration = Duration::from_mins(1);
 const FAR_EVERY: u32 = 5;
+/// One reading a minute looks back as far as matters: a server that waits for a standby which does not answer ends
+/// a statement's commit whenever that comes back, however late.
+const WHOLE_EVERY: u32 = 300;
 /// How long an answer to "what came after this time" can be given; who was away for longer starts anew.
 const RESUMABLE: Duration = Duration::from_hours(1);
 /// How often what no live token can contradict any more is forgotten.
@@ -97,8 +99,11 @@ impl RevocationFeed {
     /// Since when the next reading is to tell; `None` for as far back as matters.
     pub fn look_back(&self) -> Option<OffsetDateTime> {
         let heard = self.heard();
-        let far = heard.readings.is_multiple_of(FAR_EVERY);
-        heard.as_of.map(|as_of| as_of - if far { LOOK_FAR_BACK } else { LOOK_BACK })
+        let (as_of, readings) = (heard.as_of?, heard.readings);
+        if readings.is_multiple_of(WHOLE_EVERY) {
+            return None;
+        }
+        Some(as_of - if readings.is_multiple_of(FAR_EVERY) { LOOK_FAR_BACK } else { LOOK_BACK })
     }
 
     /// Whether a signing key is among what was read that was not known before.
@@ -120,6 +125,11 @@ impl RevocationFeed {
     /// Whether a session is revoked, as far as was heard.
     pub fn ends_session(&self, id: SessionId) -> bool {
         self.heard().sessions.contains(&id)
+    }
+
+    /// Whether a signing key is revoked, as far as was heard.
+    pub fn ends_key(&self, kid: &str) -> bool {
+        self.heard().keys.contains(kid)
     }
 
     /// Whether a client is disabled or deleted, as far as was heard.

@@ -8,6 +8,7 @@ use std::{
 use countersign::{
     app::App,
     domain::{Policy, SigningAlgorithm},
+    flows::keys::new_signing_key,
     token::RootKeys,
 };
 use serde_json::Value;
@@ -25,6 +26,8 @@ on_both_stores![
     a_key_that_another_instance_signs_with_already_is_looked_for,
     keys_are_listed_rotated_and_revoked_from_the_command_line,
     a_root_key_is_replaced_and_forgotten,
+    a_command_seals_nothing_under_a_root_key_that_no_instance_has,
+    an_instance_that_cannot_open_a_new_key_still_hears_what_is_revoked,
 ];
 
 fn kid(token: &str) -> String {
@@ -275,4 +278,56 @@ async fn a_root_key_is_replaced_and_forgotten(store: &TestStore) {
     assert!(line.failure(&["forget-root", &primary]).contains("which protects"));
     let refused = start_on(store, &[&old]).await.err().unwrap();
     assert!(refused.contains("the root keys do not fit this store"), "{refused}");
+}
+
+async fn a_command_seals_nothing_under_a_root_key_that_no_instance_has(store: &TestStore) {
+    let (old, new) = (RootKeys::new_key().into_exposed(), RootKeys::new_key().into_exposed());
+    drop(start_on(store, &[&old]).await.unwrap());
+    std::fs::write(root_keys_file(store), format!("{new}\n{old}")).unwrap();
+    let line = Line::on(store);
+    let active = line.json(&["list"])["signing_keys"][0]["kid"].as_str().unwrap().to_owned();
+    for command in [&["rotate", "--force"][..], &["revoke", &active, "--yes"], &["reseal"]] {
+        let said = line.failure(command);
+        assert!(said.contains("no instance has started with the root key"), "{said}");
+    }
+    // Nor has the list left anything that needs the new one.
+    drop(start_on(store, &[&old]).await.unwrap());
+    drop(start_on(store, &[&new, &old]).await.unwrap());
+    line.json(&["rotate", "--force"]);
+}
+
+async fn an_instance_that_cannot_open_a_new_key_still_hears_what_is_revoked(store: &TestStore) {
+    let server = Server::start(store).await;
+    let client = server.client(Policy { audience: vec!["shop".to_owned()], ..Policy::default() }).await;
+    let other = Policy { signing_alg: SigningAlgorithm::EdDsa, ..client.client.policy.clone() };
+    let other = server.client(Policy { name: "Other".to_owned(), ..other }).await;
+    let token = client.sign_in(&wallet()).await.tokens.unwrap().access_token;
+    let (kept, ended) = (other.sign_in(&wallet()).await, other.sign_in(&wallet()).await);
+    let (kept, session) = (kept.tokens.unwrap().access_token, ended.session.unwrap());
+    let ended = ended.tokens.unwrap().access_token;
+
+    let elsewhere = RootKeys::parse(RootKeys::new_key().expose()).unwrap();
+    let replacement = new_signing_key(SigningAlgorithm::Es256, &elsewhere).unwrap();
+    server.store.revoke_signing_key(&kid(&token), replacement).await.unwrap();
+    until_refused(&client, &token).await;
+    let (_, jwks) = http_get(server.http, "/.well-known/jwks.json").await;
+    assert!(!jwks.contains(&kid(&token)) && jwks.contains(&kid(&kept)), "{jwks}");
+    client.with(other.authorization()).revoke_session(&session.id).await.unwrap();
+    until_refused(&client, &ended).await;
+    assert!(passes(&client, &kept).await);
+}
+
+/// Whether ext_authz lets a token pass.
+async fn passes(caller: &Caller, token: &str) -> bool {
+    let headers = [("authorization", &*format!("Bearer {token}"))];
+    let answer = caller.check(&headers, &[("audience", "shop")]).await;
+    answer.status.unwrap().code == i32::from(Code::Ok)
+}
+
+async fn until_refused(caller: &Caller, token: &str) {
+    let began = Instant::now();
+    while passes(caller, token).await {
+        assert!(began.elapsed() < Duration::from_secs(20), "it passes for ever");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

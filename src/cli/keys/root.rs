@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::open;
+use super::{open, open_to_seal};
 use crate::{
     cli::{Outcome, client::Output},
     config::KeyFlags,
@@ -31,7 +31,7 @@ pub(crate) struct ForgetRoot {
 
 impl Reseal {
     pub(super) async fn run(self) -> Outcome {
-        let (store, roots) = open(&self.flags).await?;
+        let (store, roots) = open_to_seal(&self.flags).await?;
         let count = reseal(store.as_ref(), &roots).await;
         store.close().await;
         let (count, primary) = (count?, roots.primary());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::open;
+use super::open_to_seal;
 use crate::{
     app::CHECKS,
     cli::{Outcome, client::Output},
@@ -66,7 +66,7 @@ impl Rotate {
         let prepublish = self.flags.settings(&CHECKS)?.prepublish;
         let published_for = if self.force { Duration::ZERO } else { prepublish };
         let algorithm = self.algorithm.into();
-        let (store, roots) = open(&self.flags).await?;
+        let (store, roots) = open_to_seal(&self.flags).await?;
         let outcome = rotate(store.as_ref(), &roots, algorithm, Duration::ZERO, published_for).await;
         let keys = store.signing_keys().await;
         store.close().await;
@@ -99,7 +99,7 @@ fn active(keys: &[StoredSigningKey], algorithm: SigningAlgorithm) -> Option<Stri
 
 impl Revoke {
     pub(super) async fn run(self) -> Outcome {
-        let (store, roots) = open(&self.flags).await?;
+        let (store, roots) = open_to_seal(&self.flags).await?;
         let keys = store.signing_keys().await?;
         let key = keys.iter().find(|key| key.kid == self.kid);
         let key = key.ok_or_else(|| format!("no published key has the id {}", self.kid))?;

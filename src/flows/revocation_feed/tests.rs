@@ -56,6 +56,18 @@ fn a_second_looks_far_back_once() {
 }
 
 #[test]
+fn a_minute_looks_at_everything_once() {
+    let feed = RevocationFeed::default();
+    feed.hear(Instant::now(), read(0, Vec::new()));
+    let mut whole = 0;
+    for reading in 1..=600 {
+        whole += usize::from(feed.look_back().is_none());
+        feed.hear(Instant::now(), read(reading, Vec::new()));
+    }
+    assert_eq!(whole, 2);
+}
+
+#[test]
 fn a_client_is_disabled_enabled_and_deleted() {
     let feed = RevocationFeed::default();
     let id = ClientId::generate();
