@@ -11,14 +11,17 @@ use tokio::sync::watch;
 
 use super::{
     Caller, Credentials, Error, Flows, Result,
-    revocation_feed::{Page, Revocation},
+    error::Trouble,
+    revocation_feed::{LOOK_FAR_BACK, Page, Revocation},
     vitals::State,
 };
 use crate::domain::{Client, ClientId, Role};
 
 /// How often a watcher hears something, be it that there is nothing.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// How long the audience of another client is remembered.
+/// An instance that has heard nothing for this long has nothing to tell: another one may have.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How long it is remembered that another client's audience is guarded.
 const AUDIENCE_AGE: Duration = Duration::from_secs(10);
 /// Of how many clients it is.
 const AUDIENCES: usize = 10_000;
@@ -45,7 +48,7 @@ pub struct Watch {
     state: watch::Receiver<State>,
     authenticated: Instant,
     told: Option<Instant>,
-    audiences: HashMap<ClientId, (Instant, Vec<String>)>,
+    audiences: HashMap<ClientId, (Instant, bool)>,
 }
 
 impl Flows {
@@ -53,18 +56,24 @@ impl Flows {
     /// still known.
     ///
     /// # Errors
-    /// If the caller is no client.
+    /// If the caller is no client, or this instance hears nothing itself.
     pub async fn watch_revocations(
         self: &Arc<Self>,
         credentials: Credentials,
         resume_from: Option<OffsetDateTime>,
     ) -> Result<Watch> {
         let caller = self.authenticate(&credentials).await?;
+        let client = caller.client()?.clone();
+        self.refuse_if_deaf()?;
+        // What a client may hear of may have grown when it was last changed, by what it was never told.
+        let changed = (client.update_time != client.create_time).then_some(client.update_time);
+        let grown = |from| changed.is_some_and(|changed| from <= changed + LOOK_FAR_BACK);
+        let resume_from = resume_from.filter(|from| !grown(*from));
         let position = resume_from.and_then(|from| self.revocations.position_at(from));
         Ok(Watch {
             flows: Arc::clone(self),
             credentials,
-            client: caller.client()?.clone(),
+            client,
             position: position.unwrap_or(0),
             snapshot: position.is_none(),
             news: self.revocations.news(),
@@ -73,6 +82,13 @@ impl Flows {
             told: None,
             audiences: HashMap::new(),
         })
+    }
+
+    fn refuse_if_deaf(&self) -> Result<()> {
+        if self.revocations.age() <= SILENCE {
+            return Ok(());
+        }
+        Err(Error::StoreUnavailable(Trouble("nothing was heard of revocations for 10 s".to_owned())))
     }
 }
 
@@ -118,11 +134,13 @@ impl Watch {
     }
 
     /// A client that is disabled, deleted or has another secret by now is told no more, and one that may hear
-    /// of other clients than before starts anew. While the store does not answer, nobody is heard of either.
+    /// of other clients than before starts anew. While the store does not answer, nobody is heard of either; after
+    /// some time of that nobody is to go on believing that there is no news.
     async fn refuse_if_over(&mut self) -> Result<()> {
         if self.state.borrow().draining {
             return Err(Error::Draining);
         }
+        self.flows.refuse_if_deaf()?;
         if self.authenticated.elapsed() < HEARTBEAT {
             return Ok(());
         }
@@ -137,10 +155,11 @@ impl Watch {
     }
 
     async fn in_scope(&mut self, revocations: Vec<Revocation>) -> Result<Vec<Revocation>> {
+        let heard = Instant::now();
         let mut kept = Vec::with_capacity(revocations.len());
         for revocation in revocations {
             let concerns = match revocation.client_id() {
-                Some(id) => id == self.client.id || self.guards(id).await?,
+                Some(id) => id == self.client.id || self.guards(id, heard).await?,
                 None => true,
             };
             if concerns {
@@ -150,26 +169,25 @@ impl Watch {
         Ok(kept)
     }
 
-    /// Whether the client may look into the access tokens of another one, as IntrospectToken has it.
-    async fn guards(&mut self, other: ClientId) -> Result<bool> {
-        if scope(&self.client).is_none() {
-            return Ok(false);
+    /// Whether the client may look into access tokens of another one, as IntrospectToken has it: that goes by the
+    /// audience that a token has, which may be one from before the other's last change.
+    async fn guards(&mut self, other: ClientId, heard: Instant) -> Result<bool> {
+        let Some(guarded) = scope(&self.client) else { return Ok(false) };
+        if let Some((asked, guards)) = self.audiences.get(&other) {
+            // Who was not guarded then may be by what it was changed to before its token was revoked.
+            if *asked >= heard || (*guards && asked.elapsed() < AUDIENCE_AGE) {
+                return Ok(*guards);
+            }
         }
-        let known = self.audiences.get(&other).filter(|(asked, _)| asked.elapsed() < AUDIENCE_AGE);
-        let audience = match known {
-            Some((_, audience)) => audience.clone(),
-            None => self.read_audience(other).await?,
-        };
-        Ok(audience.iter().any(|audience| self.client.policy.introspect_audiences.contains(audience)))
-    }
-
-    async fn read_audience(&mut self, other: ClientId) -> Result<Vec<String>> {
-        let audience = self.flows.store.audience(other).await?.unwrap_or_default();
+        let tokens = self.flows.store.tokens_audience(other).await?;
+        let guards = tokens.is_some_and(|tokens| {
+            tokens.changed_lately || tokens.audience.iter().any(|audience| guarded.contains(audience))
+        });
         if self.audiences.len() >= AUDIENCES {
             self.audiences.clear();
         }
-        self.audiences.insert(other, (Instant::now(), audience.clone()));
-        Ok(audience)
+        self.audiences.insert(other, (Instant::now(), guards));
+        Ok(guards)
     }
 }
 

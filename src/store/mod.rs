@@ -38,7 +38,8 @@ pub use keys::{
 pub use lifecycle::{Lifecycle, Location, SchemaState};
 pub use repeat::{RepeatOutcome, RepeatStore, Repeated, Repetition, RequestDigest};
 pub use revocations::{
-    ACCESS_TOKENS_END, RevocationStore, Revocations, RevokedKey, RevokedSession, UnservedClient,
+    ACCESS_TOKENS_END, RevocationStore, Revocations, RevokedKey, RevokedSession, TokensAudience,
+    UnservedClient,
 };
 pub use sessions::{NewSession, RevokeScope, RotateOutcome, Rotated, Rotation, SessionQuery, SessionStore};
 pub use url::locate;

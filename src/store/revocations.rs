@@ -47,6 +47,15 @@ pub struct RevokedKey {
     pub revoke_time: OffsetDateTime,
 }
 
+/// What the access tokens of a client have as `aud`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokensAudience {
+    /// Those that are issued now.
+    pub audience: Vec<String>,
+    /// Whether there may be tokens with another one.
+    pub changed_lately: bool,
+}
+
 /// What is revoked.
 #[derive(Clone, Debug)]
 pub struct Revocations {
@@ -69,5 +78,5 @@ pub trait RevocationStore: Send + Sync {
     async fn revocations(&self, since: Option<OffsetDateTime>) -> Result<Revocations>;
 
     /// The audience of a client's access tokens, be it deleted or not; `None` where there is no such client.
-    async fn audience(&self, id: ClientId) -> Result<Option<Vec<String>>>;
+    async fn tokens_audience(&self, id: ClientId) -> Result<Option<TokensAudience>>;
 }

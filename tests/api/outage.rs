@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use countersign::domain::Policy;
+use countersign::{domain::Policy, store::StoreError};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -181,6 +181,9 @@ async fn connections_to_a_server_that_only_reads_are_dropped_and_writes_come_bac
     for _ in 0..20 {
         assert_unavailable(refused().await);
     }
+    // Its clock goes on, but what it holds may be old: neither is told by it.
+    assert!(matches!(server.store.now().await, Err(StoreError::ReadOnly(_))));
+    assert!(matches!(server.store.revocations(None).await, Err(StoreError::ReadOnly(_))));
     let back = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET default_transaction_read_only', current_database()); END $$";
     sqlx::query(back).execute(&mut outside).await.unwrap();
     let give_up = Instant::now() + Duration::from_secs(10);

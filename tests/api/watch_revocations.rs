@@ -1,6 +1,6 @@
 //! WatchRevocations: what is revoked is told to whoever may hear it, once it is, whichever instance did it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use countersign::{
     domain::{Policy, Role},
@@ -12,6 +12,7 @@ use tonic_types::StatusExt as _;
 
 use crate::{
     harness::{Caller, Server, basic, reason, wallet, wrong_field},
+    outage::server_on_a_wire,
     support::TestStore,
 };
 
@@ -29,6 +30,7 @@ on_both_stores![
     a_time_that_is_none_is_named,
     a_watcher_that_may_not_watch_any_more_is_told_why,
     a_watcher_whose_audiences_change_starts_anew,
+    a_guard_of_an_earlier_audience_goes_on_hearing_of_the_client,
     a_watcher_is_told_when_the_instance_shuts_down,
     a_watcher_that_takes_nothing_is_cut_off_and_starts_anew,
 ];
@@ -273,12 +275,49 @@ async fn a_watcher_that_may_not_watch_any_more_is_told_why(store: &TestStore) {
 
 async fn a_watcher_whose_audiences_change_starts_anew(store: &TestStore) {
     let server = Server::start(store).await;
-    let guard = server.client(guard_of("shop")).await;
+    let (guard, shop) = (server.client(guard_of("elsewhere")).await, server.client(shop()).await);
+    let session = shop.sign_in(&wallet()).await.session.unwrap().id;
+    shop.revoke_session(&session).await.unwrap();
     let mut watcher = guard.watch(None).await.unwrap();
-    let policy = Policy { name: "Guard".to_owned(), ..guard_of("elsewhere") };
+    assert!(watcher.rest(store).await.is_empty());
+    let policy = Policy { name: "Guard".to_owned(), ..guard_of("shop") };
     update_client(server.store.as_ref(), guard.client.id, |_| Ok(policy.clone())).await.unwrap();
     let end = watcher.end().await;
     assert_eq!((end.code(), reason_of(&end).as_str()), (Code::Aborted, "WATCH_INTERRUPTED"));
+    // It was never told what it may hear of now.
+    let seconds = server.store.now().await.unwrap().unix_timestamp();
+    let mut again = guard.watch(Some(prost_types::Timestamp { seconds, nanos: 0 })).await.unwrap();
+    assert_eq!(session_of(again.event().await), session);
+    assert_eq!(again.snapshots, 1);
+}
+
+async fn a_guard_of_an_earlier_audience_goes_on_hearing_of_the_client(store: &TestStore) {
+    let server = Server::start(store).await;
+    let (guard, client) = (server.client(guard_of("shop")).await, server.client(shop()).await);
+    let session = client.sign_in(&wallet()).await.session.unwrap().id;
+    let policy = Policy { name: "Bank".to_owned(), audience: vec!["bank".to_owned()], ..Policy::default() };
+    update_client(server.store.as_ref(), client.client.id, |_| Ok(policy.clone())).await.unwrap();
+    let mut watcher = guard.watch(None).await.unwrap();
+    client.revoke_session(&session).await.unwrap();
+    assert_eq!(session_of(watcher.event().await), session);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_hears_nothing_itself_sends_its_watchers_away() {
+    let store = TestStore::postgres().await;
+    let (server, wire) = server_on_a_wire(&store, &[]).await;
+    let client = server.client(Policy::default()).await;
+    let mut watcher = client.watch(None).await.unwrap();
+    wire.cut();
+    let end = watcher.end().await;
+    assert_eq!((end.code(), reason_of(&end).as_str()), (Code::Unavailable, "STORE_UNAVAILABLE"));
+    wire.mend();
+    let began = Instant::now();
+    while let Err(status) = client.watch(None).await {
+        assert_eq!(reason_of(&status), "STORE_UNAVAILABLE");
+        assert!(began.elapsed() < Duration::from_secs(60), "it hears nothing for ever");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 async fn a_watcher_is_told_when_the_instance_shuts_down(store: &TestStore) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use countersign::{
     domain::{Policy, RevokeReason, SessionId},
-    store::{NewClient, Revocations, RevokeScope, RevokedSession},
+    store::{NewClient, Revocations, RevokeScope, RevokedSession, TokensAudience},
 };
 use time::OffsetDateTime;
 
@@ -21,6 +21,7 @@ on_both_stores!(
     clients_are_read_while_they_are_not_served,
     a_revoked_key_is_read,
     an_audience_is_read_though_its_client_is_deleted,
+    an_audience_has_changed_lately_while_a_token_may_have_the_one_before,
 );
 
 async fn read(bench: &Bench<'_>, since: Option<OffsetDateTime>) -> Revocations {
@@ -167,9 +168,29 @@ async fn an_audience_is_read_though_its_client_is_deleted(test: &TestStore) {
     let policy = Policy { audience: vec!["shop".to_owned()], ..new_client("a").policy };
     let named = bench.store.create_client(NewClient { policy, ..new_client("a") }).await.unwrap().id;
     bench.store.delete_client(named).await.unwrap();
-    assert_eq!(bench.store.audience(named).await.unwrap(), Some(vec!["shop".to_owned()]));
+    let tokens = async |id| bench.store.tokens_audience(id).await.unwrap();
+    let shop = TokensAudience { audience: vec!["shop".to_owned()], changed_lately: false };
+    assert_eq!(tokens(named).await, Some(shop));
     let id = bench.client.id;
-    assert_eq!(bench.store.audience(id).await.unwrap(), Some(vec![id.to_string()]));
-    let nobody = countersign::domain::ClientId::generate();
-    assert_eq!(bench.store.audience(nobody).await.unwrap(), None);
+    assert_eq!(
+        tokens(id).await,
+        Some(TokensAudience { audience: vec![id.to_string()], changed_lately: false })
+    );
+    assert_eq!(tokens(countersign::domain::ClientId::generate()).await, None);
+}
+
+async fn an_audience_has_changed_lately_while_a_token_may_have_the_one_before(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let id = bench.client.id;
+    let set = async |policy: Policy| {
+        let client = bench.store.client(id).await.unwrap().unwrap().client;
+        bench.store.update_client(id, client.update_time, &policy).await.unwrap();
+        bench.store.tokens_audience(id).await.unwrap().unwrap().changed_lately
+    };
+    let named = Policy { name: "other".to_owned(), ..bench.client.policy.clone() };
+    assert!(!set(named.clone()).await, "another name is no other audience");
+    assert!(set(Policy { audience: vec!["shop".to_owned()], ..named }).await);
+    let old = in_millis(test, -25 * 3_600_000 - 1_000);
+    test.execute(&format!("UPDATE clients SET audience_change_time = {old}")).await;
+    assert!(!bench.store.tokens_audience(id).await.unwrap().unwrap().changed_lately);
 }

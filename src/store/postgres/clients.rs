@@ -184,8 +184,11 @@ const FIND_SECRETS: &str = "
 const UPDATE: &str = concat!(
     bound_lock_waits!(),
     "clock AS MATERIALIZED (SELECT clock_timestamp() AS now FROM bound)
-    UPDATE clients SET policy = policy || $3::jsonb,
-                       update_time = GREATEST(clock.now, update_time + interval '1 microsecond')
+    UPDATE clients SET
+        policy = policy || $3::jsonb,
+        audience_change_time = CASE WHEN policy->'audience' = $3::jsonb->'audience' THEN audience_change_time
+                                    ELSE clock.now END,
+        update_time = GREATEST(clock.now, update_time + interval '1 microsecond')
     FROM clock WHERE id = $1 AND update_time = $2 AND delete_time IS NULL
     RETURNING id, realm, policy::text AS policy, create_time, update_time"
 );

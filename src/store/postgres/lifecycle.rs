@@ -11,11 +11,12 @@ use super::Postgres;
 use crate::store::{Lifecycle, Location, Result, SchemaState, StoreError};
 
 /// Version, name and text of each migration.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "initial", include_str!("../../../migrations/postgres/0001_initial.sql")),
     (2, "client secret slots", include_str!("../../../migrations/postgres/0002_client_secret_slots.sql")),
     (3, "revocation feed", include_str!("../../../migrations/postgres/0003_revocation_feed.sql")),
     (4, "request digest", include_str!("../../../migrations/postgres/0004_request_digest.sql")),
+    (5, "audience change", include_str!("../../../migrations/postgres/0005_audience_change.sql")),
 ];
 
 /// How often a migration is tried while somebody holds on to a table, and how long it leaves the table alone in
@@ -58,7 +59,12 @@ impl Lifecycle for Postgres {
 
     async fn now(&self) -> Result<OffsetDateTime> {
         self.retrying(async || {
-            Ok(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&self.pool).await?)
+            let sql = "SELECT clock_timestamp(), current_setting('transaction_read_only') = 'on'";
+            match sqlx::query_as(sql).fetch_one(&self.pool).await? {
+                (now, false) => Ok(now),
+                // A standby's clock goes on; what it holds may be old.
+                (_, true) => Err(StoreError::ReadOnly("this server only reads".to_owned())),
+            }
         })
         .await
     }

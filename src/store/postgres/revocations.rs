@@ -10,7 +10,7 @@ use crate::{
     domain::{ClientId, RevokeReason, audience},
     store::{
         ACCESS_TOKENS_END, Lifecycle as _, Result, RevocationStore, Revocations, RevokedKey, RevokedSession,
-        UnservedClient, policy_json,
+        TokensAudience, UnservedClient, policy_json,
     },
 };
 
@@ -25,13 +25,22 @@ impl RevocationStore for Postgres {
         Ok(Revocations { as_of, sessions, clients, keys })
     }
 
-    async fn audience(&self, id: ClientId) -> Result<Option<Vec<String>>> {
+    async fn tokens_audience(&self, id: ClientId) -> Result<Option<TokensAudience>> {
         self.retrying(async || {
-            let policy: Option<String> = sqlx::query_scalar("SELECT policy::text FROM clients WHERE id = $1")
-                .bind(id.uuid())
-                .fetch_optional(&self.pool)
-                .await?;
-            policy.map(|policy| Ok(audience(id, &policy_json::read(&policy)?))).transpose()
+            let row: Option<(String, bool)> = sqlx::query_as(
+                "SELECT policy::text,
+                        COALESCE(audience_change_time > clock_timestamp() - $2 * interval '1 second', FALSE)
+                 FROM clients WHERE id = $1",
+            )
+            .bind(id.uuid())
+            .bind(ACCESS_TOKENS_END.as_secs_f64())
+            .fetch_optional(&self.pool)
+            .await?;
+            row.map(|(policy, changed_lately)| {
+                let audience = audience(id, &policy_json::read(&policy)?);
+                Ok(TokensAudience { audience, changed_lately })
+            })
+            .transpose()
         })
         .await
     }

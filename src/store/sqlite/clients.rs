@@ -207,7 +207,11 @@ const FIND_SECRETS: &str = "
 
 /// ?1 client, ?2 when it last changed, ?3 its policy.
 const UPDATE: &str = "
-    UPDATE clients SET policy = json_patch(policy, ?3), update_time = max(clock.now, update_time + 1)
+    UPDATE clients SET
+        policy = json_patch(policy, ?3),
+        audience_change_time = CASE WHEN policy->'$.audience' = ?3->'$.audience' THEN audience_change_time
+                                    ELSE clock.now END,
+        update_time = max(clock.now, update_time + 1)
     FROM clock WHERE id = ?1 AND update_time = ?2 AND delete_time IS NULL
     RETURNING id, realm, policy, create_time, update_time";
 

@@ -10,7 +10,7 @@ use crate::{
     domain::{ClientId, RevokeReason, audience},
     store::{
         ACCESS_TOKENS_END, Lifecycle as _, Result, RevocationStore, Revocations, RevokedKey, RevokedSession,
-        UnservedClient, policy_json,
+        TokensAudience, UnservedClient, policy_json,
     },
 };
 
@@ -24,13 +24,22 @@ impl RevocationStore for Sqlite {
         Ok(Revocations { as_of, sessions, clients, keys })
     }
 
-    async fn audience(&self, id: ClientId) -> Result<Option<Vec<String>>> {
+    async fn tokens_audience(&self, id: ClientId) -> Result<Option<TokensAudience>> {
+        let lately = i64::try_from(ACCESS_TOKENS_END.as_millis()).unwrap_or(i64::MAX);
         retrying(async || {
-            let policy: Option<String> = sqlx::query_scalar("SELECT policy FROM clients WHERE id = ?1")
-                .bind(id.uuid())
-                .fetch_optional(&self.reader)
-                .await?;
-            policy.map(|policy| Ok(audience(id, &policy_json::read(&policy)?))).transpose()
+            let row: Option<(String, bool)> = sqlx::query_as(
+                "SELECT policy, COALESCE(audience_change_time > clock.now - ?2, FALSE)
+                 FROM clients, clock WHERE id = ?1",
+            )
+            .bind(id.uuid())
+            .bind(lately)
+            .fetch_optional(&self.reader)
+            .await?;
+            row.map(|(policy, changed_lately)| {
+                let audience = audience(id, &policy_json::read(&policy)?);
+                Ok(TokensAudience { audience, changed_lately })
+            })
+            .transpose()
         })
         .await
     }

@@ -1,0 +1,4 @@
+-- Tokens keep the audience that they were issued with, so whoever guards the earlier one goes on hearing of them.
+
+-- When the audience in its policy was last changed; null if it never was.
+ALTER TABLE clients ADD COLUMN audience_change_time INTEGER;
