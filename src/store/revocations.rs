@@ -12,6 +12,9 @@ use crate::domain::{AccountId, ClientId, RevokeReason, SessionId};
 /// whose clocks are behind.
 pub const ACCESS_TOKENS_END: Duration = Duration::from_hours(25);
 
+/// How many revoked sessions a statement reads.
+pub(super) const REVOCATIONS_AT_ONCE: usize = 5_000;
+
 /// A session that was revoked while it had access tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevokedSession {

@@ -10,7 +10,7 @@ use crate::{
     domain::{ClientId, RevokeReason, audience},
     store::{
         ACCESS_TOKENS_END, Lifecycle as _, Result, RevocationStore, Revocations, RevokedKey, RevokedSession,
-        TokensAudience, UnservedClient, policy_json,
+        TokensAudience, UnservedClient, policy_json, revocations::REVOCATIONS_AT_ONCE,
     },
 };
 
@@ -20,7 +20,10 @@ impl RevocationStore for Postgres {
         // In a statement of its own: one statement's snapshot is older than any clock that it reads.
         let as_of = self.now().await?;
         let oldest = as_of - ACCESS_TOKENS_END;
-        let sessions = self.sessions_revoked_since(since.unwrap_or(oldest)).await?;
+        let mut sessions = Vec::new();
+        let mut after = (since.unwrap_or(oldest), Uuid::nil());
+        // No statement takes long, however many there are.
+        while self.read_revoked_sessions(&mut after, &mut sessions).await? == REVOCATIONS_AT_ONCE {}
         let (clients, keys) = (self.unserved_clients(oldest).await?, self.revoked_keys(oldest).await?);
         Ok(Revocations { as_of, sessions, clients, keys })
     }
@@ -47,22 +50,38 @@ impl RevocationStore for Postgres {
 }
 
 impl Postgres {
-    async fn sessions_revoked_since(&self, since: OffsetDateTime) -> Result<Vec<RevokedSession>> {
-        self.retrying(async || {
-            sqlx::query(
-                "SELECT id, client_id, account_id, revoke_time, revoke_reason, access_expire_time
-                 FROM sessions
-                 WHERE revoke_time >= $1 AND access_expire_time > clock_timestamp() - interval '1 minute'
-                 ORDER BY revoke_time",
-            )
-            .bind(since)
-            .fetch_all(&self.pool)
-            .await?
-            .iter()
-            .map(revoked_session)
-            .collect::<Result<Vec<RevokedSession>>>()
-        })
-        .await
+    /// The next of them, in the order of their revocations and ids: how many.
+    async fn read_revoked_sessions(
+        &self,
+        after: &mut (OffsetDateTime, Uuid),
+        sessions: &mut Vec<RevokedSession>,
+    ) -> Result<usize> {
+        let (time, id) = *after;
+        let read = self
+            .retrying(async || {
+                sqlx::query(
+                    "SELECT id, client_id, account_id, revoke_time, revoke_reason, access_expire_time
+                     FROM sessions
+                     WHERE revoke_time >= $1 AND (revoke_time, id) > ($1, $2)
+                           AND access_expire_time > clock_timestamp() - interval '1 minute'
+                     ORDER BY revoke_time, id LIMIT $3",
+                )
+                .bind(time)
+                .bind(id)
+                .bind(i64::try_from(REVOCATIONS_AT_ONCE).unwrap_or(i64::MAX))
+                .fetch_all(&self.pool)
+                .await?
+                .iter()
+                .map(revoked_session)
+                .collect::<Result<Vec<RevokedSession>>>()
+            })
+            .await?;
+        if let Some(last) = read.last() {
+            *after = (last.revoke_time, last.id.uuid());
+        }
+        let count = read.len();
+        sessions.extend(read);
+        Ok(count)
     }
 
     async fn unserved_clients(&self, oldest: OffsetDateTime) -> Result<Vec<UnservedClient>> {

@@ -10,7 +10,7 @@ use crate::{
     domain::{ClientId, RevokeReason, audience},
     store::{
         ACCESS_TOKENS_END, Lifecycle as _, Result, RevocationStore, Revocations, RevokedKey, RevokedSession,
-        TokensAudience, UnservedClient, policy_json,
+        TokensAudience, UnservedClient, policy_json, revocations::REVOCATIONS_AT_ONCE,
     },
 };
 
@@ -19,7 +19,10 @@ impl RevocationStore for Sqlite {
     async fn revocations(&self, since: Option<OffsetDateTime>) -> Result<Revocations> {
         let as_of = self.now().await?;
         let oldest = as_of - ACCESS_TOKENS_END;
-        let sessions = self.sessions_revoked_since(since.unwrap_or(oldest)).await?;
+        let mut sessions = Vec::new();
+        let mut after = (since.unwrap_or(oldest), Uuid::nil());
+        // No statement takes long, however many there are.
+        while self.read_revoked_sessions(&mut after, &mut sessions).await? == REVOCATIONS_AT_ONCE {}
         let (clients, keys) = (self.unserved_clients(oldest).await?, self.revoked_keys(oldest).await?);
         Ok(Revocations { as_of, sessions, clients, keys })
     }
@@ -46,22 +49,37 @@ impl RevocationStore for Sqlite {
 }
 
 impl Sqlite {
-    async fn sessions_revoked_since(&self, since: OffsetDateTime) -> Result<Vec<RevokedSession>> {
-        retrying(async || {
+    /// The next of them, in the order of their revocations and ids: how many.
+    async fn read_revoked_sessions(
+        &self,
+        after: &mut (OffsetDateTime, Uuid),
+        sessions: &mut Vec<RevokedSession>,
+    ) -> Result<usize> {
+        let (time, id) = *after;
+        let read = retrying(async || {
             sqlx::query(
                 "SELECT id, client_id, account_id, revoke_time, revoke_reason, access_expire_time
                  FROM sessions, clock
-                 WHERE revoke_time >= ?1 AND access_expire_time > clock.now - 60000
-                 ORDER BY revoke_time",
+                 WHERE revoke_time >= ?1 AND (revoke_time, id) > (?1, ?2)
+                       AND access_expire_time > clock.now - 60000
+                 ORDER BY revoke_time, id LIMIT ?3",
             )
-            .bind(rows::to_millis(since))
+            .bind(rows::to_millis(time))
+            .bind(id)
+            .bind(i64::try_from(REVOCATIONS_AT_ONCE).unwrap_or(i64::MAX))
             .fetch_all(&self.reader)
             .await?
             .iter()
             .map(revoked_session)
             .collect::<Result<Vec<RevokedSession>>>()
         })
-        .await
+        .await?;
+        if let Some(last) = read.last() {
+            *after = (last.revoke_time, last.id.uuid());
+        }
+        let count = read.len();
+        sessions.extend(read);
+        Ok(count)
     }
 
     async fn unserved_clients(&self, oldest: OffsetDateTime) -> Result<Vec<UnservedClient>> {
