@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::keys::StartError;
 use crate::{
     chain::Unanswered,
     domain::{Role, Violation},
@@ -130,15 +129,6 @@ impl From<StoreError> for Error {
             }
             StoreError::Contention | StoreError::Locked => Self::Contention,
             StoreError::Broken(_) => Self::internal(error),
-        }
-    }
-}
-
-impl From<StartError> for Error {
-    fn from(error: StartError) -> Self {
-        match error {
-            StartError::Store(error) => error.into(),
-            StartError::WrongRootKeys(_) | StartError::Key(_) => Self::internal(error),
         }
     }
 }

@@ -8,9 +8,7 @@ use std::{
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
 
-use super::{
-    Error, Result, audit::audit, error::Trouble, revocation_feed::RevocationFeed, rotate_keys::rotate,
-};
+use super::{Error, Result, audit::audit, error::Trouble, revocation_feed::RevocationFeed};
 use crate::{
     domain::{Fingerprint, SigningAlgorithm},
     store::{Canary, NewSigningKey, SigningKeyState, Store, StoreError, StoredSigningKey},
@@ -51,6 +49,15 @@ impl From<KeyError> for StartError {
                 Self::WrongRootKeys(fingerprint)
             }
             KeyError::Malformed(_) | KeyError::NoneActive(_) | KeyError::Library(_) => Self::Key(error),
+        }
+    }
+}
+
+impl From<StartError> for Error {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Store(error) => error.into(),
+            StartError::WrongRootKeys(_) | StartError::Key(_) => Self::internal(error),
         }
     }
 }
@@ -186,25 +193,15 @@ impl SigningKeys {
         if age < REREAD { Ok(()) } else { self.reload(store, roots).await }
     }
 
-    /// Replaces the keys that have signed for as long as they may; of many instances one does it.
-    ///
-    /// # Errors
-    /// If the store does not answer.
-    pub async fn rotate_if_due(
-        &self,
-        store: &dyn Store,
-        roots: &RootKeys,
-        now: OffsetDateTime,
-    ) -> std::result::Result<(), StartError> {
-        let Some(interval) = self.schedule.interval else { return Ok(()) };
-        let due: Vec<_> = {
-            let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
-            read.due.iter().filter(|(_, time)| *time <= now).map(|(algorithm, _)| *algorithm).collect()
-        };
-        for algorithm in due {
-            rotate(store, roots, algorithm, interval, self.schedule.prepublish).await?;
-        }
-        Ok(())
+    /// The algorithms whose keys have signed for as long as they may.
+    pub(super) fn due(&self, now: OffsetDateTime) -> Vec<SigningAlgorithm> {
+        let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+        read.due.iter().filter(|(_, time)| *time <= now).map(|(algorithm, _)| *algorithm).collect()
+    }
+
+    /// When keys are replaced.
+    pub(super) const fn schedule(&self) -> Schedule {
+        self.schedule
     }
 
     /// The ring.

@@ -140,7 +140,7 @@ impl Flows {
         clock?;
         self.keys.reload(self.store.as_ref(), &self.roots).await?;
         match self.clock.now() {
-            Ok(now) => self.keys.rotate_if_due(self.store.as_ref(), &self.roots, now).await,
+            Ok(now) => rotate_keys::rotate_due(self.store.as_ref(), &self.roots, &self.keys, now).await,
             Err(_) => Ok(()),
         }
     }

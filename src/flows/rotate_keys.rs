@@ -2,15 +2,35 @@
 
 use std::time::Duration;
 
+use time::OffsetDateTime;
+
 use super::{
     audit::audit,
-    keys::{StartError, new_signing_key},
+    keys::{SigningKeys, StartError, new_signing_key},
 };
 use crate::{
     domain::{Fingerprint, SigningAlgorithm},
     store::{KeyRotation, RotateKeyOutcome, SigningKeyState, Store},
     token::RootKeys,
 };
+
+/// Replaces the keys that have signed for as long as they may; of many instances one does it.
+///
+/// # Errors
+/// If the store does not answer.
+pub(super) async fn rotate_due(
+    store: &dyn Store,
+    roots: &RootKeys,
+    keys: &SigningKeys,
+    now: OffsetDateTime,
+) -> Result<(), StartError> {
+    let schedule = keys.schedule();
+    let Some(interval) = schedule.interval else { return Ok(()) };
+    for algorithm in keys.due(now) {
+        rotate(store, roots, algorithm, interval, schedule.prepublish).await?;
+    }
+    Ok(())
+}
 
 /// Lets an algorithm's prepared key sign, if the active one has signed and the prepared one has been published for
 /// long enough.

@@ -32,7 +32,8 @@ impl RevocationStore for Postgres {
         self.retrying(async || {
             let row: Option<(String, bool)> = sqlx::query_as(
                 "SELECT policy::text,
-                        COALESCE(audience_change_time > clock_timestamp() - $2 * interval '1 second', FALSE)
+                        audience_change_time IS NOT NULL
+                        AND audience_change_time > clock_timestamp() - $2 * interval '1 second'
                  FROM clients WHERE id = $1",
             )
             .bind(id.uuid())

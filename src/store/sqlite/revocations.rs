@@ -31,7 +31,7 @@ impl RevocationStore for Sqlite {
         let lately = i64::try_from(ACCESS_TOKENS_END.as_millis()).unwrap_or(i64::MAX);
         retrying(async || {
             let row: Option<(String, bool)> = sqlx::query_as(
-                "SELECT policy, COALESCE(audience_change_time > clock.now - ?2, FALSE)
+                "SELECT policy, audience_change_time IS NOT NULL AND audience_change_time > clock.now - ?2
                  FROM clients, clock WHERE id = ?1",
             )
             .bind(id.uuid())
