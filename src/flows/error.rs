@@ -82,6 +82,8 @@ pub enum Error {
     RateLimited { whose: &'static str, wait: Duration },
     #[error("other calls were in the way each time; nothing was changed, try again")]
     Contention,
+    #[error("the client has changed since the `etag` was read: read it again, and decide anew")]
+    EtagMismatch,
     #[error("the stream ends: {0}; start again")]
     WatchInterrupted(&'static str),
     #[error("this instance is shutting down; go on with another one")]

@@ -115,7 +115,7 @@ impl ClientApi {
         let (given, mask) = (request.policy.unwrap_or_default(), request.update_mask.unwrap_or_default());
         let change = |client: &Client| {
             if !request.etag.is_empty() && request.etag != etag(client) {
-                return Err(Error::Contention);
+                return Err(Error::EtagMismatch);
             }
             changed(client, masked(&client.clone().into(), &given, &mask.paths)?)
         };

@@ -210,7 +210,7 @@ async fn an_update_of_a_client_that_changed_since_is_refused(store: &TestStore) 
     let scope = |scope: &str| ClientPolicy { scope: scope.to_owned(), ..Default::default() };
     let updated = admin.update_client_at(&made.etag, &made.id, scope("a"), "scope").await.unwrap();
     let stale = admin.update_client_at(&made.etag, &made.id, scope("b"), "scope").await;
-    assert_eq!(refusal(stale), (Code::Aborted, "CONTENTION".to_owned()));
+    assert_eq!(refusal(stale), (Code::FailedPrecondition, "ETAG_MISMATCH".to_owned()));
     assert_eq!(admin.get_client(&made.id).await.unwrap().client.unwrap(), updated);
     admin.update_client_at(&updated.etag, &made.id, scope("b"), "scope").await.unwrap();
 }
