@@ -27,7 +27,8 @@ impl Flows {
         route: &Route<'_>,
         max_age: Duration,
     ) -> Result<Arc<AccessClaims>> {
-        if route.audience.or(route.client_id).is_none() {
+        let named = [route.audience, route.client_id];
+        if named == [None, None] || named.contains(&Some("")) {
             let why = "must name the `audience` or the `client_id` that the route serves";
             return Err(Error::invalid("context_extensions", why));
         }
