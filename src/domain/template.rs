@@ -116,13 +116,20 @@ fn next_placeholder(text: &str) -> Option<(&str, &str, &str)> {
         .map(|(at, length)| (&text[..at], &text[at..at + length], &text[at + length..]))
 }
 
-/// The first `{word}` that is no placeholder. Other braces are plain text.
+/// The first `{word}` that is no placeholder, or is one but for its spelling. Other braces are plain text.
 fn unknown_placeholder(text: &str) -> Option<&str> {
     text.split_inclusive('}')
         .filter_map(|part| part.rfind('{').map(|at| &part[at..]))
         .filter(|part| part.ends_with('}') && part.len() > 2)
-        .filter(|part| part[1..part.len() - 1].bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
-        .find(|part| !PLACEHOLDERS.contains(part))
+        .filter(|part| !PLACEHOLDERS.contains(part))
+        .find(|part| {
+            let is_word = part[1..part.len() - 1].bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            is_word || PLACEHOLDERS.iter().any(|placeholder| letters(placeholder) == letters(part))
+        })
+}
+
+fn letters(text: &str) -> String {
+    text.chars().filter(char::is_ascii_alphabetic).map(|c| c.to_ascii_lowercase()).collect()
 }
 
 fn is_hex_but_for_placeholders(text: &str) -> bool {
@@ -166,6 +173,8 @@ mod tests {
             ("0x{nonce}", "bare hex"),
             ("0xdead{nonce}beef", "bare hex"),
             ("Hi {nonce} {deadline}", "unknown placeholder {deadline}"),
+            ("Hi {nonce} {issuedAt}", "unknown placeholder {issuedAt}"),
+            ("Hi {nonce} { Origin }", "unknown placeholder { Origin }"),
             ("Hi {nonce}\r\n", "control"),
             ("a.example wants you to sign in with your Ethereum account: {nonce}", "EIP-4361"),
             (&format!("{}{{nonce}}", "x".repeat(2_000)), "2,000"),

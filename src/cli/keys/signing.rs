@@ -76,7 +76,7 @@ impl Rotate {
             RotateKeyOutcome::NotPublished => {
                 return Err(format!(
                     "the prepared key has been published for less than {}, so that not everybody knows it; \
-                     wait, or use --force",
+                     wait, give the `--key-prepublish` that the instances have, or use --force",
                     humantime::format_duration(prepublish)
                 )
                 .into());
