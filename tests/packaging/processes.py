@@ -99,7 +99,7 @@ class Service:
             self._log.append(line)
             assert "is no setting" not in line, line
             fields = json.loads(line)["fields"]
-            if fields["message"] in LISTENING:
+            if fields.get("message") in LISTENING:
                 found[LISTENING[fields["message"]]] = fields["address"]
         return found
 
