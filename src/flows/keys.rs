@@ -174,13 +174,16 @@ impl SigningKeys {
     /// # Errors
     /// As [`Self::open`]; the keys read before stay in force.
     pub async fn reload(&self, store: &dyn Store, roots: &RootKeys) -> std::result::Result<(), StartError> {
-        let read = read(store, roots, self.schedule, Some(&self.ring())).await?;
+        self.keep(read(store, roots, self.schedule, Some(&self.ring())).await?);
+        Ok(())
+    }
+
+    /// A slow reading does not undo what one that began later has found.
+    fn keep(&self, read: Read) {
         let mut known = self.read.write().unwrap_or_else(PoisonError::into_inner);
-        // A slow reading does not undo what one that began later has found.
         if known.at <= read.at {
             *known = read;
         }
-        Ok(())
     }
 
     /// Reads the keys anew because one is missing, unless that was just done; whoever asks, one call at a time does.
@@ -267,4 +270,27 @@ fn due(stored: &[StoredSigningKey], schedule: Schedule) -> Vec<(SigningAlgorithm
         Some((algorithm, (signs_since + interval).max(published_since + schedule.prepublish)))
     };
     SigningAlgorithm::ALL.into_iter().filter_map(due).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::open;
+
+    #[tokio::test]
+    async fn a_slow_reading_brings_no_revoked_key_back() {
+        let store = open("sqlite::memory:").await.unwrap();
+        store.migrate().await.unwrap();
+        let roots = RootKeys::parse(RootKeys::new_key().expose()).unwrap();
+        let schedule = Schedule { interval: None, prepublish: Duration::ZERO };
+        let keys = SigningKeys::open(store.as_ref(), &roots, schedule).await.unwrap();
+        let kid = keys.ring().active(SigningAlgorithm::Es256).kid().to_owned();
+        let slow = read(store.as_ref(), &roots, schedule, None).await.unwrap();
+        let replacement = new_signing_key(SigningAlgorithm::Es256, &roots).unwrap();
+        store.revoke_signing_key(&kid, replacement).await.unwrap();
+        keys.reload(store.as_ref(), &roots).await.unwrap();
+        assert!(slow.ring.key(&kid).is_some());
+        keys.keep(slow);
+        assert!(keys.ring().key(&kid).is_none());
+    }
 }

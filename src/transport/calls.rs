@@ -1,7 +1,7 @@
 //! The calls of one connection: those that came together begin together, and the answers that are ready leave together.
 //!
 //! A task for each call would wake the connection's own task after each, which writes one answer and sleeps again:
-//! for an answer from memory that costs more than the answer. Here a call gets a task of its own when it waits.
+//! a good part of what an answer from memory costs. Here a call gets a task of its own when it waits.
 
 use std::{
     collections::VecDeque,
