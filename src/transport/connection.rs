@@ -20,7 +20,7 @@ use tokio::{
 };
 use tower::Service;
 
-use super::{calls::Calls, patience::Patient};
+use super::{calls::Calls, gathered::Gathered, patience::Patient};
 
 /// How many calls one connection may have open.
 const MAX_CALLS: u32 = 1_024;
@@ -71,7 +71,7 @@ pub(super) async fn serve<I, S, B>(
     S::Future: Send,
     B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
-    let stream = Patient::new(stream, protocol.first_words(), limits.peer_timeout);
+    let stream = Gathered::new(Patient::new(stream, protocol.first_words(), limits.peer_timeout));
     let builder = protocol.builder(limits);
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     tokio::pin!(connection);
@@ -128,4 +128,121 @@ async fn too_old(age: Option<Duration>) {
     let Some(age) = age else { return future::pending().await };
     let thousandths = u32::try_from(RandomState::new().build_hasher().finish() % 200).unwrap_or(100);
     tokio::time::sleep(age * (900 + thousandths) / 1_000).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        pin::Pin,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::{Context, Poll},
+    };
+
+    use http_body_util::{BodyExt as _, Empty, Full};
+    use hyper::{body::Bytes, client::conn::http2};
+    use hyper_util::rt::TokioExecutor;
+    use tokio::io::{DuplexStream, ReadBuf, duplex};
+
+    use super::*;
+
+    /// Counts what it writes at once.
+    struct Counted {
+        stream: DuplexStream,
+        writes: Arc<AtomicUsize>,
+    }
+
+    impl AsyncRead for Counted {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_read(context, buffer)
+        }
+    }
+
+    impl AsyncWrite for Counted {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.writes.fetch_add(1, Ordering::Relaxed);
+            Pin::new(&mut self.stream).poll_write(context, bytes)
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            slices: &[io::IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            self.writes.fetch_add(1, Ordering::Relaxed);
+            Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            self.stream.is_write_vectored()
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_flush(context)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_shutdown(context)
+        }
+    }
+
+    const LIMITS: Limits = Limits {
+        connections: 1,
+        age: None,
+        grace: Duration::from_secs(1),
+        peer_timeout: Duration::from_secs(10),
+        keepalive: Duration::from_secs(60),
+    };
+
+    /// How many writes `calls` at once take, each answered with `size` bytes.
+    async fn writes(calls: usize, size: usize) -> usize {
+        let (peer, stream) = duplex(1 << 20);
+        let writes = Arc::new(AtomicUsize::new(0));
+        let answer = Bytes::from(vec![b'x'; size]);
+        let service = tower::service_fn(move |_| {
+            let answer = Response::new(Full::new(answer.clone()));
+            async { Ok::<_, Infallible>(answer) }
+        });
+        let (_open, ended) = watch::channel(());
+        let counted = Counted { stream, writes: Arc::clone(&writes) };
+        tokio::spawn(serve(counted, service, Protocol::Http2, LIMITS, ended));
+        let (mut caller, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(peer)).await.unwrap();
+        tokio::spawn(connection);
+        let mut call = || caller.send_request(Request::new(Empty::<Bytes>::new()));
+        // Both sides have said what they can.
+        call().await.unwrap().collect().await.unwrap();
+        let before = writes.load(Ordering::Relaxed);
+        let answers: Vec<_> = (0..calls).map(|_| call()).collect();
+        for answer in answers {
+            assert_eq!(answer.await.unwrap().collect().await.unwrap().to_bytes().len(), size);
+        }
+        writes.load(Ordering::Relaxed) - before
+    }
+
+    #[tokio::test]
+    async fn answers_of_one_moment_leave_together() {
+        for size in [0, 300, 600] {
+            let writes = writes(16, size).await;
+            assert!(writes <= 4, "16 answers of {size} bytes in {writes} writes");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_leaves_in_one_write_whatever_its_size() {
+        for size in [1, 1_000, 1_500, 6_000] {
+            assert_eq!(writes(1, size).await, 1, "{size} bytes");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 
 mod calls;
 mod connection;
+mod gathered;
 mod patience;
 mod port;
 mod tls;
