@@ -5,7 +5,7 @@
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
-use super::{from_base64, random, sha256, to_base64};
+use super::{array_from_base64, random, sha256, to_base64};
 use crate::domain::Secret;
 
 const PREFIX: &str = "ccs_";
@@ -24,7 +24,7 @@ impl ClientSecret {
 
     /// Reads a secret whose form and checksum are right.
     pub fn parse(text: &str) -> Option<Self> {
-        let body: [u8; 36] = from_base64(text.strip_prefix(PREFIX)?)?;
+        let body: [u8; 36] = array_from_base64(text.strip_prefix(PREFIX)?)?;
         let (bits, sum) = body.split_at(32);
         (checksum(bits) == sum).then(|| Self(Secret::new(text.to_owned())))
     }

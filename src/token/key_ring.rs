@@ -47,6 +47,6 @@ impl KeyRing {
 
 impl VerifyingKeys for KeyRing {
     fn verifying(&self, kid: &str) -> Option<VerifyingKey<'_>> {
-        self.keys.get(kid).map(|key| VerifyingKey { key: key.decoding(), algorithm: key.algorithm().into() })
+        self.keys.get(kid).map(|key| VerifyingKey { key: key.verifying(), algorithm: key.algorithm() })
     }
 }

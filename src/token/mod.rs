@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod client_secret;
+mod jws;
 pub mod key_ring;
 pub mod public_keys;
 pub mod random;
@@ -31,8 +32,12 @@ fn to_base64(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn from_base64<const N: usize>(text: &str) -> Option<[u8; N]> {
-    URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
+fn from_base64(text: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(text).ok()
+}
+
+fn array_from_base64<const N: usize>(text: &str) -> Option<[u8; N]> {
+    from_base64(text)?.try_into().ok()
 }
 
 /// SHA-256.

@@ -7,7 +7,7 @@
 use aws_lc_rs::hmac;
 use uuid::Uuid;
 
-use super::{RootKeys, from_base64, to_base64};
+use super::{RootKeys, array_from_base64, to_base64};
 use crate::domain::{Fingerprint, Secret, SessionId};
 
 const PREFIX: &str = "crt_";
@@ -39,7 +39,7 @@ impl RefreshToken {
 
     /// Reads a token that one of the listed keys made; the MAC is compared in constant time.
     pub fn verify(text: &str, keys: &RootKeys) -> Option<Self> {
-        let bytes: [u8; BODY + 32] = from_base64(text.strip_prefix(PREFIX)?)?;
+        let bytes: [u8; BODY + 32] = array_from_base64(text.strip_prefix(PREFIX)?)?;
         let (body, mac) = bytes.split_at(BODY);
         let fingerprint = Fingerprint(body[20..].try_into().ok()?);
         hmac::verify(keys.refresh_key(fingerprint)?, &signed(body), mac).ok()?;

@@ -11,7 +11,7 @@ use aws_lc_rs::{
     hmac,
 };
 
-use super::{KeyError, from_base64, random, to_base64};
+use super::{KeyError, array_from_base64, random, to_base64};
 use crate::domain::{Fingerprint, Sealed, Secret};
 
 /// The prefix of a root key's text.
@@ -45,7 +45,7 @@ impl RootKeys {
         let entries = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|entry| !entry.is_empty());
         for (at, entry) in entries.enumerate() {
             let number = at + 1;
-            let bytes = entry.strip_prefix(PREFIX).and_then(from_base64).ok_or_else(|| {
+            let bytes = entry.strip_prefix(PREFIX).and_then(array_from_base64).ok_or_else(|| {
                 format!("root key {number} is none: expected {PREFIX} and 43 characters, as `countersign keys new-root` prints")
             })?;
             let key = RootKey::derive(&bytes).map_err(|error| error.to_string())?;

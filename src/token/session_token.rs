@@ -1,7 +1,7 @@
 //! Session tokens: the credential of the device that signs in. `cst_` and 256 random bits, base64url;
 //! the store keeps the SHA-256.
 
-use super::{from_base64, random, sha256, to_base64};
+use super::{array_from_base64, random, sha256, to_base64};
 use crate::domain::Secret;
 
 const PREFIX: &str = "cst_";
@@ -23,7 +23,7 @@ impl SessionToken {
 
     /// Reads a token whose form is right.
     pub fn parse(text: &str) -> Option<Self> {
-        let _: [u8; 32] = from_base64(text.strip_prefix(PREFIX)?)?;
+        let _: [u8; 32] = array_from_base64(text.strip_prefix(PREFIX)?)?;
         Some(Self(Secret::new(text.to_owned())))
     }
 

@@ -4,12 +4,18 @@ use aws_lc_rs::{
     encoding::AsDer as _,
     rand::SystemRandom,
     rsa::{self, KeySize},
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _},
+    signature::{
+        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair,
+        KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+    },
 };
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use jsonwebtoken::{Algorithm, EncodingKey};
 
-use super::{KeyError, RootKeys, sha256, to_base64};
+use super::{KeyError, RootKeys, from_base64, sha256, to_base64};
 use crate::domain::{Sealed, Secret, SigningAlgorithm};
+
+/// What a point begins with, before x and y (SEC 1, section 2.3.3).
+const UNCOMPRESSED: u8 = 4;
 
 /// A public key as RFC 7517 shows it; every member is public.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,12 +69,18 @@ impl KeyMembers {
         to_base64(&sha256(text.as_bytes()))
     }
 
-    pub(super) fn decoding(&self) -> Result<DecodingKey, jsonwebtoken::errors::Error> {
+    /// The key, ready to verify signatures of its algorithm; `None` if it is none.
+    pub(super) fn parse(&self) -> Option<ParsedPublicKey> {
         match self {
-            Self::Ec { x, y } => DecodingKey::from_ec_components(x, y),
-            Self::Okp { x } => DecodingKey::from_ed_components(x),
-            Self::Rsa { n, e } => DecodingKey::from_rsa_components(n, e),
+            Self::Ec { x, y } => {
+                let point = [&[UNCOMPRESSED], &*from_base64(x)?, &*from_base64(y)?].concat();
+                ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+            }
+            Self::Okp { x } => ParsedPublicKey::new(&ED25519, from_base64(x)?),
+            Self::Rsa { n, e } => RsaPublicKeyComponents { n: from_base64(n)?, e: from_base64(e)? }
+                .to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256),
         }
+        .ok()
     }
 }
 
@@ -86,7 +98,7 @@ impl From<SigningAlgorithm> for Algorithm {
 pub struct SigningKey {
     public: PublicJwk,
     encoding: EncodingKey,
-    decoding: DecodingKey,
+    verifying: ParsedPublicKey,
 }
 
 impl std::fmt::Debug for SigningKey {
@@ -130,7 +142,7 @@ impl SigningKey {
         }
         Ok(Self {
             encoding: encoding(algorithm, pkcs8.expose()).ok_or_else(malformed)?,
-            decoding: members.decoding().map_err(|_| malformed())?,
+            verifying: members.parse().ok_or_else(malformed)?,
             public: PublicJwk { kid: kid.to_owned(), algorithm, members },
         })
     }
@@ -166,8 +178,8 @@ impl SigningKey {
         &self.encoding
     }
 
-    pub(super) const fn decoding(&self) -> &DecodingKey {
-        &self.decoding
+    pub(super) const fn verifying(&self) -> &ParsedPublicKey {
+        &self.verifying
     }
 }
 
@@ -203,7 +215,6 @@ fn members(algorithm: SigningAlgorithm, pkcs8: &[u8]) -> Result<KeyMembers, KeyE
     Ok(match algorithm {
         SigningAlgorithm::Es256 => {
             let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).map_err(refused)?;
-            // The uncompressed point of SEC 1, section 2.3.3: 0x04, x, y.
             let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
             KeyMembers::Ec { x: to_base64(x), y: to_base64(y) }
         }
