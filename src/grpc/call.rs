@@ -83,7 +83,8 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let call = Call { request_id: request_id(request.headers()), client_id: Arc::default() };
         let oversized = size(&request) > MAX_METADATA_BYTES;
-        let method = if oversized { OVERSIZED } else { request.uri().path() }.to_owned();
+        let method =
+            if oversized { OVERSIZED } else { request.uri().path().trim_start_matches('/') }.to_owned();
         let bound = if is_stream(&method) { None } else { Some(bound(request.headers(), self.longest)) };
         // A stream does not keep the server from its end.
         let running = bound.map(|_| self.flows.vitals().begin_call());
@@ -91,7 +92,10 @@ where
         // The service that was asked whether it is ready must be the one that is called.
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
-        let span = tracing::info_span!("call", request_id = %call.request_id);
+        let span = match is_frequent(&method) {
+            true => tracing::debug_span!("call", request_id = %call.request_id),
+            false => tracing::info_span!("call", request_id = %call.request_id),
+        };
         Box::pin(
             async move {
                 let began = Instant::now();
@@ -162,7 +166,6 @@ fn with_reason(refused: Status) -> Status {
 }
 
 fn note(method: &str, call: &Call, refusal: Option<&Status>, took: Duration) {
-    let method = method.trim_start_matches('/');
     let code = refusal.map_or(Code::Ok, Status::code);
     let info = refusal.and_then(|status| status.get_details_error_info());
     let reason = info.map_or_else(String::new, |info| info.reason);
@@ -178,18 +181,22 @@ fn note(method: &str, call: &Call, refusal: Option<&Status>, took: Duration) {
     }
     let client = call.client_id.get().map(ToString::to_string).unwrap_or_default();
     let milliseconds = took.as_secs_f64() * 1_000.0;
-    // Probes and gateways ask all the time; a gateway has a log of its own, and who passed counts as a metric.
-    if method.starts_with("grpc.") || method.starts_with("envoy.") {
+    if is_frequent(method) {
         tracing::debug!(method, ?code, reason, client, milliseconds, "call");
     } else {
         tracing::info!(method, ?code, reason, client, milliseconds, "call");
     }
 }
 
+/// Probes and gateways ask all the time; a gateway has a log of its own, and who passed counts as a metric.
+fn is_frequent(method: &str) -> bool {
+    method.starts_with("grpc.") || method.starts_with("envoy.")
+}
+
 /// Streams end when their caller or the server wants, not at a deadline.
 fn is_stream(method: &str) -> bool {
-    matches!(method, "/grpc.health.v1.Health/Watch" | "/countersign.v1.TokenService/WatchRevocations")
-        || method.starts_with("/grpc.reflection.")
+    matches!(method, "grpc.health.v1.Health/Watch" | "countersign.v1.TokenService/WatchRevocations")
+        || method.starts_with("grpc.reflection.")
 }
 
 /// The caller's id for the call if it is fit for a log, else a new one.

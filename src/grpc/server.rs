@@ -1,13 +1,23 @@
 //! Everything on the gRPC port: the services, health and reflection.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::{self, AuthorizationServer};
+use http::{Request, Response};
 use tokio::sync::watch;
-use tonic::service::Routes;
+use tonic::{
+    body::Body,
+    codegen::{Body as HttpBody, BoxFuture, Bytes, StdError},
+    service::Routes,
+};
 use tonic_health::{ServingStatus, pb::health_server::HealthServer, server::HealthReporter};
 
-use tower::Layer as _;
+use tower::{Layer as _, Service};
 
 use super::{
     account::AccountApi,
@@ -30,6 +40,8 @@ use crate::flows::{Flows, vitals::State};
 
 /// The largest request. The largest legal one holds a text of a few kilobytes.
 const MAX_REQUEST_BYTES: usize = 64 * 1024;
+/// The path of a gateway's question.
+const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 /// The largest Check: a gateway lets through up to 96 KiB of headers, and may send them twice.
 const MAX_CHECK_BYTES: usize = 256 * 1024;
 
@@ -41,7 +53,7 @@ pub async fn services(
     flows: Arc<Flows>,
     longest_call: Duration,
     revocations_max_age: Duration,
-) -> Result<Around<Routes>, tonic_reflection::server::Error> {
+) -> Result<Around<Services>, tonic_reflection::server::Error> {
     let health = health(flows.vitals().watch()).await;
     let session = SessionServiceServer::new(SessionApi(Arc::clone(&flows)))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
@@ -63,9 +75,36 @@ pub async fn services(
         .add_service(token)
         .add_service(client)
         .add_service(account)
-        .add_service(authorization)
         .prepare();
-    Ok(CallLayer { flows, longest: longest_call }.layer(routes))
+    let services = Services { authorization, routes };
+    Ok(CallLayer { flows, longest: longest_call }.layer(services))
+}
+
+/// All services. The one that a gateway asks for every request comes before the others' routing.
+#[derive(Clone)]
+pub struct Services {
+    authorization: AuthorizationServer<AuthorizationApi>,
+    routes: Routes,
+}
+
+impl<B> Service<Request<B>> for Services
+where
+    B: HttpBody<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Response<Body>, Infallible>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request<B>>::poll_ready(&mut self.routes, context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        match request.uri().path() {
+            CHECK => self.authorization.call(request),
+            _ => Box::pin(self.routes.call(request)),
+        }
+    }
 }
 
 /// Health as the service's state has it, for as long as anybody can change that. Without a store the services
