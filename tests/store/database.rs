@@ -167,10 +167,15 @@ impl Lock {
 
     /// Runs a statement within the transaction.
     pub async fn execute(&mut self, sql: &str) {
+        self.try_execute(sql).await.unwrap();
+    }
+
+    /// Runs a statement that may fail.
+    pub async fn try_execute(&mut self, sql: &str) -> sqlx::Result<()> {
         let sql = AssertSqlSafe(sql.to_owned());
         match self {
-            Self::Postgres(connection) => drop(connection.execute(sql).await.unwrap()),
-            Self::Sqlite(connection) => drop(connection.execute(sql).await.unwrap()),
+            Self::Postgres(connection) => connection.execute(sql).await.map(drop),
+            Self::Sqlite(connection) => connection.execute(sql).await.map(drop),
         }
     }
 
