@@ -115,8 +115,8 @@ impl AccessClaims {
             .map_err(|error| KeyError::Library(error.to_string()))
     }
 
-    /// Reads a token: form, type, key, signature, issuer, then its time. The algorithm is the key's,
-    /// whatever the header says. Which audience is right, the caller decides.
+    /// Reads a token: form, type, key, signature, issuer, then its time. The algorithm is the key's; a header
+    /// that says another is refused. Which audience is right, the caller decides.
     ///
     /// # Errors
     /// Why the token was refused.
@@ -142,10 +142,8 @@ impl AccessClaims {
         let jws = Jws::split(token).ok_or(AccessRefusal::Invalid)?;
         let header = jws.header().filter(|header| header.typ == TYP).ok_or(AccessRefusal::Invalid)?;
         let key = keys.verifying(&header.kid).ok_or(AccessRefusal::UnknownKey)?;
-        match jws.payload(&header, key) {
-            Some(claims @ Self { .. }) if claims.iss == issuer => Ok((header.kid, claims)),
-            _ => Err(AccessRefusal::Invalid),
-        }
+        let claims = jws.payload(&header, key).filter(|claims: &Self| claims.iss == issuer);
+        claims.map(|claims| (header.kid, claims)).ok_or(AccessRefusal::Invalid)
     }
 }
 

@@ -4,7 +4,7 @@
 //! gateway would feel that asks for every request.
 
 use serde::{
-    Deserialize,
+    Deserialize, Deserializer,
     de::{DeserializeOwned, IgnoredAny},
 };
 
@@ -25,8 +25,9 @@ pub(super) struct JwsHeader {
     pub(super) typ: String,
     pub(super) kid: String,
     alg: String,
-    /// Extensions that must be understood: none is.
-    crit: Option<IgnoredAny>,
+    /// Whether there are extensions that must be understood: none is.
+    #[serde(default, deserialize_with = "is_there")]
+    crit: bool,
 }
 
 impl<'a> Jws<'a> {
@@ -38,7 +39,7 @@ impl<'a> Jws<'a> {
 
     /// The header, unless it asks for what is not understood.
     pub(super) fn header(&self) -> Option<JwsHeader> {
-        read(self.header).filter(|header: &JwsHeader| header.crit.is_none())
+        read(self.header).filter(|header: &JwsHeader| !header.crit)
     }
 
     /// What was signed, if the key has signed it. The algorithm is the key's, and the header must say the same.
@@ -56,6 +57,55 @@ impl<'a> Jws<'a> {
     }
 }
 
+/// The JSON object that a part is.
 fn read<T: DeserializeOwned>(part: &str) -> Option<T> {
-    serde_json::from_slice(&from_base64(part)?).ok()
+    let json = from_base64(part)?;
+    // serde would take the members of an array for those of an object.
+    if json.trim_ascii_start().starts_with(b"{") { serde_json::from_slice(&json).ok() } else { None }
+}
+
+fn is_there<'de, D: Deserializer<'de>>(member: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(member).map(|IgnoredAny| true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::to_base64;
+
+    fn header(json: &str) -> Option<(String, String)> {
+        let token = format!("{}.e30.AAAA", to_base64(json.as_bytes()));
+        Jws::split(&token)?.header().map(|header| (header.typ, header.kid))
+    }
+
+    #[test]
+    fn a_header_is_an_object_of_which_everything_is_understood() {
+        let read = Some(("at+jwt".to_owned(), "key".to_owned()));
+        assert_eq!(header(r#"{"alg":"ES256","typ":"at+jwt","kid":"key"}"#), read);
+        assert_eq!(header(r#" { "kid":"key", "alg":"ES256", "typ":"at+jwt", "x":{"y":[1]}} "#), read);
+        for refused in [
+            r#"["at+jwt","key","ES256"]"#,
+            r#"{"alg":"ES256","typ":"at+jwt"}"#,
+            r#"{"alg":"ES256","typ":"at+jwt","kid":"key","kid":"key"}"#,
+            r#"{"alg":"ES256","typ":"at+jwt","kid":"key","crit":["b64"]}"#,
+            r#"{"alg":"ES256","typ":"at+jwt","kid":"key","crit":[]}"#,
+            r#"{"alg":"ES256","typ":"at+jwt","kid":"key","crit":null}"#,
+            r#"{"alg":"ES256","typ":"at+jwt","kid":"key"}{}"#,
+            "",
+        ] {
+            assert_eq!(header(refused), None, "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_token_has_three_parts() {
+        for other in ["", "e30", "e30.e30"] {
+            assert!(Jws::split(other).is_none(), "{other}");
+        }
+        // What is too many ends up in the payload, which then is not base64url.
+        assert_eq!(Jws::split("a.b.c.d").unwrap().payload, "b.c");
+        assert_eq!(read::<serde_json::Value>("e30.e30"), None);
+        assert_eq!(read::<serde_json::Value>("e30"), Some(serde_json::json!({})));
+        assert_eq!(read::<serde_json::Value>("W10"), None, "an array");
+    }
 }

@@ -69,7 +69,8 @@ impl KeyMembers {
         to_base64(&sha256(text.as_bytes()))
     }
 
-    /// The key, ready to verify signatures of its algorithm; `None` if it is none.
+    /// The key, ready to verify signatures of its algorithm; `None` if it is none. An RSA key of less than 2,048
+    /// bits verifies nothing.
     pub(super) fn parse(&self) -> Option<ParsedPublicKey> {
         match self {
             Self::Ec { x, y } => {
