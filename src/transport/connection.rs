@@ -240,8 +240,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_leaves_in_one_write_whatever_its_size() {
-        for size in [1, 1_000, 1_500, 6_000] {
+    async fn an_answer_of_one_frame_leaves_in_one_write() {
+        for size in [1, 1_000, 1_500, 6_000, 16_384] {
             assert_eq!(writes(1, size).await, 1, "{size} bytes");
         }
     }

@@ -1,7 +1,8 @@
 //! What is written on a connection, gathered until it is flushed: many small answers leave in one write.
 //!
-//! To a stream that can write from several places at once, HTTP/2 gives each answer of more than 256 bytes in a
-//! write of its own, which costs more than such an answer. Of this one it thinks otherwise.
+//! Where a stream can write from several places at once, h2 gives each answer of 256 bytes or more a write of its
+//! own, which costs more than such an answer does. Where it cannot, that begins at 1,024 bytes; and a larger answer,
+//! which then comes in two parts, is put together again here.
 
 use std::{
     io,
@@ -11,12 +12,15 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
 
-/// A stream that writes when it is flushed, or when it has gathered a good deal.
+/// Room for one frame of HTTP/2 of the usual largest size, and for what goes before it.
+const CAPACITY: usize = 17 * 1024;
+
+/// A stream that writes when it is flushed, or when it has gathered that much.
 pub(super) struct Gathered<I>(BufWriter<I>);
 
 impl<I: AsyncWrite> Gathered<I> {
     pub(super) fn new(stream: I) -> Self {
-        Self(BufWriter::new(stream))
+        Self(BufWriter::with_capacity(CAPACITY, stream))
     }
 }
 

@@ -197,6 +197,18 @@ async fn a_peer_that_asks_and_asks_and_reads_nothing_is_left() {
 }
 
 #[tokio::test]
+async fn nor_is_one_waited_for_that_pings_and_reads_nothing() {
+    let store = TestStore::sqlite().await;
+    let server = Server::start_with(&store, &[("peer-timeout", "500ms")]).await;
+    let mut stream = TcpStream::connect(server.grpc).await.unwrap();
+    // RFC 9113: the preface, SETTINGS without any (type 4), then PING (type 6) after PING.
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let pings = b"\0\0\x08\x06\0\0\0\0\0--------".repeat(1_000);
+    let closed = async { while stream.write_all(&pings).await.is_ok() {} };
+    tokio::time::timeout(GIVE_UP, closed).await.expect("the server closes the connection");
+}
+
+#[tokio::test]
 async fn a_flood_of_headers_is_refused_over_http_too() {
     let store = TestStore::sqlite().await;
     let server = Server::start(&store).await;
