@@ -1,15 +1,20 @@
 //! The verifier for services in Rust, against the real service.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use countersign::{
-    domain::{Policy, SigningAlgorithm},
+    domain::{Policy, RateLimit, SigningAlgorithm},
     verifier::{Refusal, Settings, Verifier},
 };
+use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
 use crate::{
-    harness::{ISSUER, Server, TestClient, claims, wallet},
+    harness::{Caller, ISSUER, Server, TestClient, claims, wallet},
     outage::server_on_a_wire,
     support::TestStore,
 };
@@ -20,7 +25,7 @@ on_both_stores![
     what_another_instance_revokes_is_refused,
     a_disabled_clients_tokens_are_refused_until_it_is_enabled,
     a_revoked_keys_tokens_are_refused,
-    keys_that_rotate_are_known_in_time,
+    keys_that_rotate_under_load_are_known_in_time,
     without_a_client_revocations_are_not_heard,
     wrong_credentials_do_not_start,
 ];
@@ -143,17 +148,27 @@ async fn a_revoked_keys_tokens_are_refused(store: &TestStore) {
     assert!(verifier.check(&token_of(&client).await).is_ok());
 }
 
-async fn keys_that_rotate_are_known_in_time(store: &TestStore) {
+async fn keys_that_rotate_under_load_are_known_in_time(store: &TestStore) {
     // Keys are asked for every 5 seconds at most, so they are published for longer than that.
-    let often = [("key-rotation-interval", "7s"), ("key-prepublish", "6500ms")];
-    let server = Server::start_with(store, &often).await;
-    let client = server.client(shop(SigningAlgorithm::Es256)).await;
+    let often = [("key-rotation-interval", "9s"), ("key-prepublish", "8500ms")];
+    let servers = [Server::start_with(store, &often).await, Server::start_with(store, &often).await];
+    let policy = Policy { rate_limit: RateLimit::NONE, ..shop(SigningAlgorithm::Es256) };
+    let client = servers[0].client(policy).await;
     let mut settings = settings(&client);
     settings.keys_max_age = Duration::from_secs(5);
-    let verifier = Verifier::start(channel(&server).await, settings).await.unwrap();
-    let (began, mut kids) = (Instant::now(), std::collections::HashSet::new());
+    let verifier = Arc::new(Verifier::start(channel(&servers[0]).await, settings).await.unwrap());
+    let mut callers = JoinSet::new();
+    for number in 0..6 {
+        let caller = servers[number % servers.len()].caller(client.authorization()).await;
+        callers.spawn(sign_in_until_keys_have_rotated(caller, Arc::clone(&verifier)));
+    }
+    callers.join_all().await;
+}
+
+async fn sign_in_until_keys_have_rotated(caller: Caller, verifier: Arc<Verifier>) {
+    let (began, mut kids) = (Instant::now(), HashSet::new());
     while kids.len() < 3 {
-        let token = token_of(&client).await;
+        let token = caller.sign_in(&wallet()).await.tokens.unwrap().access_token;
         verifier.check(&token).unwrap();
         kids.insert(jsonwebtoken::decode_header(&token).unwrap().kid);
         assert!(began.elapsed() < Duration::from_secs(60), "the keys do not rotate");
