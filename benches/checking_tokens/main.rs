@@ -82,7 +82,7 @@ fn quantile(mut numbers: Vec<f64>, parts: usize) -> f64 {
 
 /// Each of the tokens, many at once over one connection: the server's processor time for each, in microseconds.
 async fn checks(server: &Server, tokens: &[String]) -> f64 {
-    let before = server.used();
+    let before = server.used().await;
     let mut callers = tokio::task::JoinSet::new();
     for share in tokens.chunks(tokens.len().div_ceil(AT_ONCE)) {
         let (channel, share) = (server.channel.clone(), share.to_vec());
@@ -93,7 +93,7 @@ async fn checks(server: &Server, tokens: &[String]) -> f64 {
         });
     }
     callers.join_all().await;
-    each(server.used() - before, tokens)
+    each(server.used().await - before, tokens)
 }
 
 fn each(time: Duration, tokens: &[String]) -> f64 {

@@ -20,6 +20,10 @@ use envoy_types::pb::envoy::service::auth::v3::{
 };
 use tonic::{Request, transport::Channel};
 
+/// The kernel brings the processor time of a thread up to date when the thread goes to sleep, and else at its ticks,
+/// which are milliseconds apart. A thread that is left alone for this long sleeps.
+pub(super) const UP_TO_DATE: Duration = Duration::from_millis(2);
+
 /// A program on the core that the servers have for themselves, where that can be asked for.
 pub(super) fn on_its_core(program: &str) -> Command {
     let pinned = Command::new("taskset").arg("-V").stdout(Stdio::null()).status().is_ok();
@@ -67,7 +71,8 @@ impl Server {
     }
 
     /// The processor time that its threads have used so far.
-    pub(super) fn used(&self) -> Duration {
+    pub(super) async fn used(&self) -> Duration {
+        tokio::time::sleep(UP_TO_DATE).await;
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let of = |task: fs::DirEntry| fs::read_to_string(task.path().join("schedstat")).unwrap();
         let nanoseconds = |stat: String| stat.split(' ').next().unwrap().parse::<u64>().unwrap();
