@@ -132,11 +132,10 @@ impl Flows {
 
     /// The session that claims speak of, if it is of that client and account.
     pub(super) async fn session_of(&self, claims: &AccessClaims) -> Result<Option<Session>> {
-        let Ok(id) = claims.sid.parse() else { return Ok(None) };
-        let session = self.store.session(id).await?;
+        let session = self.store.session(claims.sid).await?;
         Ok(session.filter(|session| {
-            let account = session.sign_in.as_ref().map(|sign_in| sign_in.account_id.to_string());
-            session.client_id.to_string() == claims.client_id && account.as_ref() == Some(&claims.sub)
+            let account = session.sign_in.as_ref().map(|sign_in| sign_in.account_id);
+            session.client_id == claims.client_id && account == Some(claims.sub)
         }))
     }
 }

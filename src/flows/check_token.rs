@@ -3,14 +3,38 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{AccessClaims, Credentials, Error, Flows, Result, authenticate::refused, error::Trouble};
+use crate::domain::ClientId;
 
-/// Whose tokens a route takes, as its configuration in the gateway says.
-#[derive(Clone, Copy, Debug, Default)]
+/// Whose tokens a route takes.
+#[derive(Clone, Copy, Debug)]
 pub struct Route<'a> {
     /// One of the audiences of the tokens.
-    pub audience: Option<&'a str>,
+    audience: Option<&'a str>,
     /// The client of the tokens.
-    pub client_id: Option<&'a str>,
+    client_id: Option<ClientId>,
+}
+
+impl<'a> Route<'a> {
+    /// The route that the gateway's configuration describes.
+    ///
+    /// # Errors
+    /// If it names nobody, or a client by what is not an id.
+    pub fn new(audience: Option<&'a str>, client_id: Option<&str>) -> Result<Self> {
+        let named = [audience, client_id];
+        if named == [None, None] || named.contains(&Some("")) {
+            let why = "must name the `audience` or the `client_id` that the route serves";
+            return Err(Error::invalid("context_extensions", why));
+        }
+        let client_id =
+            client_id.map(|id| ClientId::parse("context_extensions.client_id", id)).transpose()?;
+        Ok(Self { audience, client_id })
+    }
+
+    /// Whether it is for tokens like this one, by everything that it names.
+    fn serves(&self, claims: &AccessClaims) -> bool {
+        self.audience.is_none_or(|audience| claims.aud.contains(audience))
+            && self.client_id.is_none_or(|client_id| claims.client_id == client_id)
+    }
 }
 
 const ACCESS_TOKEN: &str = "Bearer with an access token";
@@ -27,11 +51,6 @@ impl Flows {
         route: &Route<'_>,
         max_age: Duration,
     ) -> Result<Arc<AccessClaims>> {
-        let named = [route.audience, route.client_id];
-        if named == [None, None] || named.contains(&Some("")) {
-            let why = "must name the `audience` or the `client_id` that the route serves";
-            return Err(Error::invalid("context_extensions", why));
-        }
         let token = match credentials {
             Credentials::Token(token) => token.expose(),
             Credentials::None | Credentials::Basic { .. } | Credentials::Unreadable => {
@@ -45,7 +64,7 @@ impl Flows {
         let now = now.unix_timestamp();
         let claims =
             self.verified.verify(token, &self.verifying_keys(), &self.issuer, now).map_err(refused)?;
-        if !serves(route, &claims) {
+        if !route.serves(&claims) {
             return Err(Error::AccessTokenInvalid);
         }
         self.refuse_revoked(&claims)?;
@@ -53,17 +72,10 @@ impl Flows {
     }
 
     fn refuse_revoked(&self, claims: &AccessClaims) -> Result<()> {
-        let ids = claims.sid.parse().ok().zip(claims.client_id.parse().ok());
-        let (session, client) = ids.ok_or(Error::AccessTokenInvalid)?;
-        if self.revocations.ends_client(client) {
-            return Err(Error::AccessTokenInvalid);
+        match () {
+            () if self.revocations.ends_client(claims.client_id) => Err(Error::AccessTokenInvalid),
+            () if self.revocations.ends_session(claims.sid) => Err(Error::SessionRevoked),
+            () => Ok(()),
         }
-        if self.revocations.ends_session(session) { Err(Error::SessionRevoked) } else { Ok(()) }
     }
-}
-
-/// Whether the route is for tokens like this one, by everything that it names.
-fn serves(route: &Route<'_>, claims: &AccessClaims) -> bool {
-    route.audience.is_none_or(|audience| claims.aud.contains(audience))
-        && route.client_id.is_none_or(|client_id| claims.client_id == client_id)
 }

@@ -84,7 +84,7 @@ impl Flows {
 
 /// A client's own tokens; with the role, also those for the audiences it guards.
 fn in_scope(client: &Client, claims: &AccessClaims) -> bool {
-    let own = claims.client_id == client.id.to_string();
+    let own = claims.client_id == client.id;
     let guarded =
         || claims.aud.to_vec().iter().any(|audience| client.policy.introspect_audiences.contains(audience));
     own || (client.policy.has(Role::Introspect) && guarded())

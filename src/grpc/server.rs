@@ -7,15 +7,17 @@ use std::{
     time::Duration,
 };
 
-use envoy_types::pb::envoy::service::auth::v3::authorization_server::{self, AuthorizationServer};
+use envoy_types::pb::envoy::service::auth::v3::authorization_server;
 use http::{Request, Response};
 use tokio::sync::watch;
 use tonic::{
     body::Body,
     codegen::{Body as HttpBody, BoxFuture, Bytes, StdError},
+    server::Grpc,
     service::Routes,
 };
 use tonic_health::{ServingStatus, pb::health_server::HealthServer, server::HealthReporter};
+use tonic_prost::ProstCodec;
 
 use tower::{Layer as _, Service};
 
@@ -66,7 +68,6 @@ pub async fn services(
     let account = AccountServiceServer::new(AccountApi(Arc::clone(&flows)))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
     let authorization = AuthorizationApi { flows: Arc::clone(&flows), max_age: revocations_max_age };
-    let authorization = AuthorizationServer::new(authorization).max_decoding_message_size(MAX_CHECK_BYTES);
     let routes = Routes::new(health)
         .add_service(reflection()?.build_v1()?)
         .add_service(reflection()?.build_v1alpha()?)
@@ -83,7 +84,7 @@ pub async fn services(
 /// All services. The one that a gateway asks for every request comes before the others' routing.
 #[derive(Clone)]
 pub struct Services {
-    authorization: AuthorizationServer<AuthorizationApi>,
+    authorization: AuthorizationApi,
     routes: Routes,
 }
 
@@ -100,10 +101,17 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match request.uri().path() {
-            CHECK => self.authorization.call(request),
-            _ => Box::pin(self.routes.call(request)),
+        if request.uri().path() != CHECK {
+            return Box::pin(self.routes.call(request));
         }
+        let authorization = self.authorization.clone();
+        Box::pin(async move {
+            let grpc = Grpc::new(ProstCodec::default());
+            Ok(grpc
+                .apply_max_message_size_config(Some(MAX_CHECK_BYTES), None)
+                .unary(authorization, request)
+                .await)
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use jsonwebtoken::Header;
 use serde::{Deserialize, Serialize};
 
 use super::{KeyError, KeyRing, VerifyingKeys, jws::Jws};
-use crate::domain::{Secret, SigningAlgorithm};
+use crate::domain::{AccountId, ClientId, Secret, SessionId, SigningAlgorithm, TokenId};
 
 /// RFC 9068, section 2.1.
 const TYP: &str = "at+jwt";
@@ -17,17 +17,17 @@ pub struct AccessClaims {
     /// Who the token is for.
     pub aud: Audience,
     /// The account.
-    pub sub: String,
+    pub sub: AccountId,
     /// The client.
-    pub client_id: String,
+    pub client_id: ClientId,
     /// When it was issued.
     pub iat: i64,
     /// When it expires; never past the session's hard end.
     pub exp: i64,
     /// The token's own id.
-    pub jti: String,
+    pub jti: TokenId,
     /// The session.
-    pub sid: String,
+    pub sid: SessionId,
     /// When the wallet signed in.
     pub auth_time: i64,
     /// Always `access`.
@@ -150,6 +150,7 @@ impl AccessClaims {
 #[cfg(test)]
 pub(super) mod tests {
     use jsonwebtoken::{Algorithm, EncodingKey};
+    use uuid::Uuid;
 
     use super::*;
     use crate::token::{RootKeys, SigningKey, signing_key::KeyMembers};
@@ -173,12 +174,12 @@ pub(super) mod tests {
         AccessClaims {
             iss: "https://issuer.example".to_owned(),
             aud: vec!["shop".to_owned()].into(),
-            sub: "account".to_owned(),
-            client_id: "client".to_owned(),
+            sub: Uuid::from_u128(1).into(),
+            client_id: Uuid::from_u128(2).into(),
             iat: 1_000,
             exp: 2_000,
-            jti: "jti".to_owned(),
-            sid: "session".to_owned(),
+            jti: Uuid::from_u128(3).into(),
+            sid: Uuid::from_u128(4).into(),
             auth_time: 900,
             token_type: TokenType::Access,
             address: "0x".to_owned(),

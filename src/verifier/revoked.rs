@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{AccessClaims, Refusal};
-use crate::grpc::v1::{Revocation, WatchRevocationsResponse, revocation::Event};
+use crate::{
+    domain::{ClientId, SessionId},
+    grpc::v1::{Revocation, WatchRevocationsResponse, revocation::Event},
+};
 
 /// How often sessions whose tokens have all expired are forgotten.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
@@ -26,8 +29,8 @@ pub(super) struct Revoked {
 #[derive(Debug, Default)]
 struct Known {
     /// Sessions, and when the last of their tokens ends, in seconds since 1970.
-    sessions: HashMap<String, i64>,
-    clients: HashSet<String>,
+    sessions: HashMap<SessionId, i64>,
+    clients: HashSet<ClientId>,
     keys: HashSet<String>,
 }
 
@@ -97,15 +100,19 @@ impl Known {
         let end = |time: Option<prost_types::Timestamp>| time.map_or(i64::MAX - 60, |time| time.seconds);
         match revocation.event {
             Some(Event::SessionRevoked(event)) => {
-                self.sessions.insert(event.session_id, end(event.access_token_expire_time));
+                let end = end(event.access_token_expire_time);
+                self.sessions.extend(event.session_id.parse().ok().map(|id: SessionId| (id, end)));
             }
             Some(Event::AccountSessionsRevoked(event)) => {
                 let end = end(event.access_token_expire_time);
-                self.sessions.extend(event.session_ids.into_iter().map(|id| (id, end)));
+                let ids = event.session_ids.iter().filter_map(|id| id.parse().ok());
+                self.sessions.extend(ids.map(|id: SessionId| (id, end)));
             }
-            Some(Event::ClientDisabled(event)) => drop(self.clients.insert(event.client_id)),
-            Some(Event::ClientEnabled(event)) => drop(self.clients.remove(&event.client_id)),
-            Some(Event::ClientDeleted(event)) => drop(self.clients.insert(event.client_id)),
+            Some(Event::ClientDisabled(event)) => self.clients.extend(event.client_id.parse::<ClientId>()),
+            Some(Event::ClientEnabled(event)) => {
+                self.clients.retain(|client| Ok(*client) != event.client_id.parse());
+            }
+            Some(Event::ClientDeleted(event)) => self.clients.extend(event.client_id.parse::<ClientId>()),
             Some(Event::SigningKeyRevoked(event)) => drop(self.keys.insert(event.kid)),
             None => {}
         }
@@ -115,6 +122,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use prost_types::Timestamp;
+    use uuid::Uuid;
 
     use super::*;
     use crate::{
@@ -123,17 +131,19 @@ mod tests {
     };
 
     const LONG: Duration = Duration::from_hours(1);
+    const CLIENT: Uuid = Uuid::from_u128(1);
+    const SESSION: Uuid = Uuid::from_u128(2);
 
     fn claims() -> AccessClaims {
         AccessClaims {
             iss: String::new(),
             aud: vec!["shop".to_owned()].into(),
-            sub: String::new(),
-            client_id: "client".to_owned(),
+            sub: Uuid::nil().into(),
+            client_id: CLIENT.into(),
             iat: 0,
             exp: 0,
-            jti: String::new(),
-            sid: "session".to_owned(),
+            jti: Uuid::nil().into(),
+            sid: SESSION.into(),
             auth_time: 0,
             token_type: TokenType::Access,
             address: String::new(),
@@ -155,7 +165,7 @@ mod tests {
 
     fn session(end: i64) -> Event {
         Event::SessionRevoked(SessionRevoked {
-            session_id: "session".to_owned(),
+            session_id: SESSION.to_string(),
             access_token_expire_time: Some(Timestamp { seconds: end, nanos: 0 }),
             ..SessionRevoked::default()
         })
@@ -222,8 +232,8 @@ mod tests {
     #[test]
     fn a_client_is_refused_until_it_is_enabled() {
         let mut revoked = Revoked::default();
-        let disabled = ClientDisabled { client_id: "client".to_owned(), hear_time: None };
-        let enabled = ClientEnabled { client_id: "client".to_owned(), hear_time: None };
+        let disabled = ClientDisabled { client_id: CLIENT.to_string(), hear_time: None };
+        let enabled = ClientEnabled { client_id: CLIENT.to_string(), hear_time: None };
         revoked.hear(message(true, vec![Event::ClientDisabled(disabled)], Some(1)));
         assert_eq!(revoked.refuse(&claims(), LONG), Err(Refusal::Revoked));
         revoked.hear(message(false, vec![Event::ClientEnabled(enabled)], Some(2)));

@@ -154,6 +154,7 @@ async fn a_route_that_names_nobody_is_closed(store: &TestStore) {
         &[("virtual_host", "shop")],
         &[("audience", "")],
         &[("audience", "shop"), ("client_id", "")],
+        &[("audience", "shop"), ("client_id", "shop")],
     ] {
         is_denied_as(client.check(&headers, route).await, 403, "INVALID_REQUEST");
     }
