@@ -7,6 +7,7 @@ use std::{
     collections::HashMap,
     mem,
     sync::{Arc, PoisonError, RwLock},
+    thread,
 };
 
 use super::{AccessClaims, AccessRefusal, VerifyingKeys, sha256};
@@ -64,15 +65,17 @@ impl VerifiedTokens {
 
     fn insert(&self, digest: [u8; 32], entry: Entry) {
         let mut generations = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let mut gone = HashMap::new();
-        if generations[0].len() >= GENERATION {
+        let full = generations[0].len() >= GENERATION;
+        let gone = full.then(|| {
             generations.swap(0, 1);
-            mem::swap(&mut generations[0], &mut gone);
-        }
+            mem::replace(&mut generations[0], HashMap::with_capacity(GENERATION))
+        });
         generations[0].insert(digest, entry);
         drop(generations);
-        // Nobody waits while thousands of claims are let go.
-        drop(gone);
+        if let Some(gone) = gone {
+            // To let go of thousands of claims takes milliseconds, for which no call need wait.
+            let _ = thread::Builder::new().spawn(move || drop(gone));
+        }
     }
 }
 
