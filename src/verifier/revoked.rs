@@ -95,7 +95,8 @@ impl Revoked {
 }
 
 impl Known {
-    /// What a later version tells is not understood, and not needed by what this one promises.
+    /// What a later version tells is not understood, and not needed by what this one promises; what is no id
+    /// is in no token.
     fn take_in(&mut self, revocation: Revocation) {
         let end = |time: Option<prost_types::Timestamp>| time.map_or(i64::MAX - 60, |time| time.seconds);
         match revocation.event {
@@ -110,7 +111,9 @@ impl Known {
             }
             Some(Event::ClientDisabled(event)) => self.clients.extend(event.client_id.parse::<ClientId>()),
             Some(Event::ClientEnabled(event)) => {
-                self.clients.retain(|client| Ok(*client) != event.client_id.parse());
+                if let Ok(client) = event.client_id.parse::<ClientId>() {
+                    self.clients.remove(&client);
+                }
             }
             Some(Event::ClientDeleted(event)) => self.clients.extend(event.client_id.parse::<ClientId>()),
             Some(Event::SigningKeyRevoked(event)) => drop(self.keys.insert(event.kid)),
