@@ -150,6 +150,7 @@ impl AccessClaims {
 #[cfg(test)]
 pub(super) mod tests {
     use jsonwebtoken::{Algorithm, EncodingKey};
+    use serde_json::json;
     use uuid::Uuid;
 
     use super::*;
@@ -197,11 +198,16 @@ pub(super) mod tests {
 
     /// A token with a header of the attacker's making.
     fn forge(ring: &KeyRing, key: &EncodingKey, change: impl Fn(&mut Header)) -> String {
+        let mut header = header(ring);
+        change(&mut header);
+        jsonwebtoken::encode(&header, &claims(), key).unwrap()
+    }
+
+    fn header(ring: &KeyRing) -> Header {
         let mut header = Header::new(Algorithm::ES256);
         header.typ = Some(TYP.to_owned());
         header.kid = Some(ring.active(ES256).kid().to_owned());
-        change(&mut header);
-        jsonwebtoken::encode(&header, &claims(), key).unwrap()
+        header
     }
 
     #[test]
@@ -216,6 +222,23 @@ pub(super) mod tests {
         let at = |now| AccessClaims::verify(&token, &ring, "https://issuer.example", now);
         assert!(at(1_999).is_ok());
         assert_eq!(at(2_000), Err(AccessRefusal::Expired));
+    }
+
+    #[test]
+    fn an_id_that_is_none_is_refused_whoever_signed_it() {
+        let ring = ring();
+        let with = |claim: &str, value: serde_json::Value| {
+            let mut claims = serde_json::to_value(claims()).unwrap();
+            claims[claim] = value;
+            jsonwebtoken::encode(&header(&ring), &claims, ring.active(ES256).encoding()).unwrap()
+        };
+        for claim in ["sub", "client_id", "sid", "jti"] {
+            for value in [json!("session"), json!(""), json!([0, 0]), json!(null)] {
+                let token = with(claim, value.clone());
+                assert_eq!(verify(&token, &ring), Err(AccessRefusal::Invalid), "{claim}: {value}");
+            }
+            assert!(verify(&with(claim, json!(Uuid::max())), &ring).is_ok(), "{claim}");
+        }
     }
 
     #[test]
