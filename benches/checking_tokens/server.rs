@@ -21,7 +21,7 @@ use envoy_types::pb::envoy::service::auth::v3::{
 use tonic::{Request, transport::Channel};
 
 /// The kernel brings the processor time of a thread up to date when the thread goes to sleep, and else at its ticks,
-/// which are milliseconds apart. A thread that is left alone for this long sleeps.
+/// which are milliseconds apart. On a core that is not busy otherwise, a thread without work sleeps after this.
 pub(super) const UP_TO_DATE: Duration = Duration::from_millis(2);
 
 /// A program on the core that the servers have for themselves, where that can be asked for.
