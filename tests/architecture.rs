@@ -24,7 +24,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
 ];
 
 /// Crates, and the only rooms that may name them.
-const NAMED_ALONE: [(&str, &[&str]); 21] = [
+const NAMED_ALONE: [(&str, &[&str]); 22] = [
     ("secp256k1", &["wallet"]),
     ("tiny_keccak", &["wallet"]),
     ("ed25519_dalek", &["wallet"]),
@@ -35,6 +35,7 @@ const NAMED_ALONE: [(&str, &[&str]); 21] = [
     ("prost", &["grpc"]),
     ("prost_types", &["grpc", "verifier"]),
     ("tonic", &["grpc", "cli", "verifier"]),
+    ("tonic_prost", &["grpc"]),
     ("envoy_types", &["grpc"]),
     ("axum", &["http"]),
     ("hyper", &["transport", "chain"]),

@@ -71,7 +71,10 @@ impl AuthorizationApi {
 fn headers(http: &HttpRequest) -> impl Iterator<Item = (&str, &str)> {
     let merged = http.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let raw = http.header_map.iter().flat_map(|map| &map.headers);
-    let raw = raw.map(|it| (it.key.as_str(), str::from_utf8(&it.raw_value).unwrap_or(it.value.as_str())));
+    let raw = raw.map(|it| match str::from_utf8(&it.raw_value) {
+        Ok(value) if !value.is_empty() => (it.key.as_str(), value),
+        _ => (it.key.as_str(), it.value.as_str()),
+    });
     merged.chain(raw)
 }
 
@@ -98,7 +101,8 @@ fn passed(claims: &AccessClaims, http: Option<&HttpRequest>) -> CheckResponse {
     ];
     let (told, untold): (Vec<_>, Vec<_>) = identity.into_iter().partition(|(_, value)| !value.is_empty());
     let mut headers_to_remove: Vec<String> = untold.iter().map(|(name, _)| (*name).to_owned()).collect();
-    let is_told = |name: &str| told.iter().any(|(own, _)| *own == name);
+    // A name is one in any case: what is removed after it was set would take our value with it.
+    let is_told = |name: &str| told.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
     let forged = http.into_iter().flat_map(headers).filter(|(name, _)| is_identity(name) && !is_told(name));
     headers_to_remove.extend(forged.map(|(name, _)| name.to_owned()));
     let headers = told.into_iter().map(|(name, value)| header(name, value)).collect();

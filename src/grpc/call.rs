@@ -24,6 +24,12 @@ use crate::{
 const REQUEST_ID: &str = "x-request-id";
 /// gRPC's own header for a caller's deadline.
 const TIMEOUT: &str = "grpc-timeout";
+/// The largest request. The largest legal one holds a text of a few kilobytes.
+pub(super) const MAX_REQUEST_BYTES: usize = 64 * 1024;
+/// A gateway's question.
+pub(super) const CHECK: &str = "envoy.service.auth.v3.Authorization/Check";
+/// The largest Check: a gateway lets through up to 96 KiB of headers, and may send them twice.
+pub(super) const MAX_CHECK_BYTES: usize = 256 * 1024;
 /// How large the metadata of a call may be, each name and value with 32 bytes on top (RFC 9113, section 6.5.2).
 const MAX_METADATA_BYTES: usize = 16 * 1024;
 /// What stands for the method of a call that is not looked at any further, so that nobody's names become names
@@ -139,7 +145,7 @@ fn finished(response: Response<Body>, method: &str, call: &Call, took: Duration)
     let refusal = Status::from_header_map(response.headers()).filter(|status| status.code() != Code::Ok);
     let (mut response, refusal) = match refusal {
         Some(status) => {
-            let status = with_reason(status);
+            let status = with_reason(status, method);
             (status.clone().into_http(), Some(status))
         }
         None => (response, None),
@@ -152,15 +158,16 @@ fn finished(response: Response<Body>, method: &str, call: &Call, took: Duration)
 }
 
 /// What the transport refuses on its own has no reason yet: a message too large, or none at all.
-fn with_reason(refused: Status) -> Status {
+fn with_reason(refused: Status, method: &str) -> Status {
     if refused.get_details_error_info().is_some() {
         return refused;
     }
     match refused.code() {
-        Code::OutOfRange => status(&Violation::request("message", "is larger than 64 KiB").into()),
-        Code::Internal if refused.message().contains("Protobuf") => {
-            status(&Violation::request("message", "is not the message of this call").into())
+        Code::OutOfRange => {
+            let most = if method == CHECK { MAX_CHECK_BYTES } else { MAX_REQUEST_BYTES };
+            status(&Violation::request("message", format!("is larger than {} KiB", most / 1024)).into())
         }
+        Code::Internal => status(&Violation::request("message", "is not the message of this call").into()),
         _ => refused,
     }
 }

@@ -24,7 +24,7 @@ use tower::{Layer as _, Service};
 use super::{
     account::AccountApi,
     authorization::AuthorizationApi,
-    call::{Around, CallLayer},
+    call::{Around, CHECK, CallLayer, MAX_CHECK_BYTES, MAX_REQUEST_BYTES},
     challenge::ChallengeApi,
     client::ClientApi,
     session::SessionApi,
@@ -39,13 +39,6 @@ use super::{
     },
 };
 use crate::flows::{Flows, vitals::State};
-
-/// The largest request. The largest legal one holds a text of a few kilobytes.
-const MAX_REQUEST_BYTES: usize = 64 * 1024;
-/// The path of a gateway's question.
-const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
-/// The largest Check: a gateway lets through up to 96 KiB of headers, and may send them twice.
-const MAX_CHECK_BYTES: usize = 256 * 1024;
 
 /// What answers on the gRPC port.
 ///
@@ -101,16 +94,13 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if request.uri().path() != CHECK {
+        if request.uri().path().strip_prefix('/') != Some(CHECK) {
             return Box::pin(self.routes.call(request));
         }
         let authorization = self.authorization.clone();
         Box::pin(async move {
             let grpc = Grpc::new(ProstCodec::default());
-            Ok(grpc
-                .apply_max_message_size_config(Some(MAX_CHECK_BYTES), None)
-                .unary(authorization, request)
-                .await)
+            Ok(grpc.max_decoding_message_size(MAX_CHECK_BYTES).unary(authorization, request).await)
         })
     }
 }

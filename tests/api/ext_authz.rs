@@ -16,7 +16,7 @@ use tonic_health::pb::{
 };
 
 use crate::{
-    harness::{Caller, Server, TestClient, claims, wallet},
+    harness::{Caller, Server, TestClient, claims, wallet, wrong_field},
     outage::server_on_a_wire,
     support::TestStore,
 };
@@ -25,6 +25,7 @@ on_both_stores![
     a_good_token_passes_and_the_service_is_told_who_calls,
     identity_headers_from_outside_are_overwritten_or_removed_in_every_spelling,
     headers_in_their_raw_form_are_read_too,
+    a_request_of_as_many_headers_as_a_gateway_lets_through_is_read,
     a_route_that_names_nobody_is_closed,
     another_clients_token_does_not_open_a_route,
     whatever_is_no_access_token_is_refused_with_a_challenge,
@@ -112,6 +113,7 @@ async fn identity_headers_from_outside_are_overwritten_or_removed_in_every_spell
         ("x-countersign-admin", "true"),
         ("x_countersign_account", "somebody-else"),
         ("X-Countersign_Session", "somebody-elses"),
+        ("X-Countersign-Client", "somebody-elses"),
         ("x-countersigned", "kept"),
         ("x-other", "kept"),
     ];
@@ -140,8 +142,30 @@ async fn headers_in_their_raw_form_are_read_too(store: &TestStore) {
     let good = raw(&[("authorization", &authorization), ("x-countersign-role", "admin")]);
     let (_, removed) = passed(client.check_http(good, route()).await);
     assert_eq!(removed, ["x-countersign-role"]);
+    let key = "authorization".to_owned();
+    let text = HeaderValue { key, value: authorization.clone(), ..Default::default() };
+    let text = HttpRequest { header_map: Some(HeaderMap { headers: vec![text] }), ..Default::default() };
+    passed(client.check_http(text, route()).await);
     let two = raw(&[("authorization", &authorization), ("authorization", &authorization)]);
     is_denied_as(client.check_http(two, route()).await, 401, "CREDENTIALS_MISSING");
+}
+
+async fn a_request_of_as_many_headers_as_a_gateway_lets_through_is_read(store: &TestStore) {
+    let server = Server::start(store).await;
+    let client = server.client(shop()).await;
+    let authorization = bearer_of(&client).await;
+    let with = |bytes| {
+        let headers =
+            [("authorization".to_owned(), authorization.clone()), ("cookie".to_owned(), "c".repeat(bytes))];
+        let http = HttpRequest { headers: headers.into(), ..Default::default() };
+        client.try_check(http, SHOP.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
+    };
+    passed(with(250 * 1024).await.unwrap());
+    let refused = with(256 * 1024).await;
+    assert!(refused.as_ref().unwrap_err().message().contains("256 KiB"), "{refused:?}");
+    assert_eq!(wrong_field(refused), ("INVALID_REQUEST".into(), "message".into()));
+    let other = client.send("/envoy.service.auth.v3.Authorization/Other", &[0, 0, 0, 0, 0]).await;
+    assert_eq!(other.code(), Code::Unimplemented);
 }
 
 async fn a_route_that_names_nobody_is_closed(store: &TestStore) {

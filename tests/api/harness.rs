@@ -28,8 +28,9 @@ use envoy_types::pb::envoy::service::auth::v3::{
 };
 use prost_types::Timestamp;
 use tokio::sync::oneshot;
-use tonic::{Code, Request, Status, Streaming, transport::Channel};
+use tonic::{Code, Request, Status, Streaming, codegen::Bytes, transport::Channel};
 use tonic_types::StatusExt as _;
+use tower::ServiceExt as _;
 
 use crate::support::TestStore;
 
@@ -281,12 +282,29 @@ impl Caller {
         http: HttpRequest,
         context_extensions: HashMap<String, String>,
     ) -> CheckResponse {
+        self.try_check(http, context_extensions).await.unwrap()
+    }
+
+    pub async fn try_check(
+        &self,
+        http: HttpRequest,
+        context_extensions: HashMap<String, String>,
+    ) -> Result<CheckResponse, Status> {
         let request = attribute_context::Request { http: Some(http), ..Default::default() };
         let attributes =
             AttributeContext { request: Some(request), context_extensions, ..Default::default() };
         let request = CheckRequest { attributes: Some(attributes) };
         let mut client = AuthorizationClient::new(self.channel.clone());
-        client.check(Request::new(request)).await.unwrap().into_inner()
+        client.check(Request::new(request)).await.map(tonic::Response::into_inner)
+    }
+
+    /// Sends bytes, whatever they are, as what a call brings: its refusal.
+    pub async fn send(&self, path: &str, bytes: &'static [u8]) -> Status {
+        let body = tonic::body::Body::new(http_body_util::Full::new(Bytes::from_static(bytes)));
+        let request = http::Request::post(path).header("content-type", "application/grpc");
+        let request = request.header("authorization", &self.authorization).body(body).unwrap();
+        let answer = self.channel.clone().oneshot(request).await.unwrap();
+        Status::from_header_map(answer.headers()).unwrap()
     }
 
     pub async fn jwks(&self) -> Result<Vec<v1::Jwk>, Status> {

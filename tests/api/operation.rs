@@ -65,6 +65,12 @@ async fn a_message_too_large_or_malformed_is_the_callers_mistake(store: &TestSto
     let mut large = start_for(&wallet());
     large.address = "0".repeat(70_000);
     assert_eq!(wrong_field(client.start(large).await), ("INVALID_REQUEST".into(), "message".into()));
+    // No message at all, and the bytes of none.
+    for bytes in [&[][..], &[0, 0, 0, 0, 1, 0xff], &[7, 0, 0, 0, 0], &[0, 0, 0, 0, 9, 1]] {
+        let status = client.send("/countersign.v1.ChallengeService/StartChallenge", bytes).await;
+        let refused = wrong_field(Err::<(), _>(status));
+        assert_eq!(refused, ("INVALID_REQUEST".into(), "message".into()), "{bytes:?}");
+    }
     client.start(start_for(&wallet())).await.unwrap();
 }
 
