@@ -73,7 +73,7 @@ impl VerifiedTokens {
         generations[0].insert(digest, entry);
         drop(generations);
         if let Some(gone) = gone {
-            // To let go of thousands of claims takes milliseconds, for which no call need wait.
+            // Thousands of claims are let go where no call waits for it.
             let _ = thread::Builder::new().spawn(move || drop(gone));
         }
     }
