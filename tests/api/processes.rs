@@ -10,7 +10,7 @@ use tonic_health::pb::{
 use crate::{
     harness::{Caller, by_id, http, reason, root_keys_file, start_for, wallet},
     process::{Process, client_of, countersign},
-    support::TestStore,
+    support::{TestStore, until_awaited},
 };
 
 on_both_stores![
@@ -189,7 +189,7 @@ async fn calls_that_outlast_the_hard_cap_are_cut_and_the_exit_code_is_3() {
     let request = by_id(&challenge, &wallet.sign_text(&challenge.message));
     let call = tokio::spawn(async move { caller.verify(request).await });
     // It waits for the lock for two seconds.
-    store.until_there_is("pg_stat_activity", "wait_event_type = 'Lock'").await;
+    until_awaited(&mut holder).await;
     process.signal("TERM");
     assert_eq!(process.code().await, Some(3));
     call.await.unwrap().unwrap_err();
@@ -232,7 +232,7 @@ async fn a_signal_ends_a_start_that_waits() {
     let mut serve = countersign();
     serve.args(["serve", "--migrate", "--database-url", &store.url]).arg("--root-keys-file").arg(keys);
     let mut child = serve.spawn().unwrap();
-    store.until_there_is("pg_stat_activity", "wait_event = 'advisory'").await;
+    until_awaited(&mut holder).await;
     let pid = child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     let status = tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap();
@@ -246,7 +246,7 @@ async fn a_store_that_does_not_close_is_no_call_that_was_cut() {
     let mut holder = store.postgres_connection().await;
     let lock = "BEGIN; LOCK TABLE signing_keys IN ACCESS EXCLUSIVE MODE";
     sqlx::raw_sql(lock).execute(&mut holder).await.unwrap();
-    store.until_there_is("pg_stat_activity", "wait_event_type = 'Lock'").await;
+    until_awaited(&mut holder).await;
     process.signal("TERM");
     assert_eq!(process.code().await, Some(0));
 }

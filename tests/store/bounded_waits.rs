@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use countersign::store::{RedeemOutcome, StoreError};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::Connection as _;
 
 use crate::{
     crowd::at_once,
     database::{assert_unchanged, contents, in_millis, set},
     fixture::{Bench, new_address, redeem, rotation},
-    support::TestStore,
+    support::{TestStore, until_awaited},
 };
 
 /// How the one who holds the wallet's row lets go of it.
@@ -17,15 +17,6 @@ use crate::{
 enum Holder {
     Commits,
     RollsBack,
-}
-
-/// Waits until a statement of this database waits for a lock.
-async fn until_awaited(connection: &mut PgConnection) {
-    let waiting = "SELECT count(*) > 0 FROM pg_stat_activity
-                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&mut *connection).await.unwrap() {
-        tokio::task::yield_now().await;
-    }
 }
 
 /// A redeem waits for its wallet, and not for its challenge, until the challenge has expired.
@@ -38,7 +29,6 @@ async fn expires_behind_its_wallet(statement: &'static str, known: bool, holder:
     }
     let challenge = bench.challenge(&address).await;
     let mut other = test.postgres_connection().await;
-    let mut watch = test.postgres_connection().await;
     let mut lock = other.begin().await.unwrap();
     if !known {
         // The account that another first sign-in of this wallet is about to make.
@@ -46,11 +36,12 @@ async fn expires_behind_its_wallet(statement: &'static str, known: bool, holder:
         sqlx::query(account).execute(&mut *lock).await.unwrap();
     }
     sqlx::query(statement).bind(address.as_str()).execute(&mut *lock).await.unwrap();
-    set(&test, "challenges", challenge.id.uuid(), &format!("expire_time = {}", in_millis(&test, 500))).await;
+    set(&test, "challenges", challenge.id.uuid(), &format!("expire_time = {}", in_millis(&test, 1_000)))
+        .await;
     let before = contents(&test).await;
 
     let waiting = tokio::spawn(redeem(Arc::clone(&bench.store), bench.redemption(&challenge)));
-    until_awaited(&mut watch).await;
+    until_awaited(&mut lock).await;
     let passed = "SELECT expire_time <= clock_timestamp() FROM challenges WHERE id = $1";
     let is_past = async || {
         let mut watch = test.postgres_connection().await;
@@ -110,7 +101,7 @@ async fn a_row_that_is_held_for_long_refuses_its_callers_serves_bystanders_and_c
         async move { store.rotate_refresh_token(rotation(session.id, 1)).await }
     });
     let bystander = async {
-        until_awaited(&mut test.postgres_connection().await).await;
+        until_awaited(&mut lock).await;
         bench.sign_in(&new_address()).await
     };
     let (outcomes, _) = tokio::join!(at_once(callers.collect()), bystander);

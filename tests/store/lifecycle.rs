@@ -8,7 +8,7 @@ use crate::{
     crowd::at_once,
     database::{assert_unchanged, contents},
     fixture::{Bench, new_address, new_client},
-    support::TestStore,
+    support::{TestStore, until_awaited},
 };
 use sqlx::Executor as _;
 
@@ -145,8 +145,7 @@ async fn a_migration_that_waits_for_a_reader_lets_other_readers_through() {
     reader.execute("SELECT count(*) FROM client_secrets").await.unwrap();
     let store = open(&test.url).await.unwrap();
     let migration = tokio::spawn(async move { store.migrate().await });
-    let waiting = "wait_event_type = 'Lock' AND query LIKE '%ALTER TABLE client_secrets%'";
-    test.until_there_is("pg_stat_activity", waiting).await;
+    until_awaited(&mut reader).await;
     // Behind a migration that went on waiting, this would wait as long as the reader reads.
     test.count("client_secrets", "TRUE").await;
     assert!(!migration.is_finished());
@@ -165,7 +164,7 @@ async fn a_migration_outlasts_the_roles_statement_timeout() {
     other.execute("BEGIN; SELECT pg_advisory_xact_lock(7165074649429406323)").await.unwrap();
     let store = open(&test.url).await.unwrap();
     let migration = tokio::spawn(async move { store.migrate().await });
-    test.until_there_is("pg_stat_activity", "wait_event = 'advisory'").await;
+    until_awaited(&mut other).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     other.execute("ROLLBACK").await.unwrap();
     assert!(migration.await.unwrap().unwrap() > 0);

@@ -110,17 +110,6 @@ impl TestStore {
         }
     }
 
-    /// Waits until a table has a row that a condition holds for.
-    pub async fn until_there_is(&self, table: &str, condition: &str) {
-        for _ in 0..2_000 {
-            if self.count(table, condition).await > 0 {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        panic!("never in {table}: {condition}");
-    }
-
     /// Runs a statement as an outsider would.
     pub async fn execute(&self, sql: &str) {
         let sql = AssertSqlSafe(sql.to_owned());
@@ -188,6 +177,19 @@ fn times_of(table: &str) -> Vec<&'static str> {
         "challenges" => vec!["create_time", "expire_time", "redeem_time"],
         other => panic!("{other} is not aged"),
     }
+}
+
+/// Waits until somebody waits for a lock that this connection's transaction holds.
+pub async fn until_awaited(holder: &mut PgConnection) {
+    // `pg_stat_activity` would show the same picture throughout a transaction.
+    let awaited = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))";
+    for _ in 0..2_000 {
+        if sqlx::query_scalar(awaited).fetch_one(&mut *holder).await.unwrap() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("nobody ever waited");
 }
 
 /// Lets `map` be written for a list of columns.
