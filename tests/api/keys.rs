@@ -67,7 +67,7 @@ impl Checker {
 }
 
 async fn keys_rotate_by_the_clock_and_no_token_fails_anywhere(store: &TestStore) {
-    let often = [("key-rotation-interval", "2s"), ("key-prepublish", "1500ms")];
+    let often = [("key-rotation-interval", "4s"), ("key-prepublish", "3500ms")];
     let (a, b) = (Server::start_with(store, &often).await, Server::start_with(store, &often).await);
     let mut clients: Vec<TestClient> = Vec::new();
     for signing_alg in SigningAlgorithm::ALL {
@@ -75,7 +75,8 @@ async fn keys_rotate_by_the_clock_and_no_token_fails_anywhere(store: &TestStore)
     }
     let (mut at_a, mut at_b) = (Checker::of(&a).await, Checker::of(&b).await);
     let (began, mut kids, mut kept) = (Instant::now(), HashSet::new(), Vec::new());
-    while began.elapsed() < Duration::from_secs(8) {
+    while kids.len() < 3 * clients.len() {
+        assert!(began.elapsed() < Duration::from_secs(60), "the keys do not rotate: {kids:?}");
         for client in &clients {
             let audience = client.client.id.to_string();
             let tokens = client.sign_in(&wallet()).await.tokens.unwrap();
@@ -91,7 +92,6 @@ async fn keys_rotate_by_the_clock_and_no_token_fails_anywhere(store: &TestStore)
             }
         }
     }
-    assert!(kids.len() >= 6, "the keys did not rotate: {kids:?}");
     // What a key has signed stays good after it.
     for (client, token) in kept {
         assert!(client.introspect(&token).await.unwrap().active);

@@ -6,7 +6,7 @@ use countersign::domain::{ClientId, SessionId};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _, SqliteConnection};
 use uuid::Uuid;
 
-use crate::support::TestStore;
+use crate::support::{TestStore, until_awaited};
 
 /// What calls of the store may change.
 const TABLES: [&str; 6] = ["clients", "client_secrets", "accounts", "wallets", "sessions", "challenges"];
@@ -195,11 +195,7 @@ impl Lock {
     /// is given to a call that needs a thousandth.
     pub async fn until_awaited(&mut self) {
         match self {
-            Self::Postgres(_) => {
-                let waits = "SELECT EXISTS (SELECT FROM pg_locks
-                             WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid)))";
-                self.until(waits).await;
-            }
+            Self::Postgres(connection) => until_awaited(connection).await,
             Self::Sqlite(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }

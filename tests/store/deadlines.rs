@@ -92,8 +92,14 @@ impl Situation<'_> {
         set(test, table, id, &format!("{column} = {}", in_millis(test, LEAD))).await;
         let before = contents(test).await;
         let mut lock = self.take().await;
-        let waiting = tokio::spawn(call);
-        lock.until_awaited().await;
+        let mut waiting = tokio::spawn(call);
+        tokio::select! {
+            () = lock.until_awaited() => (),
+            _ = &mut waiting => {
+                lock.rollback().await;
+                return None;
+            }
+        }
         let passed = self.passed();
         let in_time = !lock.is(&passed).await;
         lock.until(&passed).await;
