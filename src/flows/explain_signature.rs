@@ -4,9 +4,9 @@ use super::{
     Caller, Error, Flows, Result,
     authenticate::with_role,
     claim::{Claim, live, newest},
+    requests::VerifyChallenge,
     signed_message::SignedMessage,
-    signer::signer,
-    verify_challenge::{VerifyChallenge, still_allowed},
+    signer::{signer, still_allowed},
 };
 use crate::{
     domain::{Address, Challenge, Client, Party, Role, Session, SessionState, Verification, WalletKind},

@@ -4,8 +4,8 @@ use super::{
     Caller, Error, Flows, Result, audit,
     authenticate::{User, with_role},
     claim::Claim,
-    signer::signer,
-    verify_challenge::{VerifyChallenge, still_allowed},
+    requests::VerifyChallenge,
+    signer::{signer, still_allowed},
 };
 use crate::{
     domain::{Challenge, ChallengeId, LinkedWallets, Role, Verification},

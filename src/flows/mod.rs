@@ -28,6 +28,7 @@ mod policy_texts;
 mod rate_limits;
 pub mod refresh_token;
 mod repeated_request;
+pub mod requests;
 pub mod revocation_feed;
 pub mod revoke_sessions;
 pub mod revoke_token;

@@ -1,12 +1,9 @@
 //! The answer to a VerifyChallenge was lost, and the very same request comes again.
 
-use super::{
-    Error, Flows, Result, audit,
-    verify_challenge::{Verified, VerifyChallenge},
-};
+use super::{Error, Flows, Result, audit, requests::VerifyChallenge};
 use crate::{
-    domain::{Client, Namespace, Verification, Violation},
-    store::{ChallengeScope, RepeatOutcome, Repetition, RequestDigest},
+    domain::{Client, Fingerprint, Namespace, Verification, Violation},
+    store::{ChallengeScope, RepeatOutcome, Repetition, RequestDigest, SignedIn},
     token::sha256,
     wallet::signature::normal_form,
 };
@@ -14,18 +11,25 @@ use crate::{
 /// How long a `request_id` may be.
 const MAX_LENGTH: usize = 128;
 
+/// What a request came to when it came before.
+pub(super) struct Repeated {
+    pub(super) signed_in: SignedIn,
+    /// Of the root key that the session's refresh tokens are derived from.
+    pub(super) fingerprint: Fingerprint,
+    pub(super) verification: Verification,
+}
+
 impl Flows {
-    /// What the request came to when it came before, with a new access token; `None` where it has redeemed
-    /// nothing, or cannot be told.
+    /// What the request came to when it came before; `None` where it has redeemed nothing, or cannot be told.
     ///
     /// # Errors
     /// If it has redeemed a challenge, but is not answered again any more.
-    pub(super) async fn repeat(
+    pub(super) async fn repeated_request(
         &self,
         client: &Client,
         scope: ChallengeScope,
         digest: Option<RequestDigest>,
-    ) -> Result<Option<Verified>> {
+    ) -> Result<Option<Repeated>> {
         let Some(digest) = digest else { return Ok(None) };
         let repetition = Repetition { digest, scope, access_token_ttl: client.policy.access_token_ttl };
         let repeated = match self.store.repeat_redemption(repetition).await? {
@@ -39,7 +43,7 @@ impl Flows {
         let wallet = sign_in.ok_or_else(|| Error::internal("a sign-in without a wallet"))?.wallet.clone();
         let verification = Verification { wallet, method: repeated.method };
         audit::signed_in(&repeated.signed_in.session, &verification, true);
-        self.verified(client, repeated.signed_in, repeated.fingerprint, verification).map(Some)
+        Ok(Some(Repeated { signed_in: repeated.signed_in, fingerprint: repeated.fingerprint, verification }))
     }
 }
 

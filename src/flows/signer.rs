@@ -5,12 +5,12 @@ use time::OffsetDateTime;
 use super::{
     Error, Result,
     claim::{Claim, too_many},
+    create_session::sign_in_network,
     signed_message::SignedMessage,
-    verify_challenge::still_allowed,
 };
 use crate::{
     chain::Chains,
-    domain::{Challenge, Client, Verification},
+    domain::{Challenge, ChallengeFormat, Client, Network, Verification},
 };
 
 /// How many challenges for one chain its nodes are asked about for one call, at most.
@@ -106,4 +106,12 @@ fn to_be_asked(client: &Client, unsigned: Vec<Unsigned>, chains: &Chains) -> Res
         }
     }
     Ok((asked, passed_over))
+}
+
+/// Whether the policy still lets such challenges through; it may have changed since this one was started.
+pub(super) fn still_allowed(client: &Client, format: ChallengeFormat, network: &Network) -> Result<()> {
+    if !client.policy.formats.contains(&format) {
+        return Err(Error::PolicyDenied("formats"));
+    }
+    sign_in_network(client, network)
 }

@@ -7,6 +7,7 @@ use super::{
     authenticate::{User, with_role},
     challenge_content::{Life, content},
     create_session::{sign_in_network, wallet_network},
+    requests::StartChallenge,
 };
 use crate::{
     domain::{
@@ -16,21 +17,6 @@ use crate::{
     store::NewChallenge,
     wallet::address,
 };
-
-/// What StartChallenge takes, as it came in; `None` stands for the policy's first format.
-#[derive(Clone, Debug, Default)]
-#[expect(missing_docs, reason = "proto/countersign/v1/challenge.proto documents each field")]
-pub struct StartChallenge {
-    pub format: Option<ChallengeFormat>,
-    pub address: String,
-    pub network: String,
-    pub domain: String,
-    pub uri: String,
-    pub statement: String,
-    pub resources: Vec<String>,
-    pub request_id: String,
-    pub not_before: Option<OffsetDateTime>,
-}
 
 impl Flows {
     /// Hands out a challenge with exactly what is to be signed.

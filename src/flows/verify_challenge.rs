@@ -1,30 +1,18 @@
 //! A wallet has signed: the challenge is redeemed, and a session begins.
 
 use super::{
-    Caller, Error, Flows, Result, audit, authenticate::with_role, claim::Claim,
-    create_session::sign_in_network, issue_tokens::TokenPair, repeated_request::request_digest,
-    signer::signer,
+    Caller, Error, Flows, Result, audit,
+    authenticate::with_role,
+    claim::Claim,
+    issue_tokens::TokenPair,
+    repeated_request::request_digest,
+    requests::VerifyChallenge,
+    signer::{signer, still_allowed},
 };
 use crate::{
-    domain::{
-        Account, AccountId, ChallengeFormat, ChallengeId, Client, Fingerprint, Network, Role, Session,
-        SessionId, Verification,
-    },
+    domain::{Account, AccountId, ChallengeId, Client, Fingerprint, Role, Session, SessionId, Verification},
     store::{ChallengeScope, RedeemOutcome, Redemption, RequestDigest, SignedIn},
 };
-
-/// What VerifyChallenge takes, as it came in.
-#[derive(Clone, Debug, Default)]
-#[expect(missing_docs, reason = "proto/countersign/v1/challenge.proto documents each field")]
-pub struct VerifyChallenge {
-    pub challenge_id: String,
-    pub nonce: String,
-    pub address: String,
-    pub network: String,
-    pub signature: String,
-    pub message: String,
-    pub request_id: String,
-}
 
 /// What a redeemed challenge gives.
 #[derive(Clone, Debug)]
@@ -58,6 +46,16 @@ impl Flows {
             Err(error) => self.repeat(client, scope, digest).await?.ok_or(error),
             verified => verified,
         }
+    }
+
+    async fn repeat(
+        &self,
+        client: &Client,
+        scope: ChallengeScope,
+        digest: Option<RequestDigest>,
+    ) -> Result<Option<Verified>> {
+        let Some(before) = self.repeated_request(client, scope, digest).await? else { return Ok(None) };
+        self.verified(client, before.signed_in, before.fingerprint, before.verification).map(Some)
     }
 
     async fn redeem(
@@ -104,7 +102,7 @@ impl Flows {
     }
 
     /// A sign-in with its first tokens.
-    pub(super) fn verified(
+    fn verified(
         &self,
         client: &Client,
         signed_in: SignedIn,
@@ -128,14 +126,6 @@ fn redeemer(caller: &Caller) -> Result<(&Client, Option<&Session>)> {
         }
     };
     Ok((with_role(&record.client, Role::SignIn)?, session))
-}
-
-/// Whether the policy still lets such challenges through; it may have changed since this one was started.
-pub(super) fn still_allowed(client: &Client, format: ChallengeFormat, network: &Network) -> Result<()> {
-    if !client.policy.formats.contains(&format) {
-        return Err(Error::PolicyDenied("formats"));
-    }
-    sign_in_network(client, network)
 }
 
 fn signed_in(outcome: RedeemOutcome) -> Result<SignedIn> {

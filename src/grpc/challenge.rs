@@ -5,7 +5,10 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{convert, credentials::authenticated, status::status, v1};
-use crate::flows::{Error, Flows, start_challenge::StartChallenge, verify_challenge::VerifyChallenge};
+use crate::flows::{
+    Error, Flows,
+    requests::{StartChallenge, VerifyChallenge},
+};
 
 /// The service, over the flows.
 pub struct ChallengeApi(pub Arc<Flows>);
