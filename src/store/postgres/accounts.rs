@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use sqlx::{PgTransaction, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
-use super::{Postgres, bound_lock_waits, challenges::found, rows};
+use super::{Postgres, bound_lock_waits, rows};
 use crate::{
     domain::{
         Account, AccountId, Address, ChallengeId, LinkedWallet, LinkedWallets, RevokeReason, Verification,
@@ -37,7 +37,7 @@ impl AccountStore for Postgres {
                 .bind(who.account_id.uuid())
                 .fetch_optional(&self.pool)
                 .await?;
-            row.as_ref().map(found).transpose()
+            row.as_ref().map(rows::found_challenge).transpose()
         })
         .await
     }

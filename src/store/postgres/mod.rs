@@ -6,6 +6,7 @@ mod clean_up;
 mod clients;
 mod keys;
 mod lifecycle;
+mod redeem;
 mod repeat;
 mod revocations;
 mod rows;

@@ -10,7 +10,7 @@ use crate::{
         RevokeReason, Session, SessionState, Wallet, WalletKind,
         session::{Revocation, SignIn},
     },
-    store::{Result, StoreError, policy_json},
+    store::{ChallengeState, FoundChallenge, Result, StoreError, policy_json},
 };
 
 /// A session, its state as of the column `now`.
@@ -95,6 +95,19 @@ pub(super) fn challenge(row: &PgRow) -> Result<Challenge> {
         create_time: row.try_get("create_time")?,
         expire_time: row.try_get("expire_time")?,
     })
+}
+
+/// A challenge, and whether it can be redeemed at the time read with it.
+pub(super) fn found_challenge(row: &PgRow) -> Result<FoundChallenge> {
+    let challenge = challenge(row)?;
+    let redeem_time: Option<OffsetDateTime> = row.try_get("redeem_time")?;
+    let now: OffsetDateTime = row.try_get("now")?;
+    let state = match redeem_time {
+        Some(_) => ChallengeState::Redeemed,
+        None if challenge.expire_time <= now => ChallengeState::Expired,
+        None => ChallengeState::Live,
+    };
+    Ok(FoundChallenge { challenge, state })
 }
 
 fn content(row: &PgRow) -> Result<Content> {

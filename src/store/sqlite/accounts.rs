@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use uuid::Uuid;
 
-use super::{Sqlite, challenges::found, end, retrying, rows};
+use super::{Sqlite, end, retrying, rows};
 use crate::{
     domain::{
         Account, AccountId, Address, ChallengeId, LinkedWallet, LinkedWallets, RevokeReason, Verification,
@@ -34,7 +34,7 @@ impl AccountStore for Sqlite {
                 .bind(who.account_id.uuid())
                 .fetch_optional(&self.reader)
                 .await?;
-            row.as_ref().map(found).transpose()
+            row.as_ref().map(rows::found_challenge).transpose()
         })
         .await
     }

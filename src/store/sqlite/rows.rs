@@ -10,7 +10,7 @@ use crate::{
         RevokeReason, Session, SessionState, Wallet, WalletKind,
         session::{Revocation, SignIn},
     },
-    store::{Result, StoreError, policy_json},
+    store::{ChallengeState, FoundChallenge, Result, StoreError, policy_json},
 };
 
 /// A session, its state as of the column `now`.
@@ -95,6 +95,19 @@ pub(super) fn challenge(row: &SqliteRow) -> Result<Challenge> {
         create_time: time(row, "create_time")?,
         expire_time: time(row, "expire_time")?,
     })
+}
+
+/// A challenge, and whether it can be redeemed at the time read with it.
+pub(super) fn found_challenge(row: &SqliteRow) -> Result<FoundChallenge> {
+    let challenge = challenge(row)?;
+    let redeem_time: Option<i64> = row.try_get("redeem_time")?;
+    let now = time(row, "now")?;
+    let state = match redeem_time {
+        Some(_) => ChallengeState::Redeemed,
+        None if challenge.expire_time <= now => ChallengeState::Expired,
+        None => ChallengeState::Live,
+    };
+    Ok(FoundChallenge { challenge, state })
 }
 
 fn content(row: &SqliteRow) -> Result<Content> {

@@ -1,6 +1,6 @@
 //! What is SQLite's own: files, memory, locks, other processes. The rest is in `tests/store`.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use sqlx::{Executor as _, SqlitePool};
 use tempfile::TempDir;
@@ -10,13 +10,11 @@ use super::Sqlite;
 use crate::{
     domain::{
         AccountId, Address, ChallengeFormat, ChallengeId, ClientId, Content, Fingerprint, Network, Nonce,
-        Party, Policy, RevokeReason, SessionId, SessionState, Verification, VerificationMethod, Wallet,
-        WalletKind,
+        Party, Policy, SessionId, Verification, VerificationMethod, Wallet, WalletKind,
     },
     store::{
-        ChallengeKey, ChallengeScope, ChallengeState, LIVE_CHALLENGE_LIMIT, Lifecycle as _, NewChallenge,
-        NewClient, NewSession, OpenError, RedeemOutcome, Redemption, RotateOutcome, Rotation, SchemaState,
-        Store, open,
+        ChallengeKey, ChallengeScope, ChallengeState, Lifecycle as _, NewChallenge, NewClient, OpenError,
+        RedeemOutcome, Redemption, RotateOutcome, Rotation, SchemaState, Store, open,
     },
 };
 
@@ -59,27 +57,13 @@ impl Bench {
         SqlitePool::connect(&url(self.directory.as_ref().unwrap())).await.unwrap()
     }
 
-    async fn session(&self) -> SessionId {
-        let party = Party { address: address(), network: Network::ethereum() };
-        let id = SessionId::generate();
-        let session = NewSession {
-            id,
-            client_id: self.client_id,
-            token_hash: std::array::from_fn(|at| id.uuid().as_bytes()[at % 16]),
-            signing: party.clone(),
-            deposit: party,
-            pending_ttl: Duration::from_mins(10),
-        };
-        self.store.create_session(session).await.unwrap().id
-    }
-
-    async fn challenge(&self, session_id: Option<SessionId>) -> ChallengeId {
+    async fn challenge(&self) -> ChallengeId {
         let now = self.store.now().await.unwrap();
         let id = ChallengeId::generate();
         let challenge = NewChallenge {
             id,
             client_id: self.client_id,
-            session_id,
+            session_id: None,
             link_to: None,
             format: ChallengeFormat::Text,
             nonce: Nonce::from_stored(id.uuid().simple().to_string()),
@@ -115,7 +99,7 @@ impl Bench {
     }
 
     async fn signed_in(&self) -> SessionId {
-        let outcome = self.redeem(self.challenge(None).await).await;
+        let outcome = self.redeem(self.challenge().await).await;
         let RedeemOutcome::SignedIn(signed_in) = outcome else { panic!("{outcome:?}") };
         signed_in.session.id
     }
@@ -136,151 +120,6 @@ fn url(directory: &TempDir) -> String {
 
 fn address() -> Address {
     Address::from_canonical(ADDRESS.to_owned())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_64_redeemers_one_signs_in_and_63_come_too_late() {
-    for bench in Bench::both().await {
-        let challenge_id = bench.challenge(None).await;
-        let mut tasks = JoinSet::new();
-        for _ in 0..64 {
-            let (store, redemption) = (bench.store.clone(), bench.redemption(challenge_id));
-            tasks.spawn(redeem(store, redemption));
-        }
-        let outcomes = tasks.join_all().await;
-        let of =
-            |wanted: fn(&RedeemOutcome) -> bool| outcomes.iter().filter(|outcome| wanted(outcome)).count();
-        assert_eq!(of(|outcome| matches!(outcome, RedeemOutcome::SignedIn(_))), 1);
-        assert_eq!(of(|outcome| matches!(outcome, RedeemOutcome::AlreadyUsed)), 63);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_64_refreshes_one_steps_and_63_repeat_the_same_generation() {
-    for bench in Bench::both().await {
-        let session_id = bench.signed_in().await;
-        let mut tasks = JoinSet::new();
-        for task in 0..64 {
-            let store = bench.store.clone();
-            let fingerprint = Fingerprint([task; 8]);
-            let rotation = Rotation { session_id, generation: 1, client_id: None, fingerprint };
-            tasks.spawn(async move { store.rotate_refresh_token(rotation).await.unwrap() });
-        }
-        let (mut stepped, mut next) = (0, HashSet::new());
-        for outcome in tasks.join_all().await {
-            stepped += usize::from(matches!(outcome, RotateOutcome::Rotated(_)));
-            let (RotateOutcome::Rotated(rotated) | RotateOutcome::Repeated(rotated)) = outcome else {
-                panic!("{outcome:?}");
-            };
-            assert_eq!(rotated.session.state, SessionState::Active);
-            next.insert((rotated.generation, rotated.fingerprint));
-        }
-        assert_eq!(stepped, 1);
-        assert_eq!(next.len(), 1, "each of them has the same token");
-        assert_eq!(next.iter().next().unwrap().0, 2);
-    }
-}
-
-#[tokio::test]
-async fn a_spent_refresh_token_revokes_its_session_for_good() {
-    for bench in Bench::both().await {
-        let session_id = bench.signed_in().await;
-        assert!(matches!(bench.rotate(session_id, 1).await, RotateOutcome::Rotated(_)));
-        assert!(matches!(bench.rotate(session_id, 2).await, RotateOutcome::Rotated(_)));
-        let RotateOutcome::Reused(revoked, client_id) = bench.rotate(session_id, 1).await else {
-            panic!("the spent one was taken");
-        };
-        assert_eq!((revoked, client_id), (session_id, bench.client_id));
-        let session = bench.store.session(session_id).await.unwrap().unwrap();
-        assert_eq!(session.state, SessionState::Revoked);
-        assert_eq!(session.revocation.unwrap().reason, RevokeReason::RefreshTokenReused);
-        assert!(matches!(bench.rotate(session_id, 3).await, RotateOutcome::Revoked));
-    }
-}
-
-#[tokio::test]
-async fn generations_that_never_were_are_unknown_and_change_nothing() {
-    for bench in Bench::both().await {
-        let session_id = bench.signed_in().await;
-        for generation in [2, 1_000, i32::MAX.cast_unsigned(), u32::MAX] {
-            assert!(matches!(bench.rotate(session_id, generation).await, RotateOutcome::Unknown));
-        }
-        assert!(matches!(bench.rotate(SessionId::generate(), 1).await, RotateOutcome::Unknown));
-        assert!(matches!(bench.rotate(session_id, 1).await, RotateOutcome::Rotated(_)));
-    }
-}
-
-#[tokio::test]
-async fn a_session_is_signed_in_once_whichever_of_its_challenges_comes_first() {
-    for bench in Bench::both().await {
-        let session_id = bench.session().await;
-        let [first, second] =
-            [bench.challenge(Some(session_id)).await, bench.challenge(Some(session_id)).await];
-        let RedeemOutcome::SignedIn(signed_in) = bench.redeem(first).await else { panic!("not signed in") };
-        assert_eq!(signed_in.session.id, session_id);
-        assert_eq!(signed_in.session.state, SessionState::Active);
-        assert!(signed_in.account.created);
-        assert_eq!(signed_in.account.create_time, signed_in.now);
-        assert!(matches!(bench.redeem(second).await, RedeemOutcome::SessionAlreadyActive));
-        let scope = ChallengeScope { client_id: bench.client_id, session_id: Some(session_id) };
-        let found = bench.store.find_challenges(scope, ChallengeKey::Address(address()), None).await.unwrap();
-        assert_eq!(found.len(), 1, "the second one is still live");
-        assert_eq!((found[0].challenge.id, found[0].state), (second, ChallengeState::Live));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn first_sign_ins_of_one_wallet_at_once_make_one_account() {
-    for bench in Bench::both().await {
-        let mut tasks = JoinSet::new();
-        for _ in 0..LIVE_CHALLENGE_LIMIT {
-            let redemption = bench.redemption(bench.challenge(None).await);
-            let store = bench.store.clone();
-            tasks.spawn(redeem(store, redemption));
-        }
-        let accounts: Vec<_> = tasks
-            .join_all()
-            .await
-            .into_iter()
-            .map(|outcome| {
-                let RedeemOutcome::SignedIn(signed_in) = outcome else { panic!("{outcome:?}") };
-                signed_in.account
-            })
-            .collect();
-        assert_eq!(accounts.iter().filter(|account| account.created).count(), 1);
-        assert!(accounts.iter().all(|a| (a.id, a.create_time) == (accounts[0].id, accounts[0].create_time)));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn at_the_limit_of_live_challenges_the_newest_comes_again() {
-    for bench in Bench::both().await {
-        let bench = Arc::new(bench);
-        let mut tasks = JoinSet::new();
-        for _ in 0..64 {
-            let bench = bench.clone();
-            tasks.spawn(async move { bench.challenge(None).await });
-        }
-        let ids: HashSet<ChallengeId> = tasks.join_all().await.into_iter().collect();
-        assert_eq!(ids.len(), LIVE_CHALLENGE_LIMIT);
-        assert_eq!(Some(&bench.challenge(None).await), ids.iter().max());
-    }
-}
-
-#[tokio::test]
-async fn what_has_expired_on_the_clock_of_the_store_is_expired() {
-    let bench = Bench::in_file().await;
-    let (session_id, challenge_id) = (bench.signed_in().await, bench.challenge(None).await);
-    let other = bench.elsewhere().await;
-    other.execute("UPDATE challenges SET expire_time = (SELECT now FROM clock)").await.unwrap();
-    other.execute("UPDATE sessions SET expire_time = (SELECT now FROM clock)").await.unwrap();
-    assert!(matches!(bench.redeem(challenge_id).await, RedeemOutcome::Expired));
-    assert!(matches!(bench.rotate(session_id, 1).await, RotateOutcome::Expired));
-    assert_eq!(bench.store.session(session_id).await.unwrap().unwrap().state, SessionState::Expired);
-    let scope = ChallengeScope { client_id: bench.client_id, session_id: None };
-    let found = bench.store.find_challenges(scope, ChallengeKey::Address(address()), None).await.unwrap();
-    assert_eq!(found.len(), 1, "none is live: the newest");
-    assert_eq!((found[0].challenge.id, found[0].state), (challenge_id, ChallengeState::Expired));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -306,7 +145,7 @@ async fn many_that_open_and_migrate_one_new_file_at_once_all_succeed() {
 #[tokio::test]
 async fn a_writer_waits_while_another_process_holds_the_lock_and_reads_do_not_wait() {
     let bench = Bench::in_file().await;
-    let challenge_id = bench.challenge(None).await;
+    let challenge_id = bench.challenge().await;
     let other = bench.elsewhere().await;
     let held = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
     let redeeming = tokio::spawn(redeem(bench.store.clone(), bench.redemption(challenge_id)));
@@ -319,7 +158,7 @@ async fn a_writer_waits_while_another_process_holds_the_lock_and_reads_do_not_wa
 #[tokio::test]
 async fn the_deadline_counts_when_the_lock_is_there_not_when_it_was_asked_for() {
     let bench = Bench::in_file().await;
-    let challenge_id = bench.challenge(None).await;
+    let challenge_id = bench.challenge().await;
     let other = bench.elsewhere().await;
     let mut held = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
     let redeeming = tokio::spawn(redeem(bench.store.clone(), bench.redemption(challenge_id)));
@@ -335,7 +174,7 @@ async fn the_deadline_counts_when_the_lock_is_there_not_when_it_was_asked_for() 
 async fn callers_that_go_away_leave_no_transaction_open_and_none_half_done() {
     for bench in Bench::both().await {
         for round in 0..200_u64 {
-            let challenge_id = bench.challenge(None).await;
+            let challenge_id = bench.challenge().await;
             let redeeming = tokio::spawn(redeem(bench.store.clone(), bench.redemption(challenge_id)));
             tokio::time::sleep(Duration::from_micros(round * 10)).await;
             redeeming.abort();
