@@ -13,17 +13,20 @@ pub enum Ended {
     Challenges,
     /// Sessions, by the latest deadline that they may have.
     Sessions,
+    /// Signing keys, by when the last token that they signed has expired.
+    SigningKeys,
 }
 
 impl Ended {
-    /// Both, in the order in which they are cleaned up.
-    pub const ALL: [Self; 2] = [Self::Challenges, Self::Sessions];
+    /// All of them, in the order in which they are cleaned up.
+    pub const ALL: [Self; 3] = [Self::Challenges, Self::Sessions, Self::SigningKeys];
 
     /// The table's name.
     pub const fn table(self) -> &'static str {
         match self {
             Self::Challenges => "challenges",
             Self::Sessions => "sessions",
+            Self::SigningKeys => "signing_keys",
         }
     }
 }

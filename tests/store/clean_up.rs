@@ -3,18 +3,21 @@
 use std::time::Duration;
 
 use countersign::{
+    domain::{Sealed, SigningAlgorithm},
     flows::clean_up::clean_up,
-    store::{Backlog, Ended},
+    store::{Backlog, Ended, KeyRotation, NewSigningKey},
 };
 
 use crate::{
     crowd::Instances,
-    fixture::{Bench, new_address},
+    database::in_millis,
+    fixture::{Bench, FIRST_KEY, new_address},
     support::TestStore,
 };
 
 on_both_stores!(
     what_has_ended_longer_ago_than_the_retention_leaves_and_nothing_else_does,
+    a_signing_key_leaves_when_its_last_token_ended_longer_ago_than_the_retention,
     a_batch_is_bounded_and_the_backlog_tells_what_is_left,
     several_instances_drain_it_together,
 );
@@ -50,6 +53,40 @@ async fn what_has_ended_longer_ago_than_the_retention_leaves_and_nothing_else_do
     assert!(bench.store.session(over.session.id).await.unwrap().is_none());
     assert!(bench.store.session(going.session.id).await.unwrap().is_some());
     assert_eq!(test.count("accounts", "TRUE").await, 2, "accounts stay for ever");
+}
+
+async fn a_signing_key_leaves_when_its_last_token_ended_longer_ago_than_the_retention(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let key = |kid: &str| NewSigningKey {
+        kid: kid.to_owned(),
+        algorithm: SigningAlgorithm::Es256,
+        sealed: Sealed { fingerprint: FIRST_KEY, bytes: kid.as_bytes().to_vec() },
+    };
+    bench.store.add_signing_key(key("first"), true).await.unwrap();
+    bench.store.add_signing_key(key("second"), false).await.unwrap();
+    for next in ["third", "fourth"] {
+        let rotation =
+            KeyRotation { next: key(next), active_for: Duration::ZERO, published_for: Duration::ZERO };
+        bench.store.rotate_signing_key(rotation).await.unwrap();
+    }
+    bench.store.revoke_signing_key("third", key("fifth")).await.unwrap().unwrap();
+    let ended = async |kid: &str, column: &str, ago: Duration| {
+        let time = in_millis(test, -seconds(ago) * 1_000);
+        test.execute(&format!("UPDATE signing_keys SET {column} = {time} WHERE kid = '{kid}'")).await;
+    };
+    let minute = Duration::from_mins(1);
+    let tokens_end = DAY + Duration::from_hours(1);
+    ended("first", "remove_time", DAY + 2 * minute).await;
+    ended("second", "remove_time", DAY - minute).await;
+    ended("third", "revoke_time", tokens_end + DAY - minute).await;
+    let backlog = bench.store.backlog(Ended::SigningKeys, DAY).await.unwrap();
+    assert_eq!((backlog.rows, backlog.oldest.as_secs() / 60), (1, 2));
+    assert_eq!(clean_up(bench.store.as_ref(), DAY).await.unwrap(), 1);
+    assert_eq!(test.count("signing_keys", "kid = 'first'").await, 0);
+    ended("third", "revoke_time", tokens_end + DAY + minute).await;
+    assert_eq!(clean_up(bench.store.as_ref(), DAY).await.unwrap(), 1);
+    assert_eq!(test.count("signing_keys", "kid IN ('second', 'fourth', 'fifth')").await, 3);
+    assert_eq!(test.count("signing_keys", "TRUE").await, 3);
 }
 
 async fn a_batch_is_bounded_and_the_backlog_tells_what_is_left(test: &TestStore) {

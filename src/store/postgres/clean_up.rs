@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::Row as _;
+use sqlx::{Row as _, postgres::PgArguments, query::Query};
 
 use super::{Postgres, rows};
-use crate::store::{Backlog, CleanUp, Ended, Result};
+use crate::store::{ACCESS_TOKENS_END, Backlog, CleanUp, Ended, Result};
 
 #[async_trait]
 impl CleanUp for Postgres {
@@ -28,14 +28,19 @@ impl CleanUp for Postgres {
                  )
                  DELETE FROM sessions USING ended WHERE sessions.id = ended.id"
             }
+            Ended::SigningKeys => {
+                "WITH ended AS MATERIALIZED (
+                     SELECT kid FROM signing_keys
+                     WHERE COALESCE(revoke_time + $3 * interval '1 millisecond', remove_time)
+                           < clock_timestamp() - $1 * interval '1 millisecond'
+                     ORDER BY kid LIMIT $2 FOR UPDATE SKIP LOCKED
+                 )
+                 DELETE FROM signing_keys USING ended WHERE signing_keys.kid = ended.kid"
+            }
         };
         self.retrying(async || {
-            let removed = sqlx::query(statement)
-                .bind(rows::millis(retention))
-                .bind(i64::from(limit))
-                .execute(&self.pool)
-                .await?;
-            Ok(removed.rows_affected())
+            let query = sqlx::query(statement).bind(rows::millis(retention)).bind(i64::from(limit));
+            Ok(bind_life(query, ended).execute(&self.pool).await?.rows_affected())
         })
         .await
     }
@@ -56,13 +61,32 @@ impl CleanUp for Postgres {
                        WHERE latest_expire_time < clock_timestamp() - $1 * interval '1 millisecond'
                        ORDER BY latest_expire_time LIMIT 10000) AS ended"
             }
+            Ended::SigningKeys => {
+                "SELECT count(*) AS rows,
+                        COALESCE(extract(epoch FROM clock_timestamp() - min(ended)) * 1000 - $1, 0)::bigint AS oldest
+                 FROM (SELECT COALESCE(revoke_time + $2 * interval '1 millisecond', remove_time) AS ended
+                       FROM signing_keys) AS keys
+                 WHERE ended < clock_timestamp() - $1 * interval '1 millisecond'"
+            }
         };
         self.retrying(async || {
-            let row = sqlx::query(statement).bind(rows::millis(retention)).fetch_one(&self.pool).await?;
+            let query = sqlx::query(statement).bind(rows::millis(retention));
+            let row = bind_life(query, ended).fetch_one(&self.pool).await?;
             let number =
                 |column| -> Result<u64> { Ok(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0)) };
             Ok(Backlog { rows: number("rows")?, oldest: Duration::from_millis(number("oldest")?) })
         })
         .await
+    }
+}
+
+/// How long tokens live after the key that signed them was revoked.
+fn bind_life(
+    query: Query<'_, sqlx::Postgres, PgArguments>,
+    ended: Ended,
+) -> Query<'_, sqlx::Postgres, PgArguments> {
+    match ended {
+        Ended::SigningKeys => query.bind(rows::millis(ACCESS_TOKENS_END)),
+        Ended::Challenges | Ended::Sessions => query,
     }
 }

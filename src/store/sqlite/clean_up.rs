@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::Row as _;
+use sqlx::{Row as _, query::Query, sqlite::SqliteArguments};
 
 use super::{Sqlite, retrying, rows};
-use crate::store::{Backlog, CleanUp, Ended, Result};
+use crate::store::{ACCESS_TOKENS_END, Backlog, CleanUp, Ended, Result};
 
 #[async_trait]
 impl CleanUp for Sqlite {
@@ -21,11 +21,16 @@ impl CleanUp for Sqlite {
                      SELECT id FROM sessions, clock WHERE latest_expire_time < now - ?1
                      ORDER BY latest_expire_time LIMIT ?2)"
             }
+            Ended::SigningKeys => {
+                "DELETE FROM signing_keys WHERE kid IN (
+                     SELECT kid FROM signing_keys, clock
+                     WHERE COALESCE(revoke_time + ?3, remove_time) < now - ?1 ORDER BY kid LIMIT ?2)"
+            }
         };
         retrying(async || {
             let mut tx = self.begin().await?;
-            let removed =
-                sqlx::query(statement).bind(rows::millis(retention)).bind(limit).execute(&mut *tx).await?;
+            let query = sqlx::query(statement).bind(rows::millis(retention)).bind(limit);
+            let removed = bind_life(query, ended).execute(&mut *tx).await?;
             tx.commit().await?;
             Ok(removed.rows_affected())
         })
@@ -44,13 +49,30 @@ impl CleanUp for Sqlite {
                  FROM (SELECT latest_expire_time AS ended, now FROM sessions, clock
                        WHERE latest_expire_time < now - ?1 ORDER BY latest_expire_time LIMIT 10000)"
             }
+            Ended::SigningKeys => {
+                "SELECT count(*) AS rows, COALESCE(MAX(now - ?1 - ended), 0) AS oldest
+                 FROM (SELECT COALESCE(revoke_time + ?2, remove_time) AS ended, now FROM signing_keys, clock)
+                 WHERE ended < now - ?1"
+            }
         };
         retrying(async || {
-            let row = sqlx::query(statement).bind(rows::millis(retention)).fetch_one(&self.reader).await?;
+            let query = sqlx::query(statement).bind(rows::millis(retention));
+            let row = bind_life(query, ended).fetch_one(&self.reader).await?;
             let number =
                 |column| -> Result<u64> { Ok(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0)) };
             Ok(Backlog { rows: number("rows")?, oldest: Duration::from_millis(number("oldest")?) })
         })
         .await
+    }
+}
+
+/// How long tokens live after the key that signed them was revoked.
+fn bind_life(
+    query: Query<'_, sqlx::Sqlite, SqliteArguments>,
+    ended: Ended,
+) -> Query<'_, sqlx::Sqlite, SqliteArguments> {
+    match ended {
+        Ended::SigningKeys => query.bind(rows::millis(ACCESS_TOKENS_END)),
+        Ended::Challenges | Ended::Sessions => query,
     }
 }
