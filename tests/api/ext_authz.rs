@@ -164,7 +164,7 @@ async fn a_request_of_as_many_headers_as_a_gateway_lets_through_is_read(store: &
     let refused = with(256 * 1024).await;
     assert!(refused.as_ref().unwrap_err().message().contains("256 KiB"), "{refused:?}");
     assert_eq!(wrong_field(refused), ("INVALID_REQUEST".into(), "message".into()));
-    let other = client.send("/envoy.service.auth.v3.Authorization/Other", &[0, 0, 0, 0, 0]).await;
+    let other = client.send("/envoy.service.auth.v3.Authorization/Other", "identity", &[0, 0, 0, 0, 0]).await;
     assert_eq!(other.code(), Code::Unimplemented);
 }
 

@@ -299,10 +299,11 @@ impl Caller {
     }
 
     /// Sends bytes, whatever they are, as what a call brings: its refusal.
-    pub async fn send(&self, path: &str, bytes: &'static [u8]) -> Status {
+    pub async fn send(&self, path: &str, encoding: &str, bytes: &'static [u8]) -> Status {
         let body = tonic::body::Body::new(http_body_util::Full::new(Bytes::from_static(bytes)));
         let request = http::Request::post(path).header("content-type", "application/grpc");
-        let request = request.header("authorization", &self.authorization).body(body).unwrap();
+        let request = request.header("authorization", &self.authorization).header("grpc-encoding", encoding);
+        let request = request.body(body).unwrap();
         let answer = self.channel.clone().oneshot(request).await.unwrap();
         Status::from_header_map(answer.headers()).unwrap()
     }

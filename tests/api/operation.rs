@@ -20,6 +20,8 @@ on_both_stores![
     health_knows_the_server_and_each_service,
 ];
 
+const START: &str = "/countersign.v1.ChallengeService/StartChallenge";
+
 async fn probes_and_metrics_are_on_the_operations_port(store: &TestStore) {
     let server = Server::start(store).await;
     let client = server.client(Policy::default()).await;
@@ -66,11 +68,15 @@ async fn a_message_too_large_or_malformed_is_the_callers_mistake(store: &TestSto
     large.address = "0".repeat(70_000);
     assert_eq!(wrong_field(client.start(large).await), ("INVALID_REQUEST".into(), "message".into()));
     // No message at all, and the bytes of none.
-    for bytes in [&[][..], &[0, 0, 0, 0, 1, 0xff], &[7, 0, 0, 0, 0], &[0, 0, 0, 0, 9, 1]] {
-        let status = client.send("/countersign.v1.ChallengeService/StartChallenge", bytes).await;
+    for bytes in [&[][..], &[0, 0, 0, 0, 1, 0xff], &[1, 0, 0, 0, 0], &[7, 0, 0, 0, 0], &[0, 0, 0, 0, 9, 1]] {
+        let status = client.send(START, "identity", bytes).await;
         let refused = wrong_field(Err::<(), _>(status));
         assert_eq!(refused, ("INVALID_REQUEST".into(), "message".into()), "{bytes:?}");
     }
+    // gRPC's word for an encoding that is not taken, with those that are.
+    let compressed = client.send(START, "gzip", &[1, 0, 0, 0, 0]).await;
+    assert_eq!(compressed.code(), Code::Unimplemented, "{compressed:?}");
+    assert_eq!(compressed.metadata().get("grpc-accept-encoding").unwrap(), "identity");
     client.start(start_for(&wallet())).await.unwrap();
 }
 
