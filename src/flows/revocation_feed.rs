@@ -181,6 +181,7 @@ struct Heard {
     forgot: Option<OffsetDateTime>,
     sessions: HashSet<SessionId>,
     clients: HashMap<ClientId, UnservedClient>,
+    /// Never forgotten: keys that cannot be read anew stay in force, and these may be among them.
     keys: HashSet<String>,
 }
 
@@ -235,13 +236,11 @@ impl Heard {
             return;
         }
         self.forgot = Some(now);
-        let (sessions, keys) = (&mut self.sessions, &mut self.keys);
+        let sessions = &mut self.sessions;
         self.log.retain(|(_, revocation)| {
             let keep = revocation.end() > now;
-            match revocation {
-                Revocation::Session(session) if !keep => drop(sessions.remove(&session.id)),
-                Revocation::Key(key) if !keep => drop(keys.remove(&key.kid)),
-                _ => {}
+            if let (Revocation::Session(session), false) = (revocation, keep) {
+                sessions.remove(&session.id);
             }
             keep
         });

@@ -105,6 +105,16 @@ fn a_revoked_key_is_news_once() {
 }
 
 #[test]
+fn a_revoked_key_stays_refused_when_it_is_told_no_more() {
+    let feed = RevocationFeed::default();
+    let key = RevokedKey { kid: "bad".to_owned(), revoke_time: START };
+    feed.hear(Instant::now(), Revocations { keys: vec![key], ..read(1, Vec::new()) });
+    feed.hear(Instant::now(), read(26 * 3_600, Vec::new()));
+    assert!(feed.page(0).revocations.is_empty());
+    assert!(feed.ends_key("bad"), "an instance that cannot open the next key still has this one");
+}
+
+#[test]
 fn what_no_token_can_contradict_is_forgotten() {
     let feed = RevocationFeed::default();
     let old = session(0);
