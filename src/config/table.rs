@@ -280,8 +280,8 @@ pub const SETTINGS: [Setting; 29] = [
         "retention",
         "TIME",
         Value("24h"),
-        "How long challenges, sessions and signing keys stay after their end, so that expired, used and unknown can \
-         be told apart. Below 24h less is told than the API promises.",
+        "How long challenges and sessions stay after their end, so that expired, used and unknown can be told \
+         apart. Below 24h less is told than the API promises. Signing keys stay for as long after their end.",
     )
     .of_the_store(),
     Setting::new(

@@ -2,7 +2,7 @@
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{Error, Result, requests::StartChallenge};
+use super::{Error, Result, challenge_requests::StartChallenge};
 use crate::{
     domain::{
         ChallengeFormat, Client, Content, Namespace, Nonce, NumericNonce, Party, Policy, Problem, Violation,

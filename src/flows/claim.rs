@@ -1,6 +1,6 @@
 //! The challenge that a caller means, by everything that was said of it.
 
-use super::{Error, Result, create_session::wallet_network, requests::VerifyChallenge};
+use super::{Error, Result, challenge_requests::VerifyChallenge, create_session::wallet_network};
 use crate::{
     domain::{Address, Challenge, ChallengeId, Client, Content, Network, Nonce, Party, Problem, Violation},
     store::{ChallengeKey, ChallengeState, FOUND_LIMIT, FoundChallenge},

@@ -3,8 +3,8 @@
 use super::{
     Caller, Error, Flows, Result,
     authenticate::with_role,
+    challenge_requests::VerifyChallenge,
     claim::{Claim, live, newest},
-    requests::VerifyChallenge,
     signed_message::SignedMessage,
     signer::{signer, still_allowed},
 };

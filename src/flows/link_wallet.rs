@@ -3,8 +3,8 @@
 use super::{
     Caller, Error, Flows, Result, audit,
     authenticate::{User, with_role},
+    challenge_requests::VerifyChallenge,
     claim::Claim,
-    requests::VerifyChallenge,
     signer::{signer, still_allowed},
 };
 use crate::{

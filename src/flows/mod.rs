@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod authenticate;
 mod challenge_content;
+pub mod challenge_requests;
 pub mod check_token;
 mod claim;
 pub mod clean_up;
@@ -28,7 +29,6 @@ mod policy_texts;
 mod rate_limits;
 pub mod refresh_token;
 mod repeated_request;
-pub mod requests;
 pub mod revocation_feed;
 pub mod revoke_sessions;
 pub mod revoke_token;

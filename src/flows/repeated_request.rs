@@ -1,6 +1,6 @@
 //! The answer to a VerifyChallenge was lost, and the very same request comes again.
 
-use super::{Error, Flows, Result, audit, requests::VerifyChallenge};
+use super::{Error, Flows, Result, audit, challenge_requests::VerifyChallenge};
 use crate::{
     domain::{Client, Fingerprint, Namespace, Verification, Violation},
     store::{ChallengeScope, RepeatOutcome, Repetition, RequestDigest, SignedIn},
@@ -12,7 +12,7 @@ use crate::{
 const MAX_LENGTH: usize = 128;
 
 /// What a request came to when it came before.
-pub(super) struct Repeated {
+pub(super) struct EarlierSignIn {
     pub(super) signed_in: SignedIn,
     /// Of the root key that the session's refresh tokens are derived from.
     pub(super) fingerprint: Fingerprint,
@@ -29,7 +29,7 @@ impl Flows {
         client: &Client,
         scope: ChallengeScope,
         digest: Option<RequestDigest>,
-    ) -> Result<Option<Repeated>> {
+    ) -> Result<Option<EarlierSignIn>> {
         let Some(digest) = digest else { return Ok(None) };
         let repetition = Repetition { digest, scope, access_token_ttl: client.policy.access_token_ttl };
         let repeated = match self.store.repeat_redemption(repetition).await? {
@@ -43,7 +43,8 @@ impl Flows {
         let wallet = sign_in.ok_or_else(|| Error::internal("a sign-in without a wallet"))?.wallet.clone();
         let verification = Verification { wallet, method: repeated.method };
         audit::signed_in(&repeated.signed_in.session, &verification, true);
-        Ok(Some(Repeated { signed_in: repeated.signed_in, fingerprint: repeated.fingerprint, verification }))
+        let (signed_in, fingerprint) = (repeated.signed_in, repeated.fingerprint);
+        Ok(Some(EarlierSignIn { signed_in, fingerprint, verification }))
     }
 }
 

@@ -6,8 +6,8 @@ use super::{
     Caller, Error, Flows, Result,
     authenticate::{User, with_role},
     challenge_content::{Life, content},
+    challenge_requests::StartChallenge,
     create_session::{sign_in_network, wallet_network},
-    requests::StartChallenge,
 };
 use crate::{
     domain::{

@@ -3,10 +3,10 @@
 use super::{
     Caller, Error, Flows, Result, audit,
     authenticate::with_role,
+    challenge_requests::VerifyChallenge,
     claim::Claim,
     issue_tokens::TokenPair,
     repeated_request::request_digest,
-    requests::VerifyChallenge,
     signer::{signer, still_allowed},
 };
 use crate::{
@@ -48,14 +48,15 @@ impl Flows {
         }
     }
 
+    /// The answer of the same request when it came before, with a new access token.
     async fn repeat(
         &self,
         client: &Client,
         scope: ChallengeScope,
         digest: Option<RequestDigest>,
     ) -> Result<Option<Verified>> {
-        let Some(before) = self.repeated_request(client, scope, digest).await? else { return Ok(None) };
-        self.verified(client, before.signed_in, before.fingerprint, before.verification).map(Some)
+        let Some(earlier) = self.repeated_request(client, scope, digest).await? else { return Ok(None) };
+        self.verified(client, earlier.signed_in, earlier.fingerprint, earlier.verification).map(Some)
     }
 
     async fn redeem(

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use super::{convert, credentials::authenticated, status::status, v1};
 use crate::flows::{
     Error, Flows,
-    requests::{StartChallenge, VerifyChallenge},
+    challenge_requests::{StartChallenge, VerifyChallenge},
 };
 
 /// The service, over the flows.

@@ -13,7 +13,7 @@ pub enum Ended {
     Challenges,
     /// Sessions, by the latest deadline that they may have.
     Sessions,
-    /// Signing keys, by when the last token that they signed has expired.
+    /// Signing keys, by when they left the JWKS, or 25 hours after they were revoked.
     SigningKeys,
 }
 

@@ -70,20 +70,26 @@ async fn a_signing_key_leaves_when_its_last_token_ended_longer_ago_than_the_rete
         bench.store.rotate_signing_key(rotation).await.unwrap();
     }
     bench.store.revoke_signing_key("third", key("fifth")).await.unwrap().unwrap();
-    let ended = async |kid: &str, column: &str, ago: Duration| {
+    let set = async |kid: &str, column: &str, ago: Duration| {
         let time = in_millis(test, -seconds(ago) * 1_000);
         test.execute(&format!("UPDATE signing_keys SET {column} = {time} WHERE kid = '{kid}'")).await;
     };
     let minute = Duration::from_mins(1);
     let tokens_end = DAY + Duration::from_hours(1);
-    ended("first", "remove_time", DAY + 2 * minute).await;
-    ended("second", "remove_time", DAY - minute).await;
-    ended("third", "revoke_time", tokens_end + DAY - minute).await;
+    // However long they have been there.
+    for (kid, column) in [("fourth", "create_time"), ("fourth", "activate_time"), ("fifth", "create_time")] {
+        set(kid, column, 40 * DAY).await;
+    }
+    set("first", "remove_time", DAY + 2 * minute).await;
+    set("second", "remove_time", DAY - minute).await;
+    set("third", "revoke_time", tokens_end + DAY - minute).await;
+    // It had retired before it was revoked.
+    set("third", "remove_time", 2 * DAY).await;
     let backlog = bench.store.backlog(Ended::SigningKeys, DAY).await.unwrap();
     assert_eq!((backlog.rows, backlog.oldest.as_secs() / 60), (1, 2));
     assert_eq!(clean_up(bench.store.as_ref(), DAY).await.unwrap(), 1);
     assert_eq!(test.count("signing_keys", "kid = 'first'").await, 0);
-    ended("third", "revoke_time", tokens_end + DAY + minute).await;
+    set("third", "revoke_time", tokens_end + DAY + minute).await;
     assert_eq!(clean_up(bench.store.as_ref(), DAY).await.unwrap(), 1);
     assert_eq!(test.count("signing_keys", "kid IN ('second', 'fourth', 'fifth')").await, 3);
     assert_eq!(test.count("signing_keys", "TRUE").await, 3);

@@ -1,6 +1,6 @@
 //! A deadline that passes while a call waits for a lock has passed.
 
-use std::{future::Future, sync::Arc};
+use std::{fmt::Debug, future::Future, sync::Arc};
 
 use countersign::{
     domain::{AccountId, Address, Challenge, SessionId},
@@ -71,7 +71,7 @@ impl Situation<'_> {
     /// changed then.
     async fn answers<T, F>(&self, call: impl Fn() -> F) -> T
     where
-        T: Send + 'static,
+        T: Debug + Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
         for _ in 0..SET_UPS {
@@ -84,7 +84,7 @@ impl Situation<'_> {
 
     async fn answers_once<T, F>(&self, call: F) -> Option<T>
     where
-        T: Send + 'static,
+        T: Debug + Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
         let test = self.bench.test;
@@ -93,14 +93,19 @@ impl Situation<'_> {
         let before = contents(test).await;
         let mut lock = self.take().await;
         let mut waiting = tokio::spawn(call);
-        tokio::select! {
-            () = lock.until_awaited() => (),
-            _ = &mut waiting => {
-                lock.rollback().await;
-                return None;
-            }
-        }
         let passed = self.passed();
+        let early = tokio::select! {
+            () = lock.until_awaited() => None,
+            answer = &mut waiting => Some(answer.unwrap()),
+        };
+        if let Some(answer) = early {
+            assert!(lock.is(&passed).await, "it did not wait: {answer:?}");
+            lock.rollback().await;
+            if !self.adds_a_wallet() {
+                assert_unchanged(test, &before, "what came too late").await;
+            }
+            return None;
+        }
         let in_time = !lock.is(&passed).await;
         lock.until(&passed).await;
         self.let_go(lock).await;

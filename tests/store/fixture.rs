@@ -240,3 +240,12 @@ pub fn repeated(outcome: RotateOutcome) -> Rotated {
         other => panic!("not repeated: {other:?}"),
     }
 }
+
+/// What the next refresh token is derived from.
+pub fn next_token(outcome: &RotateOutcome) -> (u32, Fingerprint) {
+    match outcome {
+        RotateOutcome::Rotated(Rotated { generation, fingerprint, .. })
+        | RotateOutcome::Repeated(Rotated { generation, fingerprint, .. }) => (*generation, *fingerprint),
+        other => panic!("{other:?}"),
+    }
+}

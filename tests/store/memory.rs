@@ -1,15 +1,15 @@
 //! SQLite in memory: the same promises, with a single connection.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use countersign::{
-    domain::{RevokeReason, SessionState},
-    store::{Location, RedeemOutcome, RotateOutcome, SchemaState, Store, open},
+    domain::{Fingerprint, RevokeReason, SessionState},
+    store::{Location, RedeemOutcome, RotateOutcome, Rotation, SchemaState, Store, open},
 };
 
 use crate::{
     crowd::{CROWD, at_once},
-    fixture::{Bench, new_address, new_client, redeem, rotate, rotated, rotation, signed_in},
+    fixture::{Bench, new_address, new_client, next_token, redeem, rotate, rotated, rotation, signed_in},
     support::TestStore,
 };
 
@@ -51,10 +51,15 @@ async fn of_many_at_once_in_memory_one_signs_in_and_one_steps() {
     assert!(lost.iter().all(|outcome| matches!(outcome, RedeemOutcome::AlreadyUsed)), "{lost:?}");
     let [won] = <[RedeemOutcome; 1]>::try_from(won).unwrap();
     let id = signed_in(won).session.id;
-    let rotations = (0..CROWD).map(|_| rotate(bench.store.clone(), rotation(id, 1)));
+    // Each one would derive the next token from a key of its own.
+    let keys = (0..CROWD).map(|key| Fingerprint([u8::try_from(key).unwrap(); 8]));
+    let presented = keys.map(|fingerprint| Rotation { fingerprint, ..rotation(id, 1) });
+    let rotations = presented.map(|rotation| rotate(bench.store.clone(), rotation));
     let outcomes = at_once(rotations.collect()).await;
     let stepped = outcomes.iter().filter(|outcome| matches!(outcome, RotateOutcome::Rotated(_))).count();
     assert_eq!(stepped, 1);
+    let next: HashSet<_> = outcomes.iter().map(next_token).collect();
+    assert_eq!(next.len(), 1, "a fork: {next:?}");
     assert_eq!(bench.session(id).await.sign_in.unwrap().generation, 2);
 }
 

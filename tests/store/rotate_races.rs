@@ -4,12 +4,12 @@ use std::{collections::HashSet, sync::Arc};
 
 use countersign::{
     domain::{Fingerprint, RevokeReason, SessionId, SessionState},
-    store::{RotateOutcome, Rotated, Rotation, Store},
+    store::{RotateOutcome, Rotation, Store},
 };
 
 use crate::{
     crowd::{CROWD, Instances},
-    fixture::{Bench, new_address, rotate, rotated, rotation},
+    fixture::{Bench, new_address, next_token, rotate, rotated, rotation},
     support::TestStore,
 };
 
@@ -36,15 +36,6 @@ async fn of_many_that_present_one_token_at_once_one_steps_and_the_others_repeat(
         assert_eq!(next.len(), 1, "a fork: {next:?}");
         assert_eq!(bench.session(id).await.sign_in.unwrap().generation, generation + 1);
         assert_eq!(next.into_iter().next().unwrap().0, generation + 1);
-    }
-}
-
-/// What the next refresh token is derived from.
-fn next_token(outcome: &RotateOutcome) -> (u32, Fingerprint) {
-    match outcome {
-        RotateOutcome::Rotated(Rotated { generation, fingerprint, .. })
-        | RotateOutcome::Repeated(Rotated { generation, fingerprint, .. }) => (*generation, *fingerprint),
-        other => panic!("{other:?}"),
     }
 }
 

@@ -182,7 +182,8 @@ fn times_of(table: &str) -> Vec<&'static str> {
 /// Waits until somebody waits for a lock that this connection's transaction holds.
 pub async fn until_awaited(holder: &mut PgConnection) {
     // `pg_stat_activity` would show the same picture throughout a transaction.
-    let awaited = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))";
+    let awaited = "SELECT count(*) > 0 FROM pg_locks
+                   WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))";
     for _ in 0..2_000 {
         if sqlx::query_scalar(awaited).fetch_one(&mut *holder).await.unwrap() {
             return;

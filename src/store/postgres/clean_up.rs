@@ -64,9 +64,11 @@ impl CleanUp for Postgres {
             Ended::SigningKeys => {
                 "SELECT count(*) AS rows,
                         COALESCE(extract(epoch FROM clock_timestamp() - min(ended)) * 1000 - $1, 0)::bigint AS oldest
-                 FROM (SELECT COALESCE(revoke_time + $2 * interval '1 millisecond', remove_time) AS ended
-                       FROM signing_keys) AS keys
-                 WHERE ended < clock_timestamp() - $1 * interval '1 millisecond'"
+                 FROM (SELECT ended
+                       FROM (SELECT COALESCE(revoke_time + $2 * interval '1 millisecond', remove_time) AS ended
+                             FROM signing_keys) AS keys
+                       WHERE ended < clock_timestamp() - $1 * interval '1 millisecond'
+                       ORDER BY ended LIMIT 10000) AS ended"
             }
         };
         self.retrying(async || {
@@ -80,7 +82,7 @@ impl CleanUp for Postgres {
     }
 }
 
-/// How long tokens live after the key that signed them was revoked.
+/// Where ends of keys are looked for: binds how long after its revocation one has ended.
 fn bind_life(
     query: Query<'_, sqlx::Postgres, PgArguments>,
     ended: Ended,

@@ -51,8 +51,8 @@ impl CleanUp for Sqlite {
             }
             Ended::SigningKeys => {
                 "SELECT count(*) AS rows, COALESCE(MAX(now - ?1 - ended), 0) AS oldest
-                 FROM (SELECT COALESCE(revoke_time + ?2, remove_time) AS ended, now FROM signing_keys, clock)
-                 WHERE ended < now - ?1"
+                 FROM (SELECT COALESCE(revoke_time + ?2, remove_time) AS ended, now FROM signing_keys, clock
+                       WHERE ended < now - ?1 ORDER BY ended LIMIT 10000)"
             }
         };
         retrying(async || {
@@ -66,7 +66,7 @@ impl CleanUp for Sqlite {
     }
 }
 
-/// How long tokens live after the key that signed them was revoked.
+/// Where ends of keys are looked for: binds how long after its revocation one has ended.
 fn bind_life(
     query: Query<'_, sqlx::Sqlite, SqliteArguments>,
     ended: Ended,
