@@ -18,11 +18,27 @@ const MAX_AGE: Duration = Duration::from_mins(1);
 /// A measurement that took longer than this says too little about when the clock was read.
 const MAX_ROUND_TRIP: Duration = Duration::from_secs(1);
 
+/// How often the first measurement is tried: a store that has just been opened may be slow once.
+const START_TRIES: u32 = 5;
+
 /// The last measurement: what the database's clock said, and when on this machine's monotonic clock.
 #[derive(Default)]
 pub struct DatabaseClock(RwLock<Option<(Instant, OffsetDateTime)>>);
 
 impl DatabaseClock {
+    /// Measures for the first time.
+    ///
+    /// # Errors
+    /// If the store never answers within a second.
+    pub async fn start(&self, store: &dyn Store) -> std::result::Result<(), StoreError> {
+        for _ in 1..START_TRIES {
+            if self.measure(store).await.is_ok() {
+                return Ok(());
+            }
+        }
+        self.measure(store).await
+    }
+
     /// Reads the database's clock; taken to have been read half-way through the call.
     ///
     /// # Errors

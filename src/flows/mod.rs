@@ -95,7 +95,7 @@ impl Flows {
         }
         let keys = keys::SigningKeys::open(store.as_ref(), &roots, schedule).await?;
         let clock = clock::DatabaseClock::default();
-        clock.measure(store.as_ref()).await?;
+        clock.start(store.as_ref()).await?;
         let revocations = revocation_feed::RevocationFeed::default();
         let began = Instant::now();
         revocations.hear(began, store.revocations(None).await?);
