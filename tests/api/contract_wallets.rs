@@ -14,7 +14,9 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use crate::{
-    harness::{Server, TestClient, basic, by_id, claims, reason, refusal, session_for, wallet, wrong_field},
+    harness::{
+        GIVE_UP, Server, TestClient, basic, by_id, claims, reason, refusal, session_for, wallet, wrong_field,
+    },
     node::{Node, Says, dead},
     process::{Process, run},
     support::TestStore,
@@ -48,7 +50,7 @@ fn solana_wallet() -> SolanaSigner {
 }
 
 async fn server(store: &TestStore, endpoints: &[String]) -> (Server, TestClient) {
-    let flags = [("chain-rpc", endpoints.join(",")), ("chain-rpc-timeout", "300ms".to_owned())];
+    let flags = [("chain-rpc", endpoints.join(",")), ("chain-rpc-timeout", "9s".to_owned())];
     let flags = flags.each_ref().map(|(key, value)| (*key, value.as_str()));
     let server = Server::start_with(store, &flags).await;
     let client = server.client(Policy { contract_wallets: true, ..Policy::default() }).await;
@@ -275,9 +277,12 @@ async fn a_caller_who_does_not_wait_for_a_silent_node_spares_the_next_one(store:
         answer = client.verify(by_id(&challenge, SIGNATURE)) => panic!("{answer:?}"),
         () = impatient => {}
     }
-    while good.asked() == 0 {
-        tokio::task::yield_now().await;
-    }
+    let next = async {
+        while good.asked() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(GIVE_UP, next).await.expect("the next node is asked");
     client.verify(by_id(&challenge, SIGNATURE)).await.unwrap();
     assert_eq!((silent.asked(), good.asked()), (1, 2));
 }
@@ -316,7 +321,7 @@ async fn no_key_of_a_nodes_url_is_in_the_log(store: &TestStore) {
     let caller = process.caller(&basic(&client.id.to_string(), secret.expose())).await;
     let challenge = caller.start(start_on("eip155:1")).await.unwrap();
     assert_eq!(reason(caller.verify(by_id(&challenge, SIGNATURE)).await), "CHAIN_RPC_UNAVAILABLE");
-    let log = process.log();
+    let log = process.logged_until("CHAIN_RPC_UNAVAILABLE").await;
     assert_eq!(log.matches("a node did not answer").count(), 2, "{log}");
     assert!(!log.contains("hunter2"), "{log}");
     let shown = run(&["settings", "--chain-rpc", &endpoints]);

@@ -363,30 +363,39 @@ impl Watcher {
 
     /// The next event.
     pub async fn event(&mut self) -> Event {
-        loop {
-            if let Some(event) = self.told.pop_front() {
-                return event;
+        let told = async {
+            loop {
+                if let Some(event) = self.told.pop_front() {
+                    return event;
+                }
+                self.message().await.unwrap();
             }
-            self.message().await.unwrap();
-        }
+        };
+        tokio::time::timeout(GIVE_UP, told).await.expect("no event was told")
     }
 
     /// Whatever else was told when everything was that had happened by now.
     pub async fn rest(&mut self, store: &TestStore) -> Vec<Event> {
         let now = countersign::store::open(&store.url).await.unwrap().now().await.unwrap();
-        while self.current_as_of.is_none_or(|as_of| as_of.seconds <= now.unix_timestamp()) {
-            self.message().await.unwrap();
-        }
+        let told = async {
+            while self.current_as_of.is_none_or(|as_of| as_of.seconds <= now.unix_timestamp()) {
+                self.message().await.unwrap();
+            }
+        };
+        tokio::time::timeout(GIVE_UP, told).await.expect("the rest was not told");
         self.told.drain(..).collect()
     }
 
     /// Why the stream ends.
     pub async fn end(&mut self) -> Status {
-        loop {
-            if let Err(status) = self.message().await {
-                return status;
+        let ended = async {
+            loop {
+                if let Err(status) = self.message().await {
+                    return status;
+                }
             }
-        }
+        };
+        tokio::time::timeout(GIVE_UP, ended).await.expect("the stream did not end")
     }
 }
 
@@ -428,6 +437,23 @@ pub fn refusal<T: std::fmt::Debug>(outcome: Result<T, Status>) -> (Code, String)
     let info = status.get_details_error_info().unwrap_or_else(|| panic!("no ErrorInfo: {status:?}"));
     assert_eq!(info.domain, "countersign.v1");
     (status.code(), info.reason)
+}
+
+/// When a test fails rather than hang.
+pub const GIVE_UP: Duration = Duration::from_mins(1);
+
+/// Calls again where a crowd made it wait for a row for too long, which changed nothing.
+pub async fn patiently<T, F>(call: impl Fn() -> F) -> Result<T, Status>
+where
+    F: Future<Output = Result<T, Status>>,
+{
+    for _ in 0..10 {
+        match call().await {
+            Err(status) if status.code() == Code::Aborted => {}
+            answer => return answer,
+        }
+    }
+    call().await
 }
 
 /// The reason of a refusal.

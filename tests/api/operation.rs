@@ -1,7 +1,5 @@
 //! What an operator and a mesh see: health, readiness, metrics, deadlines, limits, request ids.
 
-use std::time::Duration;
-
 use countersign::{domain::Policy, grpc::v1::challenge_service_client::ChallengeServiceClient};
 use tonic::{Code, Request, transport::Channel};
 use tonic_health::pb::{
@@ -9,7 +7,7 @@ use tonic_health::pb::{
 };
 
 use crate::{
-    harness::{Server, http_get, refusal, start_for, wallet, wrong_field},
+    harness::{GIVE_UP, Server, http_get, refusal, start_for, wallet, wrong_field},
     support::TestStore,
 };
 
@@ -106,18 +104,13 @@ async fn a_call_that_waits_for_a_lock_ends_at_its_callers_deadline_with_a_reason
     let client = server.client(Policy::default()).await;
     let wallet = wallet();
     let challenge = client.challenge_for(&wallet).await;
-    let mut holder = store.postgres_connection().await;
-    sqlx::query("BEGIN").execute(&mut holder).await.unwrap();
-    let lock = sqlx::query("SELECT 1 FROM challenges WHERE id = $1 FOR UPDATE");
-    lock.bind(challenge.id.parse::<uuid::Uuid>().unwrap()).execute(&mut holder).await.unwrap();
-
+    let _holder = store.hold_challenges().await;
     let mut challenges = challenges(&server).await;
     let signature = wallet.sign_text(&challenge.message);
     let mut request = Request::new(crate::harness::by_id(&challenge, &signature));
     request.metadata_mut().insert("authorization", client.authorization().parse().unwrap());
     // The header as the wire has it: tonic's own client would give up by itself.
     request.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
-    let outcome =
-        tokio::time::timeout(Duration::from_secs(5), challenges.verify_challenge(request)).await.unwrap();
+    let outcome = tokio::time::timeout(GIVE_UP, challenges.verify_challenge(request)).await.unwrap();
     assert_eq!(refusal(outcome), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".to_owned()));
 }

@@ -8,7 +8,7 @@ use tonic_health::pb::{
 };
 
 use crate::{
-    harness::{Caller, by_id, http, reason, root_keys_file, start_for, wallet},
+    harness::{Caller, GIVE_UP, by_id, http, patiently, reason, root_keys_file, start_for, wallet},
     process::{Process, client_of, countersign},
     support::{TestStore, until_awaited},
 };
@@ -33,7 +33,7 @@ async fn two_processes_on_one_store_redeem_a_challenge_once(store: &TestStore) {
     let mut calls = JoinSet::new();
     for number in 0..64 {
         let (caller, request) = (callers[number % 2].clone(), request.clone());
-        calls.spawn(async move { caller.verify(request).await });
+        calls.spawn(async move { patiently(|| caller.verify(request.clone())).await });
     }
     let (won, lost): (Vec<_>, Vec<_>) = calls.join_all().await.into_iter().partition(Result::is_ok);
     assert_eq!((won.len(), lost.len()), (1, 63));
@@ -70,9 +70,8 @@ async fn nothing_answered_is_lost_and_nothing_spent_is_spendable_after_kill_9(st
     for _ in 0..8 {
         callers.spawn(sign_in_until_killed(process.caller(&authorization).await, wallet()));
     }
-    while store.count("sessions", "1 = 1").await < 40 {
-        tokio::task::yield_now().await;
-    }
+    let enough = async { while store.count("sessions", "1 = 1").await < 40 {} };
+    tokio::time::timeout(GIVE_UP, enough).await.expect("nobody signs in any more");
     process.kill();
     let answered: Vec<Answered> = callers.join_all().await.into_iter().flatten().collect();
     assert!(answered.len() >= 20, "only {} sign-ins were answered", answered.len());
@@ -96,7 +95,10 @@ async fn sigterm_finishes_and_exits_with_0(store: &TestStore) {
     let mut states = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     states.message().await.unwrap().unwrap();
     process.signal("TERM");
-    assert_eq!(states.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    // Or its end comes first.
+    if let Ok(Some(state)) = states.message().await {
+        assert_eq!(state.status(), ServingStatus::NotServing);
+    }
     assert_eq!(process.code().await, Some(0));
 }
 
@@ -126,7 +128,7 @@ async fn no_secret_of_a_full_run_is_in_the_log(store: &TestStore) {
 
     let keys = std::fs::read_to_string(root_keys_file(store)).unwrap();
     let decoded = |authorization: &str| authorization.rsplit(' ').next().unwrap().to_owned();
-    let log = process.log();
+    let log = process.logged_until("ACCESS_TOKEN_INVALID").await;
     assert!(log.contains("refresh_token.reused"), "the log was not read: {log}");
     let secret_of = |authorization: &str| {
         let basic = String::from_utf8(STANDARD.decode(decoded(authorization)).unwrap()).unwrap();
@@ -183,12 +185,9 @@ async fn calls_that_outlast_the_hard_cap_are_cut_and_the_exit_code_is_3() {
     let caller = process.caller(&client_of(&store)).await;
     let wallet = wallet();
     let challenge = caller.challenge_for(&wallet).await;
-    let mut holder = store.postgres_connection().await;
-    sqlx::query("BEGIN").execute(&mut holder).await.unwrap();
-    sqlx::query("SELECT 1 FROM challenges FOR UPDATE").execute(&mut holder).await.unwrap();
+    let mut holder = store.hold_challenges().await;
     let request = by_id(&challenge, &wallet.sign_text(&challenge.message));
     let call = tokio::spawn(async move { caller.verify(request).await });
-    // It waits for the lock for two seconds.
     until_awaited(&mut holder).await;
     process.signal("TERM");
     assert_eq!(process.code().await, Some(3));
@@ -206,8 +205,8 @@ async fn the_line_of_a_call_names_method_client_outcome_and_time(store: &TestSto
     nobody.revoke_token(&tokens.access_token).await.unwrap();
     let wrong = crate::harness::basic(&id.to_string(), "ccs_wrong");
     client.with(&wrong).get_session("x").await.unwrap_err();
-    process.logged_until("CLIENT_CREDENTIALS_INVALID").await;
-    let log = process.log();
+    let last = "code=Unauthenticated reason=\"CLIENT_CREDENTIALS_INVALID\"";
+    let log = process.logged_until(last).await;
     let line_of = |method: &str| {
         let is_it = |line: &&str| line.contains(": call method=") && line.contains(method);
         log.lines().find(is_it).unwrap_or_else(|| panic!("{method}: {log}"))

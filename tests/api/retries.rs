@@ -16,7 +16,8 @@ use tonic::{Code, Status};
 
 use crate::{
     harness::{
-        Caller, Server, by_address, by_id, reason, refusal, session_for, start_for, wallet, wrong_field,
+        Caller, Server, by_address, by_id, patiently, reason, refusal, session_for, start_for, wallet,
+        wrong_field,
     },
     support::TestStore,
 };
@@ -124,7 +125,7 @@ async fn all_at_once(
     let mut calls = JoinSet::new();
     for at in 0..32 {
         let (caller, request) = (callers[at % callers.len()].clone(), request.clone());
-        calls.spawn(async move { caller.verify(request).await });
+        calls.spawn(async move { patiently(|| caller.verify(request.clone())).await });
     }
     calls.join_all().await
 }

@@ -22,10 +22,10 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
-    harness::{Caller, Server, basic, checked_settings, http_get, wallet},
+    harness::{Caller, GIVE_UP, Server, basic, checked_settings, http_get, wallet},
     process::Process,
     support::TestStore,
-    transport::{GIVE_UP, PREFACE, heard_until_closed},
+    transport::{PREFACE, heard_until_closed},
 };
 
 /// Who signs certificates.

@@ -150,7 +150,7 @@ async fn a_revoked_keys_tokens_are_refused(store: &TestStore) {
 
 async fn keys_that_rotate_under_load_are_known_in_time(store: &TestStore) {
     // Keys are asked for every 5 seconds at most, so they are published for longer than that.
-    let often = [("key-rotation-interval", "9s"), ("key-prepublish", "8500ms")];
+    let often = [("key-rotation-interval", "20s"), ("key-prepublish", "19s")];
     let servers = [Server::start_with(store, &often).await, Server::start_with(store, &often).await];
     let policy = Policy { rate_limit: RateLimit::NONE, ..shop(SigningAlgorithm::Es256) };
     let client = servers[0].client(policy).await;
@@ -171,7 +171,7 @@ async fn sign_in_until_keys_have_rotated(caller: Caller, verifier: Arc<Verifier>
         let token = caller.sign_in(&wallet()).await.tokens.unwrap().access_token;
         verifier.check(&token).unwrap();
         kids.insert(jsonwebtoken::decode_header(&token).unwrap().kid);
-        assert!(began.elapsed() < Duration::from_secs(60), "the keys do not rotate");
+        assert!(began.elapsed() < Duration::from_mins(3), "the keys do not rotate");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -205,7 +205,7 @@ async fn when_the_service_hears_nothing_nothing_is_taken_and_then_it_is_again() 
     settings.revocations_max_age = Duration::from_secs(3);
     let verifier = Verifier::start(channel(&server).await, settings.clone()).await.unwrap();
     let token = token_of(&client).await;
-    assert!(verifier.check(&token).is_ok());
+    until(&verifier, &token, Ok(())).await;
     wire.cut();
     until(&verifier, &token, Err(Refusal::Stale)).await;
     wire.mend();
@@ -223,7 +223,7 @@ async fn when_nothing_is_heard_nothing_is_taken_and_then_it_is_again() {
     settings.revocations_max_age = Duration::from_secs(3);
     let verifier = Verifier::start(way, settings).await.unwrap();
     let token = token_of(&client).await;
-    assert!(verifier.check(&token).is_ok());
+    until(&verifier, &token, Ok(())).await;
     service.cut();
     until(&verifier, &token, Err(Refusal::Stale)).await;
     service.mend();

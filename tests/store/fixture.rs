@@ -10,7 +10,7 @@ use countersign::{
     },
     store::{
         ChallengeKey, ChallengeScope, FoundChallenge, NewChallenge, NewClient, NewSession, RedeemOutcome,
-        Redemption, RotateOutcome, Rotated, Rotation, SignedIn, Store, open,
+        Redemption, RotateOutcome, Rotated, Rotation, SignedIn, Store, StoreError, open,
     },
     token::random,
     wallet::signer::Signer,
@@ -207,14 +207,25 @@ pub fn rotation(session_id: SessionId, generation: u32) -> Rotation {
     Rotation { session_id, generation, client_id: None, fingerprint: NEXT_KEY }
 }
 
+/// Calls again where a crowd made it wait for a row for too long, which changed nothing.
+pub async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(call: impl Fn() -> F) -> T {
+    for _ in 0..10 {
+        match call().await {
+            Err(StoreError::Locked) => {}
+            answer => return answer.unwrap(),
+        }
+    }
+    panic!("locked for ever")
+}
+
 /// Redeems as a task of its own can.
 pub async fn redeem(store: Arc<dyn Store>, redemption: Redemption) -> RedeemOutcome {
-    store.redeem_challenge(redemption).await.unwrap()
+    patiently(|| store.redeem_challenge(redemption.clone())).await
 }
 
 /// Rotates as a task of its own can.
 pub async fn rotate(store: Arc<dyn Store>, rotation: Rotation) -> RotateOutcome {
-    store.rotate_refresh_token(rotation).await.unwrap()
+    patiently(|| store.rotate_refresh_token(rotation.clone())).await
 }
 
 /// The sign-in that a redemption must have been.

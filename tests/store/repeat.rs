@@ -10,7 +10,7 @@ use countersign::{
 use crate::{
     crowd::{CROWD, Instances},
     database::{Lock, assert_unchanged, contents, in_millis, literal, set_policy},
-    fixture::{Bench, FIRST_KEY, new_address, scope, signed_in},
+    fixture::{Bench, FIRST_KEY, new_address, patiently, scope, signed_in},
     support::TestStore,
 };
 
@@ -185,8 +185,9 @@ async fn many_repetitions_at_once_are_answered_the_same(test: &TestStore) {
     let instances = Instances::on(test).await;
     let first = sign_in(&bench, |_| {}).await;
     let asked = (0..CROWD).map(|_| repetition(scope(&bench.client)));
-    let outcomes = instances
-        .at_once(asked, async |store, repetition| store.repeat_redemption(repetition).await.unwrap());
+    let outcomes = instances.at_once(asked, async move |store, repetition: Repetition| {
+        patiently(|| store.repeat_redemption(repetition.clone())).await
+    });
     for outcome in outcomes.await {
         assert_eq!(repeated(outcome).signed_in.session.id, first.session.id);
     }
@@ -198,7 +199,7 @@ async fn what_waited_for_a_revocation_hears_of_it(test: &TestStore) {
     let session = sign_in(&bench, |_| {}).await.session.id.uuid();
     let mut lock = Lock::on_id(test, "sessions", session).await;
     let (store, asked) = (bench.store.clone(), repetition(scope(&bench.client)));
-    let waiting = tokio::spawn(async move { store.repeat_redemption(asked).await.unwrap() });
+    let waiting = tokio::spawn(async move { patiently(|| store.repeat_redemption(asked.clone())).await });
     lock.until_awaited().await;
     let now = in_millis(test, 0);
     let revoke = format!("revoke_time = {now}, revoke_reason = 'REVOKED_BY_USER'");

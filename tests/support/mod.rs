@@ -128,6 +128,16 @@ impl TestStore {
         self.database.as_ref().expect("a PostgreSQL store").connect().await
     }
 
+    /// Keeps every call waiting that needs a challenge, for as long as it may take.
+    pub async fn hold_challenges(&self) -> PgConnection {
+        let mut holder = self.postgres_connection().await;
+        sqlx::raw_sql("BEGIN; LOCK TABLE challenges IN ACCESS EXCLUSIVE MODE")
+            .execute(&mut holder)
+            .await
+            .unwrap();
+        holder
+    }
+
     /// A connection of the test's own.
     pub async fn sqlite_connection(&self) -> SqliteConnection {
         let options = SqliteConnectOptions::from_str(&self.url).unwrap();
