@@ -16,12 +16,27 @@ const MAX_ATTEMPTS: u32 = 12;
 /// Runs an intent, again where [`StoreError::Contention`] says that others got in its way. Bounded in
 /// number, with growing pauses that differ between instances, and in time: no attempt may take longer
 /// than `bound`, and none begins after it.
-pub(super) async fn retrying<T, F>(bound: Duration, mut intent: impl FnMut() -> F) -> Result<T>
+pub(super) async fn retrying<T, F>(bound: Duration, intent: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    attempts(MAX_ATTEMPTS, bound, intent).await
+}
+
+/// The same, bounded in time alone: for what fails at once where it should wait.
+pub(super) async fn retrying_for<T, F>(bound: Duration, intent: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    attempts(u32::MAX, bound, intent).await
+}
+
+async fn attempts<T, F>(max: u32, bound: Duration, mut intent: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {
     let started = Instant::now();
-    for attempt in 1..=MAX_ATTEMPTS {
+    for attempt in 1..=max {
         let outcome = tokio::time::timeout(bound, intent()).await.unwrap_or_else(|_| Err(too_slow(bound)));
         match outcome {
             Err(error) if error.is_contention() && started.elapsed() < bound => {
@@ -62,15 +77,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_attempt_begins_after_the_bound() {
+    async fn what_only_time_bounds_is_tried_as_often_as_it_takes() {
         let mut tries = 0;
-        let outcome: Result<()> = retrying(Duration::ZERO, || {
+        let outcome = retrying_for(Duration::from_secs(60), || {
             tries += 1;
-            std::future::ready(Err(StoreError::Contention))
+            std::future::ready(if tries > MAX_ATTEMPTS { Ok(()) } else { Err(StoreError::Contention) })
         })
         .await;
-        assert!(matches!(outcome, Err(StoreError::Contention)));
-        assert_eq!(tries, 1);
+        assert!(outcome.is_ok());
+    }
+
+    #[tokio::test]
+    async fn no_attempt_begins_after_the_bound() {
+        let mut tries = 0;
+        let mut contended = || {
+            tries += 1;
+            std::future::ready(Err(StoreError::Contention))
+        };
+        let outcomes: [Result<()>; 2] = [
+            retrying(Duration::ZERO, &mut contended).await,
+            retrying_for(Duration::ZERO, &mut contended).await,
+        ];
+        assert!(matches!(outcomes, [Err(StoreError::Contention), Err(StoreError::Contention)]));
+        assert_eq!(tries, 2);
     }
 
     #[tokio::test]

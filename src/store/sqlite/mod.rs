@@ -118,13 +118,13 @@ fn healed(pool: SqlitePoolOptions) -> SqlitePoolOptions {
 }
 
 /// Connects at once. Turning a new file to WAL fails where another process does the same, and does not
-/// wait for it.
+/// wait for it: so this does, however often it takes.
 async fn connect(
     pool: SqlitePoolOptions,
     options: SqliteConnectOptions,
 ) -> std::result::Result<SqlitePool, String> {
-    let outcome = retrying(async || Ok(pool.clone().connect_with(options.clone()).await?)).await;
-    outcome.map_err(|error| match error {
+    let connecting = async || Ok(pool.clone().connect_with(options.clone()).await?);
+    super::retry::retrying_for(PATIENCE, connecting).await.map_err(|error| match error {
         StoreError::Unavailable(cause) | StoreError::ReadOnly(cause) | StoreError::Broken(cause) => cause,
         StoreError::Contention | StoreError::Locked => "another process keeps it locked".to_owned(),
     })

@@ -143,6 +143,19 @@ async fn many_that_open_and_migrate_one_new_file_at_once_all_succeed() {
 }
 
 #[tokio::test]
+async fn a_file_is_turned_to_wal_once_another_process_lets_go_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", directory.path().join("store.db").display());
+    let other = SqlitePool::connect(&format!("{url}?mode=rwc")).await.unwrap();
+    let held = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let opening = tokio::spawn(async move { open(&url).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!opening.is_finished());
+    held.rollback().await.unwrap();
+    opening.await.unwrap().unwrap().close().await;
+}
+
+#[tokio::test]
 async fn a_writer_waits_while_another_process_holds_the_lock_and_reads_do_not_wait() {
     let bench = Bench::in_file().await;
     let challenge_id = bench.challenge().await;
