@@ -5,14 +5,14 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
 };
 
 /// What comes back to each question.
@@ -73,10 +73,16 @@ impl Drop for Node {
     }
 }
 
+/// A port that is taken, so that no test gets it, and where nobody listens.
+static DEAD: LazyLock<TcpSocket> = LazyLock::new(|| {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    socket
+});
+
 /// An address where nobody listens.
 pub async fn dead(network: &str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    format!("{network}=http://{}/v1/hunter2", listener.local_addr().unwrap())
+    format!("{network}=http://{}/v1/hunter2", DEAD.local_addr().unwrap())
 }
 
 async fn serve(mut stream: TcpStream, says: Says, asked: Arc<AtomicUsize>) {

@@ -14,7 +14,6 @@ import pathlib
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,7 @@ LANGUAGES = ("python", "node")
 READY_SECONDS = 60
 STOP_SECONDS = 60
 CLIENT_SECONDS = 300
+LISTENING = {"gRPC listening": "grpc", "HTTP listening": "http"}
 
 
 def main() -> int:
@@ -137,9 +137,8 @@ class Program:
     @contextlib.contextmanager
     def serving(self):
         """Starts the server, waits until it is healthy, and stops it as an operator would."""
-        addresses = {"grpc": free_address(), "http": free_address()}
-        arguments = ["serve", "--migrate", "--issuer", ISSUER]
-        arguments += ["--grpc-listen", addresses["grpc"], "--http-listen", addresses["http"]]
+        arguments = ["serve", "--migrate", "--issuer", ISSUER, "--log-format", "json"]
+        arguments += ["--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]
         for chain, url in self._chains.endpoints:
             arguments += ["--chain-rpc", f"{chain}={url}"]
         if self._needs_root_keys:
@@ -154,7 +153,7 @@ class Program:
                 stderr=subprocess.STDOUT,
             )
         try:
-            self._wait_until_healthy(server, addresses["grpc"])
+            addresses = self._wait_until_healthy(server)
             yield addresses
         finally:
             self._stop(server)
@@ -165,12 +164,21 @@ class Program:
         path.write_text(self.run("keys", "new-root"), encoding="utf-8")
         return str(path)
 
-    def _wait_until_healthy(self, server: subprocess.Popen, address: str) -> None:
+    def _wait_until_healthy(self, server: subprocess.Popen) -> dict[str, str]:
+        """Where it listens, at ports that the system chose."""
         deadline = time.monotonic() + READY_SECONDS
-        while not is_serving(address):
+        while len(addresses := self._addresses()) < len(LISTENING) or not is_serving(addresses["grpc"]):
             if server.poll() is not None or time.monotonic() > deadline:
                 self.print_log()
                 sys.exit(f"the server did not become healthy within {READY_SECONDS} seconds, or ended")
+            time.sleep(0.05)
+        return addresses
+
+    def _addresses(self) -> dict[str, str]:
+        """Those that the log tells so far; its last line may not be whole yet."""
+        *lines, _ = self._log.read_text(encoding="utf-8", errors="replace").split("\n")
+        told = [json.loads(line)["fields"] for line in lines if line.startswith("{")]
+        return {LISTENING[one["message"]]: one["address"] for one in told if one.get("message") in LISTENING}
 
     def _stop(self, server: subprocess.Popen) -> None:
         if server.poll() is not None:
@@ -203,12 +211,6 @@ class Program:
         setup |= {"nodes": self._chains.nodes, "contracts": str(HERE / "contracts")}
         path.write_text(json.dumps(setup), encoding="utf-8")
         return path
-
-
-def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 def is_serving(address: str) -> bool:
