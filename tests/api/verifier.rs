@@ -150,7 +150,7 @@ async fn a_revoked_keys_tokens_are_refused(store: &TestStore) {
 
 async fn keys_that_rotate_under_load_are_known_in_time(store: &TestStore) {
     // Keys are asked for every 5 seconds at most, so they are published for longer than that.
-    let often = [("key-rotation-interval", "20s"), ("key-prepublish", "19s")];
+    let often = [("key-rotation-interval", "14s"), ("key-prepublish", "13s")];
     let servers = [Server::start_with(store, &often).await, Server::start_with(store, &often).await];
     let policy = Policy { rate_limit: RateLimit::NONE, ..shop(SigningAlgorithm::Es256) };
     let client = servers[0].client(policy).await;
