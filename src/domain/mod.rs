@@ -28,7 +28,7 @@ pub use client::{Client, LiveSecret, Role, SECRET_LIMIT, audience};
 pub use ids::{AccountId, ChallengeId, ClientId, RequestId, SecretId, SessionId, TokenId};
 pub use network::{Namespace, Network, NetworkRule};
 pub use nonce::{Nonce, NumericNonce};
-pub use policy::{Policy, RateLimit};
+pub use policy::{DeniedBy, Policy, RateLimit};
 pub use sealed::{Fingerprint, Sealed};
 pub use secret::Secret;
 pub use session::{Party, RevokeReason, Session, SessionState};

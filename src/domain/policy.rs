@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{ChallengeFormat, Network, NetworkRule, Role, SigningAlgorithm, TextTemplate, TypedDataDomain};
+use super::{
+    ChallengeFormat, Network, NetworkRule, Role, SigningAlgorithm, TextTemplate, TypedDataDomain, Violation,
+};
 
 mod legal;
 
@@ -46,6 +48,10 @@ pub struct Policy {
     pub rate_limit: RateLimit,
     pub disabled: bool,
 }
+
+/// The rule of a policy that forbids something, by its field's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeniedBy(pub &'static str);
 
 /// Calls per minute that write rows, on each instance; 0 for no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,9 +115,33 @@ impl Policy {
         self.roles.contains(&role)
     }
 
-    /// Whether sign-ins on a network are let through; an empty list allows all.
-    pub fn allows_network(&self, network: &Network) -> bool {
-        self.networks.is_empty() || self.networks.iter().any(|rule| rule.allows(network))
+    /// Checks that wallets of a network may sign in; an empty list allows all.
+    ///
+    /// # Errors
+    /// The rule `networks`.
+    pub fn check_network(&self, network: &Network) -> Result<(), DeniedBy> {
+        let is_allowed = self.networks.is_empty() || self.networks.iter().any(|rule| rule.allows(network));
+        if is_allowed { Ok(()) } else { Err(DeniedBy("networks")) }
+    }
+
+    /// Checks that a challenge of this format and network may be signed now: the policy may have changed since the
+    /// challenge was started.
+    ///
+    /// # Errors
+    /// The rule `formats` or `networks`.
+    pub fn check_challenge(&self, format: ChallengeFormat, network: &Network) -> Result<(), DeniedBy> {
+        if !self.formats.contains(&format) {
+            return Err(DeniedBy("formats"));
+        }
+        self.check_network(network)
+    }
+
+    /// Parses the network of a wallet. Where contract wallets may sign in, it must name one chain.
+    ///
+    /// # Errors
+    /// A violation of `field`.
+    pub fn parse_wallet_network(&self, field: &str, text: &str) -> Result<Network, Violation> {
+        if self.contract_wallets { Network::parse_chain(field, text) } else { Network::parse(field, text) }
     }
 
     /// What `{app}` stands for.

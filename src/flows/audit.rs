@@ -2,7 +2,6 @@
 //!
 //! Within a call, the event lies in the call's span, which has its `request_id`.
 
-use super::Caller;
 use crate::domain::{Address, ClientId, Network, Session, Verification};
 
 /// One event: its name, which `docs/audit.md` explains, and what it is about.
@@ -12,15 +11,6 @@ macro_rules! audit {
     };
 }
 pub(super) use audit;
-
-/// Whoever asked for something.
-pub(super) const fn actor(caller: &Caller) -> &'static str {
-    match caller {
-        Caller::Client(_) => "client",
-        Caller::Device { .. } => "device",
-        Caller::User { .. } => "user",
-    }
-}
 
 /// A wallet has signed in, or heard once more that it has.
 pub(super) fn signed_in(session: &Session, verification: &Verification, repeated: bool) {

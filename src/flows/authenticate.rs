@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Error, Flows, Result, clients::enabled};
 use crate::{
-    domain::{Client, ClientId, Role, Secret, Session, SessionState, session::SignIn},
+    domain::{Client, ClientId, Role, Secret, Session, SessionId, SessionState, session::SignIn},
     store::ClientRecord,
     token::{AccessClaims, AccessRefusal, ClientSecret, SessionToken},
 };
@@ -149,6 +149,23 @@ impl Caller {
         }
     }
 
+    /// The kind of caller, as audit events name it.
+    pub(super) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Client(_) => "client",
+            Self::Device { .. } => "device",
+            Self::User { .. } => "user",
+        }
+    }
+
+    /// The session of the caller's token, if it is the one that was asked for.
+    pub(super) fn own_session(&self, id: SessionId) -> Result<&Session> {
+        match self {
+            Self::Device { session, .. } | Self::User { session, .. } if session.id == id => Ok(session),
+            Self::Client(_) | Self::Device { .. } | Self::User { .. } => Err(Error::SessionNotFound),
+        }
+    }
+
     /// The client, where only a client may call.
     pub(super) fn client(&self) -> Result<&Client> {
         match self {
@@ -188,6 +205,13 @@ impl Caller {
             }
         }
     }
+}
+
+/// The error where the policy `refresh_requires_client` demands credentials and none came.
+pub(super) const fn client_required() -> Error {
+    Error::CredentialsMissing(
+        "the client's policy `refresh_requires_client` demands Basic client credentials",
+    )
 }
 
 /// The client itself, if it has a role.

@@ -1,6 +1,6 @@
 //! The challenge that a caller means, by everything that was said of it.
 
-use super::{Error, Result, challenge_requests::VerifyChallenge, create_session::wallet_network};
+use super::{Error, Result, challenge_requests::VerifyChallenge};
 use crate::{
     domain::{Address, Challenge, ChallengeId, Client, Content, Network, Nonce, Party, Problem, Violation},
     store::{ChallengeKey, ChallengeState, FOUND_LIMIT, FoundChallenge},
@@ -29,8 +29,9 @@ impl Claim {
         }
         let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let message = given(&request.message).map(Message::parse).transpose()?;
-        let network =
-            given(&request.network).map(|text| wallet_network(client, "network", &text)).transpose()?;
+        let network = given(&request.network)
+            .map(|text| client.policy.parse_wallet_network("network", &text))
+            .transpose()?;
         let in_text = message.as_ref().and_then(|message| message.sign_in.as_ref());
         let address_network = network
             .clone()

@@ -1,6 +1,6 @@
 //! A client announces that a wallet is about to sign in.
 
-use super::{Caller, Error, Flows, Result, authenticate::with_role};
+use super::{Caller, Flows, Result, authenticate::with_role};
 use crate::{
     domain::{Client, Network, Party, Role, Session, SessionId},
     store::NewSession,
@@ -49,9 +49,9 @@ impl Flows {
 }
 
 fn signing_party(client: &Client, request: &CreateSession) -> Result<Party> {
-    let network = wallet_network(client, "signing_network", &request.signing_network)?;
+    let network = client.policy.parse_wallet_network("signing_network", &request.signing_network)?;
     let address = address::parse("signing_address", &request.signing_address, &network)?;
-    sign_in_network(client, &network)?;
+    client.policy.check_network(&network)?;
     Ok(Party { address, network })
 }
 
@@ -65,15 +65,4 @@ fn deposit_party(signing: &Party, request: &CreateSession) -> Result<Party> {
         text => address::parse("deposit_address", text, &network)?,
     };
     Ok(Party { address, network })
-}
-
-/// The network of a wallet that is to sign in. Where contract wallets may, it has to be one chain.
-pub(super) fn wallet_network(client: &Client, field: &str, text: &str) -> Result<Network> {
-    let parse = if client.policy.contract_wallets { Network::parse_chain } else { Network::parse };
-    Ok(parse(field, text)?)
-}
-
-/// Whether wallets of a network may sign in under the client's policy.
-pub(super) fn sign_in_network(client: &Client, network: &Network) -> Result<()> {
-    if client.policy.allows_network(network) { Ok(()) } else { Err(Error::PolicyDenied("networks")) }
 }

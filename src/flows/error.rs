@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     chain::Unanswered,
-    domain::{Role, Violation},
+    domain::{DeniedBy, Role, Violation},
     store::StoreError,
     token::KeyError,
 };
@@ -120,6 +120,12 @@ impl Error {
 impl From<Violation> for Error {
     fn from(violation: Violation) -> Self {
         Self::Invalid(vec![violation])
+    }
+}
+
+impl From<DeniedBy> for Error {
+    fn from(DeniedBy(rule): DeniedBy) -> Self {
+        Self::PolicyDenied(rule)
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     challenge_requests::VerifyChallenge,
     claim::{Claim, live, newest},
     signed_message::SignedMessage,
-    signer::{signer, still_allowed},
+    signer::signer,
 };
 use crate::{
     domain::{Address, Challenge, Client, Party, Role, Session, SessionState, Verification, WalletKind},
@@ -155,7 +155,7 @@ impl Flows {
         }
         let signed = report.check("signature", message.map(|_| signed))?;
         let network = report.claimed.as_ref().map(|party| &party.network);
-        let policy = network.map(|network| still_allowed(client, challenge.format, network));
+        let policy = network.map(|network| Ok(client.policy.check_challenge(challenge.format, network)?));
         report.check("policy", policy)?;
         report.verification = signed.map(|(_, verification)| verification);
         let session = match challenge.session_id {

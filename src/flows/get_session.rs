@@ -15,12 +15,7 @@ impl Flows {
                 let session = self.store.session(id).await?;
                 session.filter(|session| session.client_id == record.client.id).ok_or(Error::SessionNotFound)
             }
-            Caller::Device { session, .. } | Caller::User { session, .. } => own(session, id),
+            Caller::Device { .. } | Caller::User { .. } => caller.own_session(id).cloned(),
         }
     }
-}
-
-/// The caller's session, if that is the one that was asked for.
-pub(super) fn own(session: &Session, id: SessionId) -> Result<Session> {
-    if session.id == id { Ok(session.clone()) } else { Err(Error::SessionNotFound) }
 }

@@ -5,7 +5,7 @@ use super::{
     authenticate::{User, with_role},
     challenge_requests::VerifyChallenge,
     claim::Claim,
-    signer::{signer, still_allowed},
+    signer::signer,
 };
 use crate::{
     domain::{Challenge, ChallengeId, LinkedWallets, Role, Verification},
@@ -69,7 +69,7 @@ impl Flows {
         let chains = Some(&self.chains);
         let (challenge, verification) =
             signer(user.client, vec![challenge], claim, &request.signature, now, chains).await?;
-        still_allowed(user.client, challenge.format, &verification.wallet.network)?;
+        user.client.policy.check_challenge(challenge.format, &verification.wallet.network)?;
         Ok(verification)
     }
 }

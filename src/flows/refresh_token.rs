@@ -1,6 +1,8 @@
 //! A refresh token is spent for the next one.
 
-use super::{Credentials, Error, Flows, Result, audit::audit, issue_tokens::TokenPair};
+use super::{
+    Credentials, Error, Flows, Result, audit::audit, authenticate::client_required, issue_tokens::TokenPair,
+};
 use crate::{
     store::{RotateOutcome, Rotated, Rotation},
     token::RefreshToken,
@@ -45,11 +47,4 @@ fn rotated(outcome: RotateOutcome) -> Result<Rotated> {
         RotateOutcome::ClientRequired => Err(client_required()),
         RotateOutcome::Unknown => Err(Error::RefreshTokenInvalid),
     }
-}
-
-/// The policy `refresh_requires_client` demands what did not come.
-pub(super) const fn client_required() -> Error {
-    Error::CredentialsMissing(
-        "the client's policy `refresh_requires_client` demands Basic client credentials",
-    )
 }

@@ -2,8 +2,7 @@
 
 use super::{
     Caller, Error, Flows, Result,
-    audit::{self, actor, audit},
-    get_session::own,
+    audit::{self, audit},
 };
 use crate::{
     domain::{AccountId, RevokeReason, Session, SessionId},
@@ -18,14 +17,14 @@ impl Flows {
     pub async fn revoke_session(&self, caller: &Caller, session_id: &str) -> Result<Session> {
         let (session, reason) = match caller {
             Caller::Client(_) => (self.get_session(caller, session_id).await?, RevokeReason::RevokedByClient),
-            Caller::User { session, .. } => {
+            Caller::User { .. } => {
                 let id = SessionId::parse("session_id", session_id)?;
-                (own(session, id)?, RevokeReason::RevokedByUser)
+                (caller.own_session(id)?.clone(), RevokeReason::RevokedByUser)
             }
             Caller::Device { .. } => return Err(not_a_device()),
         };
         let revoked = self.store.revoke_session(session.id, reason).await?.ok_or(Error::SessionNotFound)?;
-        audit::session_revoked(&revoked, actor(caller));
+        audit::session_revoked(&revoked, caller.kind());
         Ok(revoked)
     }
 
@@ -48,7 +47,7 @@ impl Flows {
             Caller::Device { .. } => return Err(not_a_device()),
         };
         let count = self.store.revoke_account_sessions(id, scope).await?.ok_or(Error::AccountNotFound)?;
-        let (client_id, by) = (caller.client_id(), actor(caller));
+        let (client_id, by) = (caller.client_id(), caller.kind());
         audit!("account.sessions_revoked", %client_id, account_id = %id, by, count);
         Ok(count)
     }

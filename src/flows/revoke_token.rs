@@ -1,6 +1,6 @@
 //! Whoever holds a token ends its session (RFC 7009).
 
-use super::{Credentials, Error, Flows, Result, audit, refresh_token::client_required};
+use super::{Credentials, Error, Flows, Result, audit, authenticate::client_required};
 use crate::{
     domain::{ClientId, RevokeReason, Session},
     token::RefreshToken,

@@ -5,12 +5,11 @@ use time::OffsetDateTime;
 use super::{
     Error, Result,
     claim::{Claim, too_many},
-    create_session::sign_in_network,
     signed_message::SignedMessage,
 };
 use crate::{
     chain::Chains,
-    domain::{Challenge, ChallengeFormat, Client, Network, Verification},
+    domain::{Challenge, Client, Verification},
 };
 
 /// How many challenges for one chain its nodes are asked about for one call, at most.
@@ -98,7 +97,7 @@ fn to_be_asked(client: &Client, unsigned: Vec<Unsigned>, chains: &Chains) -> Res
         if !chains.know(network) || !is_of_its_chain {
             continue;
         }
-        still_allowed(client, challenge.format, network)?;
+        client.policy.check_challenge(challenge.format, network)?;
         if asked.iter().filter(|(_, other)| other.claimed.network == *network).count() >= ASKED_PER_CHAIN {
             passed_over = true;
         } else {
@@ -106,12 +105,4 @@ fn to_be_asked(client: &Client, unsigned: Vec<Unsigned>, chains: &Chains) -> Res
         }
     }
     Ok((asked, passed_over))
-}
-
-/// Whether the policy still lets such challenges through; it may have changed since this one was started.
-pub(super) fn still_allowed(client: &Client, format: ChallengeFormat, network: &Network) -> Result<()> {
-    if !client.policy.formats.contains(&format) {
-        return Err(Error::PolicyDenied("formats"));
-    }
-    sign_in_network(client, network)
 }

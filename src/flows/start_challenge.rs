@@ -7,7 +7,6 @@ use super::{
     authenticate::{User, with_role},
     challenge_content::{Life, content},
     challenge_requests::StartChallenge,
-    create_session::{sign_in_network, wallet_network},
 };
 use crate::{
     domain::{
@@ -30,7 +29,7 @@ impl Flows {
         only_for_siwx(format, request)?;
         let party = party(client, format, starter.device(), request)?;
         if let Some(party) = &party {
-            sign_in_network(client, &party.network)?;
+            client.policy.check_network(&party.network)?;
         }
         self.rate_limits.count(client, session, party.as_ref().map(|party| &party.address))?;
         let create_time = self.clock.now()?;
@@ -172,7 +171,7 @@ fn named_party(
         ("", None) => usual_network(client, format),
         // Its text names the chain.
         (text, _) if format == ChallengeFormat::Siwx => Network::parse_chain("network", text)?,
-        (text, _) => wallet_network(client, "network", text)?,
+        (text, _) => client.policy.parse_wallet_network("network", text)?,
     };
     let Some(session) = session else {
         let address = address::parse("address", &request.address, &network)?;

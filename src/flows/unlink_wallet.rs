@@ -1,6 +1,6 @@
 //! A signed-in user takes a wallet from the account: it signs in to it no more, and what it signed in ends.
 
-use super::{Caller, Error, Flows, Result, audit, create_session::wallet_network};
+use super::{Caller, Error, Flows, Result, audit};
 use crate::{
     domain::LinkedWallets,
     store::{UnlinkOutcome, WalletUnlink},
@@ -27,7 +27,7 @@ impl Flows {
         request: &UnlinkWallet,
     ) -> Result<(LinkedWallets, u32)> {
         let user = caller.user()?;
-        let network = wallet_network(user.client, "network", &request.network)?;
+        let network = user.client.policy.parse_wallet_network("network", &request.network)?;
         let address = address::parse("address", &request.address, &network)?;
         self.rate_limits.count(user.client, Some(user.session), None)?;
         let reauth_window = user.client.policy.reauth_window;

@@ -1,13 +1,8 @@
 //! A wallet has signed: the challenge is redeemed, and a session begins.
 
 use super::{
-    Caller, Error, Flows, Result, audit,
-    authenticate::with_role,
-    challenge_requests::VerifyChallenge,
-    claim::Claim,
-    issue_tokens::TokenPair,
-    repeated_request::request_digest,
-    signer::{signer, still_allowed},
+    Caller, Error, Flows, Result, audit, authenticate::with_role, challenge_requests::VerifyChallenge,
+    claim::Claim, issue_tokens::TokenPair, repeated_request::request_digest, signer::signer,
 };
 use crate::{
     domain::{Account, AccountId, ChallengeId, Client, Fingerprint, Role, Session, SessionId, Verification},
@@ -72,7 +67,7 @@ impl Flows {
         let now = self.clock.now()?;
         let (challenge, verification) =
             signer(client, candidates, claim, &request.signature, now, Some(&self.chains)).await?;
-        still_allowed(client, challenge.format, &verification.wallet.network)?;
+        client.policy.check_challenge(challenge.format, &verification.wallet.network)?;
         let redemption = self.redemption(client, scope, challenge.id, &verification, digest);
         let signed_in = signed_in(self.store.redeem_challenge(redemption).await?)?;
         audit::signed_in(&signed_in.session, &verification, false);

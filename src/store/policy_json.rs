@@ -224,6 +224,6 @@ mod tests {
         let json = r#"{"roles": ["LATER", "SIGN_IN"], "formats": ["LATER"], "networks": ["later:1"]}"#;
         let policy = read(json).unwrap();
         assert_eq!((policy.roles.as_slice(), policy.formats.as_slice()), (&[Role::SignIn][..], &[][..]));
-        assert!(!policy.allows_network(&crate::domain::Network::ethereum()));
+        assert!(policy.check_network(&crate::domain::Network::ethereum()).is_err());
     }
 }
