@@ -65,7 +65,7 @@ fn case(number: u8) -> Case {
     Case { message, text, claimed, signature, digest }
 }
 
-/// As `flows::signed_message` does.
+/// As `flows::challenge::signed_message` does.
 fn is_signed_by_its_claimant(case: &Case) -> bool {
     let signature = Signature::parse(black_box(&case.text)).unwrap();
     signature.recover(&eip191::digest(black_box(&case.message))).as_ref() == Some(&case.claimed)

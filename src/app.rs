@@ -14,11 +14,9 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::{
     chain::Chains,
     config::{ServeSettings, StoreSettings},
-    flows::{
-        Flows,
-        keys::{Schedule, StartError},
-    },
+    flows::Flows,
     http,
+    state::signing_keys::{Schedule, StartError},
     store::{self, Location, OpenError, SchemaState, Store, StoreError},
     transport::TlsError,
 };

@@ -9,10 +9,11 @@
 //! | [`token`] | tokens, secrets and the keys behind them | `domain` |
 //! | [`chain`] | asks the nodes of EVM chains about contract wallets | `domain`, `wallet` |
 //! | [`store`] | what outlives a call, on PostgreSQL or SQLite | `domain` |
-//! | [`flows`] | one user story per file | `domain`, `wallet`, `token`, `chain`, the store's trait |
-//! | [`grpc`] | one file per service, and the table of errors | `flows`, `domain` |
+//! | [`state`] | what an instance keeps in memory: caches, clock, keys, revocations, limits, health | `domain`, `token`, the store's trait |
+//! | [`flows`] | one use case per file, one folder per service | `domain`, `wallet`, `token`, `chain`, `state`, the store's trait |
+//! | [`grpc`] | one file per service, and the table of errors | `flows`, `state`, `domain` |
 //! | [`verifier`] | for services in Rust: one call checks a token | `domain`, `token`, `grpc` |
-//! | [`http`] | the JSON Web Key Set, and what operators ask for | `flows`, `domain`, `log` |
+//! | [`http`] | the JSON Web Key Set, and what operators ask for | `flows`, `state`, `domain`, `log` |
 //! | [`transport`] | ports and their connections: TLS, limits, drain | `domain` |
 //! | [`log`] | what the process logs, and in which form | - |
 //! | [`config`] | flags, environment and file into typed settings | `domain`, `log` |
@@ -29,6 +30,7 @@ pub mod flows;
 pub mod grpc;
 pub mod http;
 pub mod log;
+pub mod state;
 pub mod store;
 pub mod token;
 pub mod transport;

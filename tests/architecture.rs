@@ -8,15 +8,16 @@ use std::{
 };
 
 /// Which rooms a room may use, besides itself. `app` and `cli` may use all.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("domain", &[]),
     ("wallet", &["domain"]),
     ("token", &["domain"]),
     ("chain", &["domain", "wallet"]),
     ("store", &["domain"]),
-    ("flows", &["domain", "wallet", "token", "chain", "store"]),
-    ("grpc", &["flows", "domain"]),
-    ("http", &["flows", "domain", "log"]),
+    ("state", &["domain", "token", "store"]),
+    ("flows", &["domain", "wallet", "token", "chain", "state", "store"]),
+    ("grpc", &["flows", "state", "domain"]),
+    ("http", &["flows", "state", "domain", "log"]),
     ("verifier", &["domain", "token", "grpc"]),
     ("transport", &["domain"]),
     ("log", &[]),

@@ -13,7 +13,7 @@ use std::{fs, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use countersign::{
     domain::{Policy, RateLimit},
-    flows::create_client::create_client,
+    flows::client::create::create_client,
     grpc::v1::{self, token_service_client::TokenServiceClient},
     store::open,
     token::RootKeys,

@@ -7,10 +7,10 @@ use std::{
 
 use countersign::{
     domain::{AccountId, ClientId, RevokeReason, SessionId},
-    flows::revocation_feed::RevocationFeed,
     grpc::v1::{
         self, session_service_client::SessionServiceClient, token_service_client::TokenServiceClient,
     },
+    state::revocation_feed::RevocationFeed,
     store::{Revocations, RevokedSession},
 };
 

@@ -15,12 +15,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinSet;
 use tonic::Status;
 
-use super::{Outcome, client, remote::Remote, remote::tokens};
+use super::{
+    Outcome, client,
+    remote::{Remote, tokens},
+};
 use crate::{
     app::{App, CHECKS},
     config::{ServeFlags, ServeSettings},
     domain::{Policy, RateLimit},
-    flows::create_client::create_client,
+    flows::client::create::create_client,
     token::random,
     wallet::signer::Signer,
 };

@@ -7,11 +7,14 @@ use std::io;
 use clap::Args;
 use tonic::Status;
 
-use super::{Outcome, client, remote::Remote, remote::reason, remote::tokens, remote::with};
+use super::{
+    Outcome, client,
+    remote::{Remote, reason, tokens, with},
+};
 use crate::{
     app::App,
     config::{Problems, ServeSettings},
-    flows::{Error, create_client::create_client},
+    flows::{Error, client::create::create_client},
     grpc::v1,
     token::random,
     wallet::signer::Signer,

@@ -6,7 +6,7 @@ use super::Outcome;
 use crate::{
     app::{CHECKS, open_store},
     config::StoreFlags,
-    flows::clean_up::clean_up,
+    flows::operator::clean_up::clean_up,
 };
 
 #[derive(Args)]

@@ -12,7 +12,7 @@ use super::Outcome;
 use crate::{
     app::{CHECKS, load_root_keys, open_store},
     config::{KeyFlags, LogSettings, flags::Given},
-    flows::keys::check_root_keys,
+    state::signing_keys::check_root_keys,
     store::Store,
     token::RootKeys,
 };

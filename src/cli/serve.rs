@@ -8,7 +8,7 @@ use crate::{
     app::{App, CHECKS},
     config::ServeFlags,
     domain::Policy,
-    flows::create_client::create_client,
+    flows::client::create::create_client,
     store::Location,
 };
 

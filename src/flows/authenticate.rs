@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Error, Flows, Result, clients::enabled};
 use crate::{
     domain::{Client, ClientId, Role, Secret, Session, SessionId, SessionState, session::SignIn},
+    flows::{Error, Flows, Result},
+    state::client_cache::enabled,
     store::ClientRecord,
     token::{AccessClaims, AccessRefusal, ClientSecret, SessionToken},
 };
@@ -117,7 +118,7 @@ impl Flows {
 
     /// The claims of an access token of this service, good by what can be seen without the store. A key that is
     /// not known may have begun to sign a moment ago, on another instance: the keys are read once more then.
-    pub(super) async fn verify_access_token(&self, token: &str) -> Result<AccessClaims> {
+    pub(crate) async fn verify_access_token(&self, token: &str) -> Result<AccessClaims> {
         let now = self.clock.now()?.unix_timestamp();
         let verify = || AccessClaims::verify(token, &self.verifying_keys(), &self.issuer, now);
         let verified = match verify() {
@@ -131,7 +132,7 @@ impl Flows {
     }
 
     /// The session that claims speak of, if it is of that client and account.
-    pub(super) async fn session_of(&self, claims: &AccessClaims) -> Result<Option<Session>> {
+    pub(crate) async fn session_of(&self, claims: &AccessClaims) -> Result<Option<Session>> {
         let session = self.store.session(claims.sid).await?;
         Ok(session.filter(|session| {
             let account = session.sign_in.as_ref().map(|sign_in| sign_in.account_id);
@@ -150,7 +151,7 @@ impl Caller {
     }
 
     /// The kind of caller, as audit events name it.
-    pub(super) const fn kind(&self) -> &'static str {
+    pub(crate) const fn kind(&self) -> &'static str {
         match self {
             Self::Client(_) => "client",
             Self::Device { .. } => "device",
@@ -159,7 +160,7 @@ impl Caller {
     }
 
     /// The session of the caller's token, if it is the one that was asked for.
-    pub(super) fn own_session(&self, id: SessionId) -> Result<&Session> {
+    pub(crate) fn own_session(&self, id: SessionId) -> Result<&Session> {
         match self {
             Self::Device { session, .. } | Self::User { session, .. } if session.id == id => Ok(session),
             Self::Client(_) | Self::Device { .. } | Self::User { .. } => Err(Error::SessionNotFound),
@@ -167,7 +168,7 @@ impl Caller {
     }
 
     /// The client, where only a client may call.
-    pub(super) fn client(&self) -> Result<&Client> {
+    pub(crate) fn client(&self) -> Result<&Client> {
         match self {
             Self::Client(record) => Ok(&record.client),
             Self::Device { .. } | Self::User { .. } => {
@@ -178,7 +179,7 @@ impl Caller {
 }
 
 /// What a caller is told of a token that was refused.
-pub(super) const fn refused(refusal: AccessRefusal) -> Error {
+pub(crate) const fn refused(refusal: AccessRefusal) -> Error {
     match refusal {
         AccessRefusal::Expired => Error::AccessTokenExpired,
         AccessRefusal::Invalid | AccessRefusal::UnknownKey => Error::AccessTokenInvalid,
@@ -186,15 +187,15 @@ pub(super) const fn refused(refusal: AccessRefusal) -> Error {
 }
 
 /// A signed-in user: the session, what its sign-in left in it, and its client.
-pub(super) struct User<'a> {
-    pub(super) session: &'a Session,
-    pub(super) sign_in: &'a SignIn,
-    pub(super) client: &'a Client,
+pub(crate) struct User<'a> {
+    pub(crate) session: &'a Session,
+    pub(crate) sign_in: &'a SignIn,
+    pub(crate) client: &'a Client,
 }
 
 impl Caller {
     /// The user, where only an access token will do.
-    pub(super) fn user(&self) -> Result<User<'_>> {
+    pub(crate) fn user(&self) -> Result<User<'_>> {
         match self {
             Self::User { session, client } => {
                 let sign_in = session.sign_in.as_ref().ok_or(Error::AccessTokenInvalid)?;
@@ -208,13 +209,13 @@ impl Caller {
 }
 
 /// The error where the policy `refresh_requires_client` demands credentials and none came.
-pub(super) const fn client_required() -> Error {
+pub(crate) const fn client_required() -> Error {
     Error::CredentialsMissing(
         "the client's policy `refresh_requires_client` demands Basic client credentials",
     )
 }
 
 /// The client itself, if it has a role.
-pub(super) fn with_role(client: &Client, role: Role) -> Result<&Client> {
+pub(crate) fn with_role(client: &Client, role: Role) -> Result<&Client> {
     if client.policy.has(role) { Ok(client) } else { Err(Error::RoleRequired(role)) }
 }

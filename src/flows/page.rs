@@ -2,13 +2,13 @@
 
 use std::str::FromStr;
 
-use super::{Error, Result};
+use crate::flows::{Error, Result};
 
 const DEFAULT_PAGE: u32 = 50;
 const MAX_PAGE: u32 = 1_000;
 
 /// How many entries a page has, of what a request asked for.
-pub(super) fn page_size(asked: i32) -> Result<u32> {
+pub(crate) fn page_size(asked: i32) -> Result<u32> {
     match u32::try_from(asked) {
         Ok(0) => Ok(DEFAULT_PAGE),
         Ok(size) => Ok(size.min(MAX_PAGE)),
@@ -17,7 +17,7 @@ pub(super) fn page_size(asked: i32) -> Result<u32> {
 }
 
 /// The last entry of the page before; `None` for the first page.
-pub(super) fn page_token<T: FromStr>(text: &str) -> Result<Option<T>> {
+pub(crate) fn page_token<T: FromStr>(text: &str) -> Result<Option<T>> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -26,7 +26,7 @@ pub(super) fn page_token<T: FromStr>(text: &str) -> Result<Option<T>> {
 }
 
 /// A page, and the token of the next one, of what was found: one more than the page shows that there is one.
-pub(super) fn page<T>(mut found: Vec<T>, size: u32, token: impl Fn(&T) -> String) -> (Vec<T>, String) {
+pub(crate) fn page<T>(mut found: Vec<T>, size: u32, token: impl Fn(&T) -> String) -> (Vec<T>, String) {
     let shown = usize::try_from(size).unwrap_or(usize::MAX);
     let more = found.len() > shown;
     found.truncate(shown);

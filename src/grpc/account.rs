@@ -7,7 +7,10 @@ use tonic::{Request, Response, Status};
 use super::{convert::timestamp, credentials::authenticated, status::status, v1};
 use crate::{
     domain::{LinkedWallet, LinkedWallets, WalletKind},
-    flows::{Error, Flows, link_wallet::LinkWallet, unlink_wallet::UnlinkWallet},
+    flows::{
+        Error, Flows,
+        account::{link_wallet::LinkWallet, unlink_wallet::UnlinkWallet},
+    },
 };
 
 /// The service, over the flows.

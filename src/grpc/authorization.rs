@@ -23,7 +23,7 @@ use super::{
     credentials::{note_client, read},
     status::code_and_reason,
 };
-use crate::flows::{AccessClaims, Credentials, Error, Flows, check_token::Route};
+use crate::flows::{AccessClaims, Credentials, Error, Flows, token::check::Route};
 
 /// Every header that tells a service who calls begins with this, and comes from here alone.
 const PREFIX: &str = "x-countersign-";

@@ -17,7 +17,8 @@ use tracing::Instrument as _;
 use super::status::status;
 use crate::{
     domain::{ClientId, RequestId, Violation},
-    flows::{Error, Flows, audit},
+    flows::{Error, Flows},
+    state::audit,
 };
 
 /// Carries a call's id in and out.

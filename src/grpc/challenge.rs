@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use super::{convert, credentials::authenticated, status::status, v1};
 use crate::flows::{
     Error, Flows,
-    challenge_requests::{StartChallenge, VerifyChallenge},
+    challenge::requests::{StartChallenge, VerifyChallenge},
 };
 
 /// The service, over the flows.

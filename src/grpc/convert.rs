@@ -11,9 +11,8 @@ use crate::{
     },
     flows::{
         AccessClaims, KeyMembers, PublicJwk,
-        explain_signature::{Check, CheckOutcome, Explanation},
-        introspect_token::Introspection,
-        issue_tokens::TokenPair,
+        challenge::explain::{Check, CheckOutcome, Explanation},
+        token::{introspect::Introspection, issue::TokenPair},
     },
 };
 

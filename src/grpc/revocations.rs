@@ -11,9 +11,9 @@ use crate::{
     domain::RevokeReason,
     flows::{
         Error,
-        revocation_feed::{Revocation, RevokedSession},
-        watch_revocations::{Update, Watch},
+        token::watch_revocations::{Update, Watch},
     },
+    state::revocation_feed::{Revocation, RevokedSession},
 };
 
 /// How long a caller may take nothing before it is cut off.

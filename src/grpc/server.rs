@@ -38,7 +38,7 @@ use super::{
         token_service_server::{self, TokenServiceServer},
     },
 };
-use crate::flows::{Flows, vitals::State};
+use crate::{flows::Flows, state::health::State};
 
 /// What answers on the gRPC port.
 ///

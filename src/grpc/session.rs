@@ -5,7 +5,10 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{credentials::authenticated, status::status, v1};
-use crate::flows::{Caller, Flows, create_session::CreateSession, list_sessions::ListSessions};
+use crate::flows::{
+    Caller, Flows,
+    session::{create::CreateSession, list::ListSessions},
+};
 
 /// The service, over the flows.
 pub struct SessionApi(pub Arc<Flows>);

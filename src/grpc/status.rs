@@ -114,7 +114,7 @@ fn input_reason(violations: &[Violation]) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::Role, flows::error::Trouble};
+    use crate::{domain::Role, state::error::Trouble};
 
     /// Design, section 9: every reason that exists so far, with its code.
     fn table() -> Vec<(Error, Code, &'static str)> {

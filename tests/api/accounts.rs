@@ -2,7 +2,7 @@
 
 use countersign::{
     domain::{Policy, Role},
-    flows::update_client::update_client,
+    flows::client::update::update_client,
     grpc::v1::{Account, LinkWalletRequest, RevokeReason, SessionState, VerifyChallengeResponse, WalletKind},
     token::random,
     wallet::signer::SolanaSigner,

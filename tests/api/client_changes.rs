@@ -6,9 +6,11 @@ use countersign::{
     domain::{ClientId, Policy, Role},
     flows::{
         Error,
-        client_secrets::{add_client_secret, revoke_client_secret},
-        delete_client::delete_client,
-        update_client::{set_disabled, update_client},
+        client::{
+            delete::delete_client,
+            secrets::{add_client_secret, revoke_client_secret},
+            update::{set_disabled, update_client},
+        },
     },
     grpc::v1::SessionState,
 };

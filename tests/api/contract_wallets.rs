@@ -2,7 +2,7 @@
 
 use countersign::{
     domain::{ChallengeFormat as Format, Policy},
-    flows::create_client::create_client,
+    flows::client::create::create_client,
     grpc::v1::{
         Challenge, ChallengeFormat, CheckOutcome, ExplainSignatureRequest, SessionState,
         StartChallengeRequest, VerificationMethod, VerifyChallengeRequest,

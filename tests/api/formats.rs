@@ -2,7 +2,7 @@
 
 use countersign::{
     domain::{ChallengeFormat as Format, Policy, TypedDataDomain},
-    flows::{Error, create_client::create_client},
+    flows::{Error, client::create::create_client},
     grpc::v1::{self, ChallengeFormat, StartChallengeRequest, VerificationMethod, VerifyChallengeRequest},
     token::random,
     wallet::{eip712::AuthMessage, eip4361, signer::SolanaSigner},

@@ -12,7 +12,7 @@ use countersign::{
     app::{App, CHECKS},
     config::{Problems, Reader, ServeSettings, flags::Given},
     domain::{Client, Policy},
-    flows::create_client::create_client,
+    flows::client::create::create_client,
     grpc::v1::{
         self, challenge_service_client::ChallengeServiceClient, revocation::Event,
         session_service_client::SessionServiceClient, token_service_client::TokenServiceClient,

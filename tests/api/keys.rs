@@ -8,7 +8,7 @@ use std::{
 use countersign::{
     app::App,
     domain::{Policy, SigningAlgorithm},
-    flows::keys::new_signing_key,
+    state::signing_keys::new_signing_key,
     token::RootKeys,
 };
 use serde_json::Value;

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use countersign::{domain::Policy, flows::create_client::create_client};
+use countersign::{domain::Policy, flows::client::create::create_client};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{
     ClientConfig, RootCertStore,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use countersign::{
     domain::{Sealed, SigningAlgorithm},
-    flows::clean_up::clean_up,
+    flows::operator::clean_up::clean_up,
     store::{Backlog, Ended, KeyRotation, NewSigningKey},
 };
 

@@ -14,9 +14,9 @@ use crate::{
     cli::Outcome,
     config::StoreFlags,
     domain::{Client, ClientId},
-    flows::{
-        delete_client::delete_client,
-        update_client::{set_disabled, update_client},
+    flows::client::{
+        delete::delete_client,
+        update::{set_disabled, update_client},
     },
     store::Store,
 };

@@ -10,7 +10,7 @@ use crate::{
     app::{CHECKS, open_store},
     cli::Outcome,
     config::StoreFlags,
-    flows::{Error, create_client::create_client},
+    flows::{Error, client::create::create_client},
 };
 
 #[derive(Args)]

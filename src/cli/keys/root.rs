@@ -8,7 +8,8 @@ use crate::{
     cli::{Outcome, client::Output},
     config::KeyFlags,
     domain::Fingerprint,
-    flows::{keys::reseal, rotate_keys::forget_root},
+    flows::operator::keys::forget_root,
+    state::signing_keys::reseal,
 };
 
 #[derive(Args)]

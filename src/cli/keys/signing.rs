@@ -11,7 +11,7 @@ use crate::{
     cli::{Outcome, client::Output},
     config::KeyFlags,
     domain::SigningAlgorithm,
-    flows::rotate_keys::{revoke, rotate},
+    flows::operator::keys::{revoke, rotate},
     store::{RotateKeyOutcome, SigningKeyState, StoredSigningKey},
 };
 

@@ -1,0 +1,27 @@
+//! Somebody who may see an account asks for it.
+
+use crate::{
+    domain::{AccountId, LinkedWallets},
+    flows::{Caller, Error, Flows, Result},
+};
+
+impl Flows {
+    /// The account with its wallets: a client's of its realm, a user's own.
+    ///
+    /// # Errors
+    /// If there is none, or the caller may not see it: both look the same.
+    pub async fn get_account(&self, caller: &Caller, account_id: &str) -> Result<LinkedWallets> {
+        let id = AccountId::parse("account_id", account_id)?;
+        let realm = match caller {
+            Caller::Client(record) => Some(record.client.realm.as_str()),
+            Caller::User { .. } if caller.user()?.sign_in.account_id == id => None,
+            Caller::User { .. } => return Err(Error::AccountNotFound),
+            Caller::Device { .. } => {
+                return Err(Error::CredentialsMissing(
+                    "this call takes Basic client credentials or Bearer with an access token",
+                ));
+            }
+        };
+        self.store.account(id, realm).await?.ok_or(Error::AccountNotFound)
+    }
+}

@@ -1,0 +1,108 @@
+//! A message that the caller composed around a nonce: let through as the client's policy has it, or not at all.
+
+use time::OffsetDateTime;
+
+use super::lookup::{Claim, Message};
+use crate::{
+    domain::{Challenge, Party, Policy, Problem, Violation},
+    flows::{Error, Result},
+    wallet::eip4361,
+};
+
+/// Who claims to have signed, and the exact text.
+pub(crate) fn check(
+    challenge: &Challenge,
+    claim: &Claim,
+    policy: &Policy,
+    now: OffsetDateTime,
+) -> Result<(Party, String)> {
+    let Some(message) = &claim.message else {
+        return Err(refused("is required: the caller composed it"));
+    };
+    match &message.sign_in {
+        Some(text) => {
+            sign_in_text(challenge, claim, policy, text, now).map(|party| (party, message.text.clone()))
+        }
+        None => listed_text(challenge, claim, policy, message),
+    }
+}
+
+/// A text of the policy, followed by the nonce, once; the request may leave the nonce out.
+fn listed_text(
+    challenge: &Challenge,
+    claim: &Claim,
+    policy: &Policy,
+    message: &Message,
+) -> Result<(Party, String)> {
+    let nonce = challenge.nonce.as_str();
+    let signed = |listed: &String| format!("{listed}{nonce}");
+    let is_meant = |listed: &&String| message.text == **listed || message.text == signed(listed);
+    let listed = policy.nonce_messages.iter().find(is_meant);
+    let text = listed.map(signed).ok_or(Error::PolicyDenied("nonce_messages"))?;
+    let party = challenge.party.clone().or_else(|| {
+        let network = claim.network.clone().unwrap_or_else(|| claim.address_network());
+        Some(Party { address: claim.address.clone()?, network })
+    });
+    party.map(|party| (party, text)).ok_or_else(|| {
+        Error::invalid("address", "is required: an address that is merely recovered is nobody's claim")
+    })
+}
+
+/// An EIP-4361 text, each of whose fields is checked against the challenge and the policy.
+fn sign_in_text(
+    challenge: &Challenge,
+    claim: &Claim,
+    policy: &Policy,
+    text: &eip4361::Message,
+    now: OffsetDateTime,
+) -> Result<Party> {
+    let party = Party { address: text.address.clone(), network: text.chain_id.network().clone() };
+    claim.is_of(&party)?;
+    if challenge.party.as_ref().is_some_and(|asked| asked.address != party.address) {
+        return Err(refused("names another address than the challenge"));
+    }
+    if text.nonce != challenge.nonce {
+        return Err(refused("names another `Nonce` than the challenge"));
+    }
+    times(text, now)?;
+    is_scheme_of_a_uri(text, policy)?;
+    is_listed("domains", &policy.domains, Some(text.domain.as_str()))?;
+    is_listed("uris", &policy.uris, Some(text.uri.as_str()))?;
+    is_listed("statements", &policy.statements, text.statement.as_ref().map(eip4361::Statement::as_str))?;
+    text.resources
+        .iter()
+        .flatten()
+        .try_for_each(|one| is_listed("resources", &policy.resources, Some(one.as_str())))?;
+    Ok(party)
+}
+
+/// A domain that is listed for one scheme is not the same site under another.
+fn is_scheme_of_a_uri(text: &eip4361::Message, policy: &Policy) -> Result<()> {
+    let is_of = |scheme: &eip4361::Scheme| {
+        let start = format!("{scheme}://");
+        policy.uris.iter().any(|uri| uri.starts_with(&start))
+    };
+    if text.scheme.as_ref().is_none_or(is_of) { Ok(()) } else { Err(Error::PolicyDenied("uris")) }
+}
+
+fn is_listed(rule: &'static str, list: &[String], value: Option<&str>) -> Result<()> {
+    match value {
+        Some(value) if !list.iter().any(|entry| entry == value) => Err(Error::PolicyDenied(rule)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The times that a text itself sets (EIP-4361, "Informal Message Template"), on the database's clock.
+fn times(text: &eip4361::Message, now: OffsetDateTime) -> Result<()> {
+    if text.expiration_time.as_ref().is_some_and(|end| end.instant() <= now) {
+        return Err(refused("has expired: its `Expiration Time` is over"));
+    }
+    if text.not_before.as_ref().is_some_and(|begin| begin.instant() > now) {
+        return Err(refused("is not valid yet: its `Not Before` is to come"));
+    }
+    Ok(())
+}
+
+fn refused(why: &str) -> Error {
+    Violation::new("message", Problem::Message, why).into()
+}

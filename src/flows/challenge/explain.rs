@@ -1,0 +1,190 @@
+//! A developer asks why a signature is refused: the checks of VerifyChallenge, one by one, with nothing changed.
+
+use super::{
+    find_signer::signer,
+    lookup::{Claim, live, newest},
+    requests::VerifyChallenge,
+    signed_message::SignedMessage,
+};
+use crate::{
+    domain::{Address, Challenge, Client, Party, Role, Session, SessionState, Verification, WalletKind},
+    flows::{Caller, Error, Flows, Result, authenticate::with_role},
+    store::{ChallengeScope, FoundChallenge},
+    wallet::signature,
+};
+
+/// What came of one check.
+#[derive(Debug)]
+pub enum CheckOutcome {
+    /// It let the signature through.
+    Passed,
+    /// It would refuse it, with this error.
+    Failed(Error),
+    /// It had nothing to look at, since a check before it failed.
+    Skipped,
+}
+
+/// One check of VerifyChallenge.
+#[derive(Debug)]
+pub struct Check {
+    /// Its name, stable for machines.
+    pub name: &'static str,
+    /// What came of it.
+    pub outcome: CheckOutcome,
+}
+
+/// What VerifyChallenge would make of a request.
+#[derive(Debug, Default)]
+pub struct Explanation {
+    /// Every check, in the order in which VerifyChallenge makes them.
+    pub checks: Vec<Check>,
+    /// The challenge that was meant, or the newest of several.
+    pub challenge: Option<Challenge>,
+    /// Who claims to have signed.
+    pub claimed: Option<Party>,
+    /// The signature in its normal form.
+    pub signature: Option<String>,
+    /// Whose key made the signature.
+    pub recovered: Option<Address>,
+    /// The exact bytes that were signed.
+    pub signed_bytes: Option<Vec<u8>>,
+    /// Their digest, where there is one.
+    pub digest: Option<[u8; 32]>,
+    /// Who signed, if somebody did.
+    pub verification: Option<Verification>,
+}
+
+/// What a request names.
+struct Meant {
+    claim: Claim,
+    found: Vec<FoundChallenge>,
+    newest: Challenge,
+}
+
+impl Explanation {
+    /// Whether VerifyChallenge would sign in.
+    pub fn accepted(&self) -> bool {
+        self.checks.iter().all(|check| matches!(check.outcome, CheckOutcome::Passed))
+    }
+
+    /// Notes a check, and gives on what it found. What is no refusal but a fault of the service's own is an error of
+    /// the whole call.
+    fn check<T>(&mut self, name: &'static str, outcome: Option<Result<T>>) -> Result<Option<T>> {
+        let (outcome, value) = match outcome {
+            Some(Ok(value)) => (CheckOutcome::Passed, Some(value)),
+            Some(Err(error @ (Error::Internal(_) | Error::StoreUnavailable(_)))) => return Err(error),
+            Some(Err(error)) => (CheckOutcome::Failed(error), None),
+            None => (CheckOutcome::Skipped, None),
+        };
+        self.checks.push(Check { name, outcome });
+        Ok(value)
+    }
+
+    /// Notes checks that have nothing to look at.
+    fn skip(&mut self, names: &[&'static str]) {
+        let skipped = names.iter().map(|&name| Check { name, outcome: CheckOutcome::Skipped });
+        self.checks.extend(skipped);
+    }
+
+    /// Notes what was signed, and by whom.
+    fn note_signed(&mut self, message: &SignedMessage, signature: &str) {
+        self.claimed = Some(message.claimed.clone());
+        self.recovered = message.recovered(signature);
+        self.signed_bytes = Some(message.signed_bytes());
+        self.digest = message.signed_digest();
+        self.signature = signature::normal_form(signature, message.claimed.network.namespace());
+    }
+}
+
+impl Flows {
+    /// Makes the checks of VerifyChallenge, and redeems nothing.
+    ///
+    /// # Errors
+    /// If the caller may not, or the store does not answer; what VerifyChallenge would refuse is no error here.
+    pub async fn explain_signature(&self, caller: &Caller, request: &VerifyChallenge) -> Result<Explanation> {
+        let client = with_role(caller.client()?, Role::SignIn)?;
+        self.rate_limits.count(client, None, None)?;
+        let mut report = Explanation::default();
+        match self.meant(client, request, &mut report).await? {
+            Some(meant) => self.explain(client, request, meant, &mut report).await?,
+            None => report.skip(&["agreement", "state", "message", "signature", "policy", "session"]),
+        }
+        Ok(report)
+    }
+
+    /// What the request says, and the challenges that it names.
+    async fn meant(
+        &self,
+        client: &Client,
+        request: &VerifyChallenge,
+        report: &mut Explanation,
+    ) -> Result<Option<Meant>> {
+        let claim = report.check("fields", Some(Claim::parse(client, request)))?;
+        let key = report.check("key", claim.as_ref().map(Claim::key))?;
+        let (Some(claim), Some(key)) = (claim, key) else {
+            report.skip(&["challenge"]);
+            return Ok(None);
+        };
+        let scope = ChallengeScope { client_id: client.id, session_id: None };
+        let found = self.store.find_challenges(scope, key, claim.network.clone()).await?;
+        let newest = report.check("challenge", Some(newest(&found).map(|one| one.challenge.clone())))?;
+        Ok(newest.map(|newest| Meant { claim, found, newest }))
+    }
+
+    /// The checks of what was found.
+    async fn explain(
+        &self,
+        client: &Client,
+        request: &VerifyChallenge,
+        Meant { claim, found, newest }: Meant,
+        report: &mut Explanation,
+    ) -> Result<()> {
+        let now = self.clock.now()?;
+        report.check("agreement", Some(claim.agrees_with(&newest)))?;
+        let all = found.iter().map(|one| one.challenge.clone()).collect();
+        let live = report.check("state", Some(live(found)))?;
+        // Nodes are not asked about what would be refused anyway.
+        let chains = report.accepted().then_some(&self.chains);
+        let signed = signer(client, live.unwrap_or(all), &claim, &request.signature, now, chains).await;
+        let challenge = signed.as_ref().map_or(newest, |(challenge, _)| challenge.clone());
+        let message =
+            report.check("message", Some(SignedMessage::of(&challenge, &claim, &client.policy, now)))?;
+        if let Some(message) = &message {
+            report.note_signed(message, &request.signature);
+        }
+        let signed = report.check("signature", message.map(|_| signed))?;
+        let network = report.claimed.as_ref().map(|party| &party.network);
+        let policy = network.map(|network| Ok(client.policy.check_challenge(challenge.format, network)?));
+        report.check("policy", policy)?;
+        report.verification = signed.map(|(_, verification)| verification);
+        let session = match challenge.session_id {
+            Some(id) => Some(self.store.session(id).await?),
+            None => None,
+        };
+        let waits = report.verification.as_ref().map(|verification| waits_for(session, verification));
+        report.check("session", waits)?;
+        report.challenge = Some(challenge);
+        Ok(())
+    }
+}
+
+/// Whether the session of a challenge, if it is bound to one, waits for this wallet. The redeeming statement decides
+/// this again, under its lock.
+fn waits_for(session: Option<Option<Session>>, verification: &Verification) -> Result<()> {
+    let Some(session) = session else { return Ok(()) };
+    let session = session.ok_or(Error::SessionExpired)?;
+    match session.state {
+        SessionState::Revoked => return Err(Error::SessionRevoked),
+        SessionState::Active => return Err(Error::SessionAlreadyActive),
+        SessionState::Expired if session.sign_in.is_some() => return Err(Error::SessionAlreadyActive),
+        SessionState::Expired => return Err(Error::SessionExpired),
+        SessionState::Pending => {}
+    }
+    let wallet = &verification.wallet;
+    let same_network = wallet.kind == WalletKind::Eoa || session.signing.network == wallet.network;
+    if session.signing.address == wallet.address && same_network {
+        Ok(())
+    } else {
+        Err(Error::SignatureMismatch)
+    }
+}

@@ -1,0 +1,115 @@
+//! Which of some challenges was signed by the address that claims it: by its own key, or by its contract.
+
+use time::OffsetDateTime;
+
+use super::{
+    lookup::{Claim, too_many},
+    signed_message::SignedMessage,
+};
+use crate::{
+    chain::{Chains, Unanswered},
+    domain::{Challenge, Client, Verification},
+    flows::{Error, Result},
+    state::error::Trouble,
+};
+
+/// How many challenges for one chain its nodes are asked about for one call, at most.
+const ASKED_PER_CHAIN: usize = 8;
+
+/// A challenge, and what would have been signed for it.
+type Unsigned = (Challenge, SignedMessage);
+
+/// Keys are tried on all of them before any node is asked, if any is to be. One that cannot be what was signed is
+/// passed over while another can; the first reason is told if none can.
+pub(crate) async fn signer(
+    client: &Client,
+    candidates: Vec<Challenge>,
+    claim: &Claim,
+    signature: &str,
+    now: OffsetDateTime,
+    chains: Option<&Chains>,
+) -> Result<(Challenge, Verification)> {
+    let mut why = None;
+    let mut unsigned = Vec::new();
+    for challenge in candidates {
+        let message = match SignedMessage::of(&challenge, claim, &client.policy, now) {
+            Ok(message) => message,
+            Err(error) => {
+                why = why.or(Some(error));
+                continue;
+            }
+        };
+        match message.verified_by_key(signature) {
+            Ok(Some(verification)) => return Ok((challenge, verification)),
+            Ok(None) => why = why.or(Some(Error::SignatureMismatch)),
+            Err(error) => why = why.or(Some(error)),
+        }
+        unsigned.push((challenge, message));
+    }
+    if let Some(chains) = chains.filter(|_| client.policy.contract_wallets)
+        && let Some(signed) = contract_signer(client, unsigned, signature, chains).await?
+    {
+        return Ok(signed);
+    }
+    Err(why.unwrap_or(Error::SignatureMismatch))
+}
+
+/// The challenge that a contract accepts the signature for; `None` where there is no contract to ask.
+async fn contract_signer(
+    client: &Client,
+    unsigned: Vec<Unsigned>,
+    signature: &str,
+    chains: &Chains,
+) -> Result<Option<(Challenge, Verification)>> {
+    let (asked, passed_over) = to_be_asked(client, unsigned, chains)?;
+    let mut answers = Vec::new();
+    for (challenge, message) in asked {
+        if let Some(question) = message.question(signature)? {
+            let answer = chains.ask(&message.claimed.network, question);
+            answers.push((challenge, message, answer));
+        }
+    }
+    let mut outcome = if answers.is_empty() { Ok(None) } else { Err(Error::SignatureMismatch) };
+    if passed_over {
+        outcome = Err(too_many());
+    }
+    for (challenge, message, answer) in answers {
+        match answer.await {
+            Ok(answer) => {
+                if let Some(verification) = message.verified_by_contract(answer) {
+                    return Ok(Some((challenge, verification)));
+                }
+            }
+            // A chain that cannot be reached must not keep the wallet of another one out.
+            Err(unanswered) => outcome = Err(unanswered.into()),
+        }
+    }
+    outcome
+}
+
+/// Those that a contract can have signed, newest first, and whether some were too many. A contract is a wallet on
+/// its own chain alone, so one that was asked to sign on a chain signs on no other.
+fn to_be_asked(client: &Client, unsigned: Vec<Unsigned>, chains: &Chains) -> Result<(Vec<Unsigned>, bool)> {
+    let mut asked: Vec<Unsigned> = Vec::new();
+    let mut passed_over = false;
+    for (challenge, message) in unsigned {
+        let network = &message.claimed.network;
+        let is_of_its_chain = challenge.party.as_ref().is_none_or(|party| party.network == *network);
+        if !chains.know(network) || !is_of_its_chain {
+            continue;
+        }
+        client.policy.check_challenge(challenge.format, network)?;
+        if asked.iter().filter(|(_, other)| other.claimed.network == *network).count() >= ASKED_PER_CHAIN {
+            passed_over = true;
+        } else {
+            asked.push((challenge, message));
+        }
+    }
+    Ok((asked, passed_over))
+}
+
+impl From<Unanswered> for Error {
+    fn from(error: Unanswered) -> Self {
+        Self::ChainRpcUnavailable(Trouble(error.to_string()))
+    }
+}

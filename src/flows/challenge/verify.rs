@@ -1,0 +1,138 @@
+//! A wallet has signed: the challenge is redeemed, and a session begins.
+
+use super::{find_signer::signer, lookup::Claim, replay::request_digest, requests::VerifyChallenge};
+use crate::{
+    domain::{Account, AccountId, ChallengeId, Client, Fingerprint, Role, Session, SessionId, Verification},
+    flows::{Caller, Error, Flows, Result, authenticate::with_role, token::issue::TokenPair},
+    state::audit,
+    store::{ChallengeScope, RedeemOutcome, Redemption, RequestDigest, SignedIn},
+};
+
+/// What a redeemed challenge gives.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// The session, ACTIVE.
+    pub session: Session,
+    /// The wallet's account.
+    pub account: Account,
+    /// The session's first tokens.
+    pub tokens: TokenPair,
+    /// The wallet that signed, and how that was found out.
+    pub verification: Verification,
+}
+
+impl Flows {
+    /// Redeems a challenge, at most once. With a `request_id`, the very same request is answered again for a
+    /// while: before anything else is tried, and after, where its twin was faster.
+    ///
+    /// # Errors
+    /// If the challenge, the signature or the session does not allow it; nothing is changed then.
+    pub async fn verify_challenge(&self, caller: &Caller, request: &VerifyChallenge) -> Result<Verified> {
+        let (client, session) = redeemer(caller)?;
+        let scope = ChallengeScope { client_id: client.id, session_id: session.map(|session| session.id) };
+        let claim = Claim::parse(client, request)?;
+        let digest = request_digest(scope, request)?;
+        self.rate_limits.count(client, session, None)?;
+        if let Some(verified) = self.repeat(client, scope, digest).await? {
+            return Ok(verified);
+        }
+        match self.redeem(client, scope, &claim, request, digest).await {
+            Err(error) => self.repeat(client, scope, digest).await?.ok_or(error),
+            verified => verified,
+        }
+    }
+
+    /// The answer of the same request when it came before, with a new access token.
+    async fn repeat(
+        &self,
+        client: &Client,
+        scope: ChallengeScope,
+        digest: Option<RequestDigest>,
+    ) -> Result<Option<Verified>> {
+        let Some(earlier) = self.repeated_request(client, scope, digest).await? else { return Ok(None) };
+        self.verified(client, earlier.signed_in, earlier.fingerprint, earlier.verification).map(Some)
+    }
+
+    async fn redeem(
+        &self,
+        client: &Client,
+        scope: ChallengeScope,
+        claim: &Claim,
+        request: &VerifyChallenge,
+        digest: Option<RequestDigest>,
+    ) -> Result<Verified> {
+        let found = self.store.find_challenges(scope, claim.key()?, claim.network.clone()).await?;
+        let candidates = claim.candidates(found)?;
+        let now = self.clock.now()?;
+        let (challenge, verification) =
+            signer(client, candidates, claim, &request.signature, now, Some(&self.chains)).await?;
+        client.policy.check_challenge(challenge.format, &verification.wallet.network)?;
+        let redemption = self.redemption(client, scope, challenge.id, &verification, digest);
+        let signed_in = signed_in(self.store.redeem_challenge(redemption).await?)?;
+        audit::signed_in(&signed_in.session, &verification, false);
+        self.verified(client, signed_in, self.roots.primary(), verification)
+    }
+
+    fn redemption(
+        &self,
+        client: &Client,
+        scope: ChallengeScope,
+        challenge_id: ChallengeId,
+        verification: &Verification,
+        request_digest: Option<RequestDigest>,
+    ) -> Redemption {
+        Redemption {
+            challenge_id,
+            scope,
+            realm: client.realm.clone(),
+            verification: verification.clone(),
+            request_digest,
+            new_account_id: AccountId::generate(),
+            new_session_id: SessionId::generate(),
+            fingerprint: self.roots.primary(),
+            access_token_ttl: client.policy.access_token_ttl,
+            refresh_token_ttl: client.policy.refresh_token_ttl,
+            session_max_ttl: client.policy.session_max_ttl,
+        }
+    }
+
+    /// A sign-in with its first tokens.
+    fn verified(
+        &self,
+        client: &Client,
+        signed_in: SignedIn,
+        fingerprint: Fingerprint,
+        verification: Verification,
+    ) -> Result<Verified> {
+        let tokens = self.issue_tokens(client, &signed_in.session, 1, fingerprint, signed_in.now)?;
+        Ok(Verified { session: signed_in.session, account: signed_in.account, tokens, verification })
+    }
+}
+
+/// The client, and whose challenges the caller may redeem: a device only those of its own session.
+fn redeemer(caller: &Caller) -> Result<(&Client, Option<&Session>)> {
+    let (record, session) = match caller {
+        Caller::Client(record) => (record, None),
+        Caller::Device { session, client } => (client, Some(session.as_ref())),
+        Caller::User { .. } => {
+            return Err(Error::CredentialsMissing(
+                "this call takes Basic client credentials or Bearer with a session token",
+            ));
+        }
+    };
+    Ok((with_role(&record.client, Role::SignIn)?, session))
+}
+
+fn signed_in(outcome: RedeemOutcome) -> Result<SignedIn> {
+    match outcome {
+        RedeemOutcome::SignedIn(signed_in) => Ok(*signed_in),
+        RedeemOutcome::NotFound => Err(Error::ChallengeNotFound),
+        RedeemOutcome::AlreadyUsed => Err(Error::ChallengeAlreadyUsed),
+        RedeemOutcome::Expired => Err(Error::ChallengeExpired),
+        RedeemOutcome::SessionAlreadyActive => Err(Error::SessionAlreadyActive),
+        RedeemOutcome::SessionRevoked => Err(Error::SessionRevoked),
+        RedeemOutcome::SessionExpired => Err(Error::SessionExpired),
+        RedeemOutcome::SessionMismatch => Err(Error::SignatureMismatch),
+        RedeemOutcome::ClientDisabled => Err(Error::ClientDisabled),
+    }
+}

@@ -1,0 +1,68 @@
+//! A client announces that a wallet is about to sign in.
+
+use crate::{
+    domain::{Client, Network, Party, Role, Session, SessionId},
+    flows::{Caller, Flows, Result, authenticate::with_role},
+    store::NewSession,
+    token::SessionToken,
+    wallet::address,
+};
+
+/// What CreateSession takes, as it came in.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "proto/countersign/v1/session.proto documents each field")]
+pub struct CreateSession {
+    pub signing_address: String,
+    pub signing_network: String,
+    pub deposit_address: String,
+    pub deposit_network: String,
+}
+
+impl Flows {
+    /// Makes a PENDING session and the token of the device that will sign in.
+    ///
+    /// # Errors
+    /// If the caller may not, or a field is wrong; nothing is written then.
+    pub async fn create_session(
+        &self,
+        caller: &Caller,
+        request: &CreateSession,
+    ) -> Result<(Session, SessionToken)> {
+        let client = with_role(caller.client()?, Role::SignIn)?;
+        let signing = signing_party(client, request)?;
+        let deposit = deposit_party(&signing, request)?;
+        self.rate_limits.count(client, None, None)?;
+        let token = SessionToken::generate();
+        let session = self
+            .store
+            .create_session(NewSession {
+                id: SessionId::generate(),
+                client_id: client.id,
+                token_hash: token.hash(),
+                signing,
+                deposit,
+                pending_ttl: client.policy.pending_session_ttl,
+            })
+            .await?;
+        Ok((session, token))
+    }
+}
+
+fn signing_party(client: &Client, request: &CreateSession) -> Result<Party> {
+    let network = client.policy.parse_wallet_network("signing_network", &request.signing_network)?;
+    let address = address::parse("signing_address", &request.signing_address, &network)?;
+    client.policy.check_network(&network)?;
+    Ok(Party { address, network })
+}
+
+fn deposit_party(signing: &Party, request: &CreateSession) -> Result<Party> {
+    let network = match request.deposit_network.as_str() {
+        "" => signing.network.clone(),
+        text => Network::parse("deposit_network", text)?,
+    };
+    let address = match request.deposit_address.as_str() {
+        "" if network.namespace() == signing.network.namespace() => signing.address.clone(),
+        text => address::parse("deposit_address", text, &network)?,
+    };
+    Ok(Party { address, network })
+}

@@ -1,0 +1,23 @@
+//! Somebody who may see a session asks for it.
+
+use crate::{
+    domain::{Session, SessionId},
+    flows::{Caller, Error, Flows, Result},
+};
+
+impl Flows {
+    /// The session, in whatever state it is.
+    ///
+    /// # Errors
+    /// If there is none, or it is somebody else's: both look the same.
+    pub async fn get_session(&self, caller: &Caller, session_id: &str) -> Result<Session> {
+        let id = SessionId::parse("session_id", session_id)?;
+        match caller {
+            Caller::Client(record) => {
+                let session = self.store.session(id).await?;
+                session.filter(|session| session.client_id == record.client.id).ok_or(Error::SessionNotFound)
+            }
+            Caller::Device { .. } | Caller::User { .. } => caller.own_session(id).cloned(),
+        }
+    }
+}

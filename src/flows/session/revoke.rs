@@ -1,0 +1,56 @@
+//! A session, or every session of an account, is ended.
+
+use crate::{
+    domain::{AccountId, RevokeReason, Session, SessionId},
+    flows::{Caller, Error, Flows, Result},
+    state::audit::{self, audit},
+    store::RevokeScope,
+};
+
+impl Flows {
+    /// Ends one session; again is no error.
+    ///
+    /// # Errors
+    /// If there is none, or it is somebody else's.
+    pub async fn revoke_session(&self, caller: &Caller, session_id: &str) -> Result<Session> {
+        let (session, reason) = match caller {
+            Caller::Client(_) => (self.get_session(caller, session_id).await?, RevokeReason::RevokedByClient),
+            Caller::User { .. } => {
+                let id = SessionId::parse("session_id", session_id)?;
+                (caller.own_session(id)?.clone(), RevokeReason::RevokedByUser)
+            }
+            Caller::Device { .. } => return Err(not_a_device()),
+        };
+        let revoked = self.store.revoke_session(session.id, reason).await?.ok_or(Error::SessionNotFound)?;
+        audit::session_revoked(&revoked, caller.kind());
+        Ok(revoked)
+    }
+
+    /// Ends every session of an account that the caller may end: how many were live.
+    ///
+    /// # Errors
+    /// If the caller's realm has no such account, or it is not the user's own.
+    pub async fn revoke_account_sessions(&self, caller: &Caller, account_id: &str) -> Result<u32> {
+        let id = AccountId::parse("account_id", account_id)?;
+        let scope = match caller {
+            Caller::Client(record) => {
+                RevokeScope::Client { client_id: record.client.id, realm: record.client.realm.clone() }
+            }
+            Caller::User { session, .. }
+                if session.sign_in.as_ref().is_some_and(|own| own.account_id == id) =>
+            {
+                RevokeScope::Account
+            }
+            Caller::User { .. } => return Err(Error::AccountNotFound),
+            Caller::Device { .. } => return Err(not_a_device()),
+        };
+        let count = self.store.revoke_account_sessions(id, scope).await?.ok_or(Error::AccountNotFound)?;
+        let (client_id, by) = (caller.client_id(), caller.kind());
+        audit!("account.sessions_revoked", %client_id, account_id = %id, by, count);
+        Ok(count)
+    }
+}
+
+const fn not_a_device() -> Error {
+    Error::CredentialsMissing("this call takes Basic client credentials or Bearer with an access token")
+}

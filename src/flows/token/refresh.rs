@@ -1,0 +1,50 @@
+//! A refresh token is spent for the next one.
+
+use super::issue::TokenPair;
+use crate::{
+    flows::{Credentials, Error, Flows, Result, authenticate::client_required},
+    state::audit::audit,
+    store::{RotateOutcome, Rotated, Rotation},
+    token::RefreshToken,
+};
+
+impl Flows {
+    /// The next refresh token and a new access token.
+    ///
+    /// # Errors
+    /// If the token is not, or no longer, good. A spent one that comes back after the grace revokes its
+    /// session, and that stays.
+    pub async fn refresh_token(&self, credentials: &Credentials, token: &str) -> Result<TokenPair> {
+        if token.is_empty() {
+            return Err(Error::invalid("refresh_token", "is required"));
+        }
+        let token = RefreshToken::verify(token, &self.roots).ok_or(Error::RefreshTokenInvalid)?;
+        let client = self.authenticate_if_client(credentials).await?;
+        let outcome = self
+            .store
+            .rotate_refresh_token(Rotation {
+                session_id: token.session_id,
+                generation: token.generation,
+                client_id: client.map(|record| record.client.id),
+                fingerprint: self.roots.primary(),
+            })
+            .await?;
+        let Rotated { session, client, generation, fingerprint, now } = rotated(outcome)?;
+        self.issue_tokens(&client, &session, generation, fingerprint, now)
+    }
+}
+
+fn rotated(outcome: RotateOutcome) -> Result<Rotated> {
+    match outcome {
+        RotateOutcome::Rotated(rotated) | RotateOutcome::Repeated(rotated) => Ok(rotated),
+        RotateOutcome::Reused(session_id, client_id) => {
+            audit!("refresh_token.reused", %client_id, %session_id);
+            Err(Error::RefreshTokenReused)
+        }
+        RotateOutcome::Revoked => Err(Error::SessionRevoked),
+        RotateOutcome::Expired => Err(Error::RefreshTokenExpired),
+        RotateOutcome::ClientDisabled => Err(Error::ClientDisabled),
+        RotateOutcome::ClientRequired => Err(client_required()),
+        RotateOutcome::Unknown => Err(Error::RefreshTokenInvalid),
+    }
+}

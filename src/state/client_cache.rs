@@ -1,0 +1,116 @@
+//! The clients that are being served, remembered for a moment.
+//!
+//! A policy change or a disabled client is seen by every instance after at most half a second.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use super::{Error, Result, secret_usage::SecretUses};
+use crate::{
+    domain::{ClientId, LiveSecret, SECRET_LIMIT},
+    store::{ClientRecord, Store},
+    token::ClientSecret,
+};
+
+/// How long a client is remembered.
+const MAX_AGE: Duration = Duration::from_millis(500);
+const _: () = assert!(MAX_AGE.as_millis() <= 500, "a change is promised to be heard within a second");
+/// How many clients are remembered at most.
+const MAX_CLIENTS: usize = 10_000;
+
+/// Remembers the clients of the last half second.
+#[derive(Default)]
+pub struct ClientDirectory {
+    clients: RwLock<HashMap<ClientId, (Instant, Arc<ClientRecord>)>>,
+    uses: SecretUses,
+}
+
+impl ClientDirectory {
+    /// A client that is not deleted.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn find(&self, store: &dyn Store, id: ClientId) -> Result<Option<Arc<ClientRecord>>> {
+        match self.remembered(id) {
+            Some(record) => Ok(Some(record)),
+            None => self.read(store, id).await,
+        }
+    }
+
+    /// The client that these credentials are of. Whatever does not match from memory is looked up and
+    /// compared, be it an unknown id or a wrong secret: both are the same work and the same answer.
+    ///
+    /// # Errors
+    /// If they are nobody's, or the client is disabled.
+    pub async fn authenticate(
+        &self,
+        store: &dyn Store,
+        id: ClientId,
+        secret: &ClientSecret,
+    ) -> Result<Arc<ClientRecord>> {
+        if let Some(record) = self.remembered(id)
+            && let Some(used) = matching(secret, &record.secrets)
+        {
+            self.uses.note(used.id);
+            return enabled(record);
+        }
+        let secrets = store.client_secrets(id).await?;
+        let used = matching(secret, &secrets).ok_or(Error::ClientCredentialsInvalid)?;
+        let record = self.read(store, id).await?.ok_or(Error::ClientCredentialsInvalid)?;
+        self.uses.note(used.id);
+        enabled(record)
+    }
+
+    /// Tells the store which secrets were used since it was last told.
+    ///
+    /// # Errors
+    /// If the store does not answer; they are told the next time.
+    pub async fn tell_uses(&self, store: &dyn Store) -> Result<()> {
+        let used = self.uses.untold();
+        if !used.is_empty() {
+            store.client_secrets_used(&used).await?;
+            self.uses.told(&used);
+        }
+        Ok(())
+    }
+
+    async fn read(&self, store: &dyn Store, id: ClientId) -> Result<Option<Arc<ClientRecord>>> {
+        let asked = Instant::now();
+        let record = store.client(id).await?.map(Arc::new);
+        if let Some(record) = &record {
+            self.remember(id, asked, Arc::clone(record));
+        }
+        Ok(record)
+    }
+
+    fn remembered(&self, id: ClientId) -> Option<Arc<ClientRecord>> {
+        let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
+        clients.get(&id).filter(|(asked, _)| asked.elapsed() <= MAX_AGE).map(|(_, record)| Arc::clone(record))
+    }
+
+    fn remember(&self, id: ClientId, asked: Instant, record: Arc<ClientRecord>) {
+        let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
+        if clients.len() >= MAX_CLIENTS {
+            clients.clear();
+        }
+        clients.insert(id, (asked, record));
+    }
+}
+
+/// The secret's own record. As many hashes are compared, whether or not a client has so many secrets.
+fn matching<'a>(secret: &ClientSecret, secrets: &'a [LiveSecret]) -> Option<&'a LiveSecret> {
+    let mut hashes: Vec<[u8; 32]> = secrets.iter().map(|secret| secret.hash).collect();
+    hashes.resize(hashes.len().max(SECRET_LIMIT), [0; 32]);
+    secret.position_in(&hashes).and_then(|at| secrets.get(at))
+}
+
+/// A client that may be served.
+///
+/// # Errors
+/// If it is disabled.
+pub fn enabled(record: Arc<ClientRecord>) -> Result<Arc<ClientRecord>> {
+    if record.client.policy.disabled { Err(Error::ClientDisabled) } else { Ok(record) }
+}

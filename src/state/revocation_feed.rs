@@ -1,0 +1,274 @@
+//! What is revoked, as this instance has heard it: asked before a token is taken for good, and told to watchers.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::{Duration, Instant},
+};
+
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+pub use crate::store::RevokedSession;
+use crate::{
+    domain::{ClientId, SessionId},
+    store::{ACCESS_TOKENS_END, Revocations, RevokedKey, UnservedClient},
+};
+
+/// How far a reading looks back behind the one before: a revocation bears the time of its statement, and is seen
+/// once that is committed, which is a matter of moments.
+const LOOK_BACK: Duration = Duration::from_secs(5);
+/// How far each fifth reading, one a second, looks back: longer than any statement of this program can take.
+pub(crate) const LOOK_FAR_BACK: Duration = Duration::from_mins(1);
+const FAR_EVERY: u32 = 5;
+/// One reading a minute looks back as far as matters: a server that waits for a standby which does not answer ends
+/// a statement's commit whenever that comes back, however late.
+const WHOLE_EVERY: u32 = 300;
+/// How long an answer to "what came after this time" can be given; who was away for longer starts anew.
+const RESUMABLE: Duration = Duration::from_hours(1);
+/// How often what no live token can contradict any more is forgotten.
+const FORGET_EVERY: Duration = Duration::from_mins(1);
+/// How far a checker's clock may be behind.
+const LEEWAY: Duration = Duration::from_mins(1);
+/// How many revocations a page holds.
+pub const PAGE: usize = 500;
+
+/// Something that ends access tokens before their time, or undoes that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revocation {
+    /// A session's.
+    Session(RevokedSession),
+    /// All of a client's, for now. With when it was heard of.
+    ClientDisabled(ClientId, OffsetDateTime),
+    /// The client's are good again, but for its revoked sessions. With when it was heard of.
+    ClientEnabled(ClientId, OffsetDateTime),
+    /// All of a client's. With when it was deleted.
+    ClientDeleted(ClientId, OffsetDateTime),
+    /// All that a key has signed.
+    Key(RevokedKey),
+}
+
+impl Revocation {
+    /// Whose tokens it ends; `None` for everybody's.
+    pub const fn client_id(&self) -> Option<ClientId> {
+        match self {
+            Self::Session(session) => Some(session.client_id),
+            Self::ClientDisabled(id, _) | Self::ClientEnabled(id, _) | Self::ClientDeleted(id, _) => {
+                Some(*id)
+            }
+            Self::Key(_) => None,
+        }
+    }
+
+    /// When no token can contradict it any more.
+    fn end(&self) -> OffsetDateTime {
+        match self {
+            Self::Session(session) => session.access_expire_time + LEEWAY,
+            Self::ClientDisabled(_, time) | Self::ClientEnabled(_, time) | Self::ClientDeleted(_, time) => {
+                *time + ACCESS_TOKENS_END
+            }
+            Self::Key(key) => key.revoke_time + ACCESS_TOKENS_END,
+        }
+    }
+}
+
+/// Some of what was heard, in the order of hearing.
+#[derive(Debug)]
+pub struct Page {
+    /// The revocations.
+    pub revocations: Vec<Revocation>,
+    /// Where the next page begins.
+    pub next: u64,
+    /// If there is no further page yet: the database's clock up to which everything has been told.
+    pub as_of: Option<OffsetDateTime>,
+}
+
+/// What was heard so far.
+pub struct RevocationFeed {
+    heard: RwLock<Heard>,
+    news: watch::Sender<u64>,
+}
+
+impl Default for RevocationFeed {
+    fn default() -> Self {
+        Self { heard: RwLock::default(), news: watch::Sender::new(0) }
+    }
+}
+
+impl RevocationFeed {
+    /// Since when the next reading is to tell; `None` for as far back as matters.
+    pub fn look_back(&self) -> Option<OffsetDateTime> {
+        let heard = self.heard();
+        let (as_of, readings) = (heard.as_of?, heard.readings);
+        if readings.is_multiple_of(WHOLE_EVERY) {
+            return None;
+        }
+        Some(as_of - if readings.is_multiple_of(FAR_EVERY) { LOOK_FAR_BACK } else { LOOK_BACK })
+    }
+
+    /// Whether a signing key is among what was read that was not known before.
+    pub fn has_new_key(&self, read: &Revocations) -> bool {
+        let heard = self.heard();
+        read.keys.iter().any(|key| !heard.keys.contains(&key.kid))
+    }
+
+    /// Takes in what was read since `began`, most of which is known already.
+    pub fn hear(&self, began: Instant, read: Revocations) {
+        let mut heard = self.heard_mut();
+        heard.read_at = Some(began);
+        heard.hear(read);
+        let next = heard.next;
+        drop(heard);
+        self.news.send_if_modified(|told| std::mem::replace(told, next) != next);
+    }
+
+    /// Whether a session is revoked, as far as was heard.
+    pub fn ends_session(&self, id: SessionId) -> bool {
+        self.heard().sessions.contains(&id)
+    }
+
+    /// Whether a signing key is revoked, as far as was heard.
+    pub fn ends_key(&self, kid: &str) -> bool {
+        self.heard().keys.contains(kid)
+    }
+
+    /// Whether a client is disabled or deleted, as far as was heard.
+    pub fn ends_client(&self, id: ClientId) -> bool {
+        self.heard().clients.contains_key(&id)
+    }
+
+    /// For how long nothing has been heard.
+    pub fn age(&self) -> Duration {
+        self.heard().read_at.map_or(Duration::MAX, |at| at.elapsed())
+    }
+
+    /// Where to go on after everything that had been committed by `from`; `None` where that is not known any more.
+    pub fn position_at(&self, from: OffsetDateTime) -> Option<u64> {
+        self.heard().position_at(from)
+    }
+
+    /// The revocations heard at a position and after it.
+    pub fn page(&self, position: u64) -> Page {
+        self.heard().page(position)
+    }
+
+    /// Whoever is told when there is something new.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    fn heard(&self) -> RwLockReadGuard<'_, Heard> {
+        self.heard.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn heard_mut(&self) -> RwLockWriteGuard<'_, Heard> {
+        self.heard.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The revocations in the order of hearing, and by what a token is asked for.
+#[derive(Default)]
+struct Heard {
+    read_at: Option<Instant>,
+    as_of: Option<OffsetDateTime>,
+    readings: u32,
+    /// The first reading told the state of things; what changed before it is not known.
+    began: Option<OffsetDateTime>,
+    log: VecDeque<(u64, Revocation)>,
+    next: u64,
+    /// Up to when everything lies before a position, for each reading with news.
+    marks: VecDeque<(OffsetDateTime, u64)>,
+    forgot: Option<OffsetDateTime>,
+    sessions: HashSet<SessionId>,
+    clients: HashMap<ClientId, UnservedClient>,
+    /// Never forgotten: keys that cannot be read anew stay in force, and these may be among them.
+    keys: HashSet<String>,
+}
+
+impl Heard {
+    fn hear(&mut self, read: Revocations) {
+        let position = self.next;
+        for session in read.sessions {
+            if self.sessions.insert(session.id) {
+                self.push(Revocation::Session(session));
+            }
+        }
+        self.hear_clients(read.as_of, &read.clients);
+        for key in read.keys {
+            if self.keys.insert(key.kid.clone()) {
+                self.push(Revocation::Key(key));
+            }
+        }
+        if self.next > position {
+            self.marks.push_back((read.as_of, position));
+        }
+        self.as_of = Some(read.as_of);
+        self.began.get_or_insert(read.as_of);
+        self.readings = self.readings.wrapping_add(1);
+        self.forget(read.as_of);
+    }
+
+    /// Every client that is not served was read, so the ones that are missing are served again.
+    fn hear_clients(&mut self, now: OffsetDateTime, unserved: &[UnservedClient]) {
+        let mut before = std::mem::take(&mut self.clients);
+        for client in unserved {
+            let known = before.remove(&client.id);
+            if known.is_none_or(|known| known.delete_time != client.delete_time) {
+                self.push(match client.delete_time {
+                    Some(time) => Revocation::ClientDeleted(client.id, time),
+                    None => Revocation::ClientDisabled(client.id, now),
+                });
+            }
+            self.clients.insert(client.id, *client);
+        }
+        for client in before.into_values().filter(|client| client.delete_time.is_none()) {
+            self.push(Revocation::ClientEnabled(client.id, now));
+        }
+    }
+
+    fn push(&mut self, revocation: Revocation) {
+        self.log.push_back((self.next, revocation));
+        self.next += 1;
+    }
+
+    fn forget(&mut self, now: OffsetDateTime) {
+        if self.forgot.is_some_and(|forgot| now < forgot + FORGET_EVERY) {
+            return;
+        }
+        self.forgot = Some(now);
+        let sessions = &mut self.sessions;
+        self.log.retain(|(_, revocation)| {
+            let keep = revocation.end() > now;
+            if let (Revocation::Session(session), false) = (revocation, keep) {
+                sessions.remove(&session.id);
+            }
+            keep
+        });
+        while self.marks.front().is_some_and(|(as_of, _)| *as_of + RESUMABLE < now) {
+            self.marks.pop_front();
+        }
+    }
+
+    /// A reading may have heard what was committed well before its end, hence the look back.
+    fn position_at(&self, from: OffsetDateTime) -> Option<u64> {
+        let (began, as_of) = (self.began?, self.as_of?);
+        let oldest = began.max(as_of - RESUMABLE);
+        if from < oldest || from > as_of + LOOK_FAR_BACK {
+            return None;
+        }
+        let at = self.marks.partition_point(|(heard, _)| *heard < from - LOOK_FAR_BACK);
+        Some(self.marks.get(at).map_or(self.next, |(_, position)| *position))
+    }
+
+    fn page(&self, position: u64) -> Page {
+        let at = self.log.partition_point(|(own, _)| *own < position);
+        let page = self.log.range(at..).take(PAGE);
+        let revocations: Vec<_> = page.map(|(_, revocation)| revocation.clone()).collect();
+        let last = at + revocations.len() == self.log.len();
+        let next = if last { self.next } else { self.log[at + revocations.len()].0 };
+        Page { revocations, next, as_of: if last { self.as_of } else { None } }
+    }
+}
+
+#[cfg(test)]
+mod tests;
