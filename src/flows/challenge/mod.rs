@@ -5,6 +5,7 @@ mod content;
 pub mod explain;
 pub(crate) mod find_signer;
 pub(crate) mod lookup;
+mod owner;
 mod replay;
 pub mod requests;
 mod signed_message;

@@ -1,20 +1,13 @@
 //! A caller asks for something that a wallet can sign.
 
-use time::OffsetDateTime;
-
 use super::{
     content::{Life, content},
+    owner::ChallengeOwner,
     requests::StartChallenge,
 };
 use crate::{
-    domain::{
-        Challenge, ChallengeFormat, ChallengeId, Client, Network, Party, Problem, Role, Session,
-        SessionState, Violation, session::SignIn,
-    },
-    flows::{
-        Caller, Error, Flows, Result,
-        authenticate::{User, with_role},
-    },
+    domain::{Challenge, ChallengeFormat, ChallengeId, Client, Network, Party, Problem, Session, Violation},
+    flows::{Caller, Error, Flows, Result},
     store::NewChallenge,
     wallet::address,
 };
@@ -25,17 +18,17 @@ impl Flows {
     /// # Errors
     /// If the caller may not, or a field is wrong; nothing is written then.
     pub async fn start_challenge(&self, caller: &Caller, request: &StartChallenge) -> Result<Challenge> {
-        let starter = starter(caller)?;
-        let Starter { client, session, linking } = starter;
-        let format = starter.format(request.format)?;
+        let owner = ChallengeOwner::starting(caller)?;
+        let ChallengeOwner { client, session, linking } = owner;
+        let format = owner.format(request.format)?;
         only_for_siwx(format, request)?;
-        let party = party(client, format, starter.device(), request)?;
+        let party = party(client, format, owner.pending_session(), request)?;
         if let Some(party) = &party {
             client.policy.check_network(&party.network)?;
         }
         self.rate_limits.count(client, session, party.as_ref().map(|party| &party.address))?;
         let create_time = self.clock.now()?;
-        starter.is_signed_in_lately(create_time)?;
+        owner.check_reauthentication(create_time)?;
         let life = Life { create_time, expire_time: create_time + client.policy.challenge_ttl };
         let (nonce, content) = content(client, format, party.as_ref(), request, life, linking)?;
         let challenge = NewChallenge {
@@ -51,68 +44,6 @@ impl Flows {
             expire_time: life.expire_time,
         };
         Ok(self.store.issue_challenge(challenge).await?)
-    }
-}
-
-/// Who starts a challenge.
-#[derive(Clone, Copy)]
-struct Starter<'a> {
-    client: &'a Client,
-    /// The session that the challenge will be bound to.
-    session: Option<&'a Session>,
-    /// What is to get a further wallet, if that is what the challenge is for.
-    linking: Option<&'a SignIn>,
-}
-
-impl<'a> Starter<'a> {
-    /// The session that waits for its own signer.
-    fn device(self) -> Option<&'a Session> {
-        self.session.filter(|_| self.linking.is_none())
-    }
-
-    /// The format that was asked for, or the first that will do. Of a text that the caller composes nobody knows
-    /// whether it says that a wallet is being linked.
-    fn format(self, asked: Option<ChallengeFormat>) -> Result<ChallengeFormat> {
-        let formats = &self.client.policy.formats;
-        let will_do = |format: &ChallengeFormat| self.linking.is_none() || *format != ChallengeFormat::Nonce;
-        asked
-            .or_else(|| formats.iter().copied().find(will_do))
-            .filter(|format| formats.contains(format) && will_do(format))
-            .ok_or(Error::PolicyDenied("formats"))
-    }
-
-    /// Told before anybody signs in vain; the linking statement decides this again.
-    fn is_signed_in_lately(self, now: OffsetDateTime) -> Result<()> {
-        let window = self.client.policy.reauth_window;
-        match self.linking {
-            Some(sign_in) if sign_in.authenticate_time + window <= now => {
-                Err(Error::ReauthenticationRequired)
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-}
-
-fn starter(caller: &Caller) -> Result<Starter<'_>> {
-    match caller {
-        Caller::Client(record) => {
-            Ok(Starter { client: with_role(&record.client, Role::SignIn)?, session: None, linking: None })
-        }
-        Caller::Device { session, client } => match session.state {
-            SessionState::Pending => Ok(Starter {
-                client: with_role(&client.client, Role::SignIn)?,
-                session: Some(session),
-                linking: None,
-            }),
-            SessionState::Active => Err(Error::SessionAlreadyActive),
-            SessionState::Revoked => Err(Error::SessionRevoked),
-            SessionState::Expired => Err(Error::SessionTokenExpired),
-        },
-        Caller::User { .. } => {
-            let User { session, sign_in, client } = caller.user()?;
-            let client = with_role(client, Role::SignIn)?;
-            Ok(Starter { client, session: Some(session), linking: Some(sign_in) })
-        }
     }
 }
 

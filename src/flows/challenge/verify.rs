@@ -1,9 +1,12 @@
 //! A wallet has signed: the challenge is redeemed, and a session begins.
 
-use super::{find_signer::signer, lookup::Claim, replay::request_digest, requests::VerifyChallenge};
+use super::{
+    find_signer::signer, lookup::Claim, owner::ChallengeOwner, replay::request_digest,
+    requests::VerifyChallenge,
+};
 use crate::{
-    domain::{Account, AccountId, ChallengeId, Client, Fingerprint, Role, Session, SessionId, Verification},
-    flows::{Caller, Error, Flows, Result, authenticate::with_role, token::issue::TokenPair},
+    domain::{Account, AccountId, ChallengeId, Client, Fingerprint, Session, SessionId, Verification},
+    flows::{Caller, Error, Flows, Result, token::issue::TokenPair},
     state::audit,
     store::{ChallengeScope, RedeemOutcome, Redemption, RequestDigest, SignedIn},
 };
@@ -28,8 +31,8 @@ impl Flows {
     /// # Errors
     /// If the challenge, the signature or the session does not allow it; nothing is changed then.
     pub async fn verify_challenge(&self, caller: &Caller, request: &VerifyChallenge) -> Result<Verified> {
-        let (client, session) = redeemer(caller)?;
-        let scope = ChallengeScope { client_id: client.id, session_id: session.map(|session| session.id) };
+        let owner = ChallengeOwner::redeeming(caller)?;
+        let (ChallengeOwner { client, session, .. }, scope) = (owner, owner.scope());
         let claim = Claim::parse(client, request)?;
         let digest = request_digest(scope, request)?;
         self.rate_limits.count(client, session, None)?;
@@ -107,20 +110,6 @@ impl Flows {
         let tokens = self.issue_tokens(client, &signed_in.session, 1, fingerprint, signed_in.now)?;
         Ok(Verified { session: signed_in.session, account: signed_in.account, tokens, verification })
     }
-}
-
-/// The client, and whose challenges the caller may redeem: a device only those of its own session.
-fn redeemer(caller: &Caller) -> Result<(&Client, Option<&Session>)> {
-    let (record, session) = match caller {
-        Caller::Client(record) => (record, None),
-        Caller::Device { session, client } => (client, Some(session.as_ref())),
-        Caller::User { .. } => {
-            return Err(Error::CredentialsMissing(
-                "this call takes Basic client credentials or Bearer with a session token",
-            ));
-        }
-    };
-    Ok((with_role(&record.client, Role::SignIn)?, session))
 }
 
 fn signed_in(outcome: RedeemOutcome) -> Result<SignedIn> {
