@@ -1,8 +1,8 @@
 //! Countersign turns a wallet signature into a session, exactly once.
 //!
-//! A request travels from `grpc` through one of the `flows` into the rooms below, and back:
+//! A request travels from `grpc` through one of the `flows` into the modules below, and back:
 //!
-//! | room | its job | may use |
+//! | module | responsibility | may use |
 //! |---|---|---|
 //! | [`domain`] | what is legal: parsed values, states, policies | plain value types |
 //! | [`wallet`] | bytes and a signature in, who signed out | `domain` |
@@ -17,9 +17,9 @@
 //! | [`transport`] | ports and their connections: TLS, limits, drain | `domain` |
 //! | [`log`] | what the process logs, and in which form | - |
 //! | [`config`] | flags, environment and file into typed settings | `domain`, `log` |
-//! | [`app`], [`cli`] | put the rooms together; one file per command | all |
+//! | [`app`], [`cli`] | the composition root; one file per command | all |
 //!
-//! `tests/architecture.rs` holds these arrows.
+//! `tests/architecture.rs` enforces this table.
 
 pub mod app;
 pub mod chain;

@@ -1,14 +1,14 @@
-//! Holds the arrows between the rooms, and what each room alone may name.
+//! The module boundaries: which modules a module may use, and which libraries it alone may name.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
-/// Which rooms a room may use, besides itself. `app` and `cli` may use all.
-const ARROWS: [(&str, &[&str]); 13] = [
+/// The modules that a module may use, besides itself. `app` and `cli` may use all.
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("domain", &[]),
     ("wallet", &["domain"]),
     ("token", &["domain"]),
@@ -24,7 +24,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("config", &["domain", "log"]),
 ];
 
-/// Crates, and the only rooms that may name them.
+/// Libraries, and the only modules that may name them.
 const NAMED_ALONE: [(&str, &[&str]); 22] = [
     ("secp256k1", &["wallet"]),
     ("tiny_keccak", &["wallet"]),
@@ -50,7 +50,7 @@ const NAMED_ALONE: [(&str, &[&str]); 22] = [
     ("clap_mangen", &["cli"]),
 ];
 
-/// Every source file with its room: the folder or the file below `src`.
+/// Every source file with its module: the folder or the file below `src`.
 fn sources() -> Vec<(String, PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
@@ -59,9 +59,9 @@ fn sources() -> Vec<(String, PathBuf, String)> {
         .into_iter()
         .map(|path| {
             let first = path.strip_prefix(&root).unwrap().components().next().unwrap();
-            let room = first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
+            let module = first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
             let text = fs::read_to_string(&path).unwrap();
-            (room, path, text)
+            (module, path, text)
         })
         .collect()
 }
@@ -83,11 +83,16 @@ fn code(text: &str) -> String {
     code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// The rooms that code names by `crate::room` or within `crate::{...}`.
-fn rooms_named(code: &str) -> Vec<String> {
-    let mut rooms = Vec::new();
-    for (at, _) in code.match_indices("crate::") {
-        let rest = &code[at + "crate::".len()..];
+/// The modules that code names by `crate::module` or within `crate::{...}`.
+fn modules_named(code: &str) -> Vec<String> {
+    named_below(code, "crate::")
+}
+
+/// The names that follow a path, one by one or in braces.
+fn named_below(code: &str, parent: &str) -> Vec<String> {
+    let mut modules = Vec::new();
+    for (at, _) in code.match_indices(parent) {
+        let rest = &code[at + parent.len()..];
         if let Some(group) = rest.strip_prefix('{') {
             let mut depth = 0;
             let mut word = String::new();
@@ -100,51 +105,86 @@ fn rooms_named(code: &str) -> Vec<String> {
                     _ => {}
                 }
                 if depth == 0 && (c == ',' || c == ':' || c == '{') && !word.is_empty() {
-                    rooms.push(std::mem::take(&mut word));
+                    modules.push(std::mem::take(&mut word));
                 }
             }
             if !word.is_empty() {
-                rooms.push(word);
+                modules.push(word);
             }
         } else {
-            rooms.push(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+            modules.push(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
         }
     }
-    rooms
+    modules
 }
 
 #[test]
-fn rooms_use_only_the_rooms_they_may() {
-    let arrows: BTreeMap<_, _> = ARROWS.into_iter().collect();
-    let rooms: Vec<&str> = arrows.keys().copied().chain(["app", "cli"]).collect();
+fn modules_use_only_the_modules_they_may() {
+    let allowed: BTreeMap<_, _> = ALLOWED.into_iter().collect();
+    let modules: Vec<&str> = allowed.keys().copied().chain(["app", "cli"]).collect();
     let mut seen = 0;
-    for (room, path, text) in sources() {
-        let Some(allowed) = arrows.get(room.as_str()) else { continue };
-        for named in rooms_named(&code(&text)) {
-            if !rooms.contains(&named.as_str()) || named == room {
+    for (module, path, text) in sources() {
+        let Some(allowed) = allowed.get(module.as_str()) else { continue };
+        for named in modules_named(&code(&text)) {
+            if !modules.contains(&named.as_str()) || named == module {
                 continue;
             }
             seen += 1;
             assert!(allowed.contains(&named.as_str()), "{} uses {named}", path.display());
         }
     }
-    assert!(seen > 40, "only {seen} arrows were seen: this test has gone blind");
+    assert!(seen > 40, "only {seen} uses were found: the test no longer sees them");
 }
 
 #[test]
-fn each_library_is_named_only_in_its_room() {
+fn each_library_is_named_only_in_its_module() {
     let mut seen = 0;
-    for (room, path, text) in sources() {
+    for (module, path, text) in sources() {
         let code = code(&text);
-        for (library, rooms) in NAMED_ALONE {
+        for (library, modules) in NAMED_ALONE {
             let names = [format!("{library}::"), format!("use {library};")];
             if names.iter().any(|name| is_named(&code, name)) {
                 seen += 1;
-                assert!(rooms.contains(&room.as_str()), "{} names {library}", path.display());
+                assert!(modules.contains(&module.as_str()), "{} names {library}", path.display());
             }
         }
     }
-    assert!(seen > 20, "only {seen} uses were seen: this test has gone blind");
+    assert!(seen > 20, "only {seen} uses were found: the test no longer sees them");
+}
+
+/// The modules of `flows` that each of its modules uses: a folder is one module.
+fn uses_within_flows() -> BTreeMap<String, BTreeSet<String>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/flows");
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (_, path, text) in sources().into_iter().filter(|(module, ..)| module == "flows") {
+        let first = path.strip_prefix(&root).unwrap().components().next().unwrap();
+        let own = first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        if own != "mod" {
+            let named = named_below(&code(&text), "flows::");
+            uses.entry(own.clone()).or_default().extend(named.into_iter().filter(|named| *named != own));
+        }
+    }
+    let modules: BTreeSet<String> = uses.keys().cloned().collect();
+    uses.values_mut().for_each(|named| named.retain(|name| modules.contains(name)));
+    uses
+}
+
+/// Each module below `flows` uses only modules of lower levels: there is no cycle, and the levels stay few.
+#[test]
+fn use_cases_form_few_levels_without_a_cycle() {
+    let mut uses = uses_within_flows();
+    assert!((6..=12).contains(&uses.len()), "flows has {} modules: {:?}", uses.len(), uses.keys());
+    assert!(uses["account"].contains("challenge"), "the test no longer sees the uses: {uses:?}");
+    let mut levels = 0;
+    while !uses.is_empty() {
+        let lowest: BTreeSet<String> =
+            uses.iter().filter(|(_, named)| named.is_empty()).map(|(module, _)| module.clone()).collect();
+        assert!(!lowest.is_empty(), "these form a cycle: {uses:?}");
+        uses.retain(|module, _| !lowest.contains(module));
+        uses.values_mut().for_each(|named| named.retain(|name| !lowest.contains(name)));
+        levels += 1;
+    }
+    assert!(levels <= 6, "flows has {levels} levels");
 }
 
 /// Whether a path starts with this name: `tonic::` but not `crate::tonic::`.
@@ -156,9 +196,9 @@ fn is_named(code: &str, name: &str) -> bool {
 }
 
 #[test]
-fn every_file_says_its_one_job_first() {
+fn every_file_states_its_responsibility_first() {
     for (_, path, text) in sources() {
-        assert!(text.starts_with("//! "), "{} does not start with its job", path.display());
+        assert!(text.starts_with("//! "), "{} does not start with its responsibility", path.display());
     }
 }
 
@@ -189,5 +229,5 @@ fn the_store_relies_on_no_connection_of_its_own() {
             assert!(!code.contains(word), "{} says {word}", path.display());
         }
     }
-    assert!(statements > 20, "only {statements} statements were seen: this test has gone blind");
+    assert!(statements > 20, "only {statements} statements were found: the test no longer sees them");
 }
