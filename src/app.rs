@@ -1,13 +1,6 @@
 //! The composition root: opens the store, then the keys, then the doors.
 
-use std::{
-    future::Future,
-    hash::{BuildHasher as _, Hasher as _, RandomState},
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 
@@ -27,6 +20,7 @@ const LAST_ANSWERS: Duration = Duration::from_millis(250);
 /// How long closing the store may take, once nothing runs.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
+mod background;
 mod checks;
 mod ports;
 mod root_keys;
@@ -34,11 +28,6 @@ mod root_keys;
 pub use checks::CHECKS;
 use ports::Ports;
 pub use root_keys::{RootKeysError, load_root_keys};
-
-/// How often is heard what has been revoked; every instance is to know within a second.
-const HEAR_REVOCATIONS: Duration = Duration::from_millis(200);
-/// How often the database's clock and the signing keys are read anew; so long an outage stays unnoticed.
-const KEEP_CURRENT: Duration = Duration::from_secs(1);
 
 /// Why the service did not start, in words for an operator.
 #[derive(Debug, thiserror::Error)]
@@ -122,10 +111,7 @@ impl App {
         let mut servers = JoinSet::new();
         ports.serve(settings, &flows, &ended, &mut servers).await?;
         addresses.log();
-        servers.spawn(keep_current(Arc::clone(&flows), until(ended.clone())));
-        servers.spawn(hear_revocations(Arc::clone(&flows), until(ended.clone())));
-        let (retention, interval) = (settings.store.retention, settings.clean_up_interval);
-        servers.spawn(clean_up(Arc::clone(&flows), retention, interval, until(ended)));
+        background::spawn(settings, &flows, &ended, &mut servers);
         Ok(Self {
             grpc_address: addresses.grpc,
             http_address: addresses.http,
@@ -219,68 +205,6 @@ pub async fn open_store(settings: &StoreSettings, migrate: bool) -> Result<Arc<d
     match store.schema().await? {
         SchemaState::Current => Ok(store),
         SchemaState::Behind(missing) => Err(AppError::SchemaBehind(missing)),
-    }
-}
-
-/// Reads clock and keys anew for ever; a failure is said once, and so is its end.
-async fn keep_current(flows: Arc<Flows>, end: impl Future<Output = ()>) {
-    tokio::pin!(end);
-    let mut failing = false;
-    loop {
-        tokio::select! {
-            () = &mut end => return,
-            () = tokio::time::sleep(KEEP_CURRENT) => {}
-        }
-        http::fold_measurements();
-        let outcome = flows.keep_current().await;
-        if outcome.is_ok()
-            && let Err(error) = flows.tell_secret_uses().await
-        {
-            tracing::debug!(%error, "the use of client secrets could not be noted");
-        }
-        match &outcome {
-            Err(error) if !failing => tracing::warn!(%error, "clock and keys could not be read"),
-            Ok(()) if failing => tracing::info!("clock and keys are read again"),
-            Ok(()) | Err(_) => {}
-        }
-        failing = outcome.is_err();
-    }
-}
-
-/// Hears what is revoked, for ever; a failure is said once, and so is its end.
-async fn hear_revocations(flows: Arc<Flows>, end: impl Future<Output = ()>) {
-    tokio::pin!(end);
-    let mut failing = false;
-    loop {
-        tokio::select! {
-            () = &mut end => return,
-            () = tokio::time::sleep(HEAR_REVOCATIONS) => {}
-        }
-        let outcome = flows.hear_revocations().await;
-        match &outcome {
-            Err(error) if !failing => tracing::warn!(%error, "revocations cannot be heard"),
-            Ok(()) if failing => tracing::info!("revocations are heard again"),
-            Ok(()) | Err(_) => {}
-        }
-        failing = outcome.is_err();
-    }
-}
-
-/// Cleans up for ever, at intervals that differ by up to a quarter so that instances do not do it all at once.
-async fn clean_up(flows: Arc<Flows>, retention: Duration, interval: Duration, end: impl Future<Output = ()>) {
-    tokio::pin!(end);
-    loop {
-        let jitter = RandomState::new().build_hasher().finish() % 250;
-        let pause = interval.mul_f64(0.875 + f64::from(u32::try_from(jitter).unwrap_or(0)) / 1_000.0);
-        tokio::select! {
-            () = &mut end => return,
-            () = tokio::time::sleep(pause) => {}
-        }
-        match flows.clean_up(retention).await {
-            Ok(0) => {}
-            Ok(rows) => tracing::debug!(rows, "removed what has ended"),
-            Err(error) => tracing::warn!(%error, "what has ended could not be removed"),
-        }
     }
 }
 

@@ -1,0 +1,93 @@
+//! The work that a running service repeats, each kind in a task of its own.
+
+use std::{
+    fmt::Display,
+    future::Future,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{sync::watch, task::JoinSet};
+
+use super::until;
+use crate::{config::ServeSettings, flows::Flows, http, state::signing_keys::StartError};
+
+/// How often is heard what has been revoked; every instance is to know within a second.
+const HEAR_REVOCATIONS: Duration = Duration::from_millis(200);
+/// How often the database's clock and the signing keys are read anew; so long an outage stays unnoticed.
+const KEEP_CURRENT: Duration = Duration::from_secs(1);
+
+/// Starts all of it; it stops when `ended` says so.
+pub(super) fn spawn(
+    settings: &ServeSettings,
+    flows: &Arc<Flows>,
+    ended: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<()>,
+) {
+    let own = Arc::clone(flows);
+    let current = move || keep_current(Arc::clone(&own));
+    tasks.spawn(repeat(KEEP_CURRENT, "clock and keys", current, until(ended.clone())));
+    let own = Arc::clone(flows);
+    let revocations = move || {
+        let flows = Arc::clone(&own);
+        async move { flows.hear_revocations().await }
+    };
+    tasks.spawn(repeat(HEAR_REVOCATIONS, "revocations", revocations, until(ended.clone())));
+    let (retention, interval) = (settings.store.retention, settings.clean_up_interval);
+    tasks.spawn(clean_up(Arc::clone(flows), retention, interval, until(ended.clone())));
+}
+
+/// Repeats work at an interval until `end`. Of failures in a row only the first one is logged, and so is the recovery.
+async fn repeat<F, E>(
+    interval: Duration,
+    what: &'static str,
+    work: impl Fn() -> F,
+    end: impl Future<Output = ()>,
+) where
+    F: Future<Output = Result<(), E>>,
+    E: Display,
+{
+    tokio::pin!(end);
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            () = &mut end => return,
+            () = tokio::time::sleep(interval) => {}
+        }
+        let outcome = work().await;
+        match &outcome {
+            Err(error) if !failing => tracing::warn!(%error, "{what} could not be read"),
+            Ok(()) if failing => tracing::info!("{what} are read again"),
+            Ok(()) | Err(_) => {}
+        }
+        failing = outcome.is_err();
+    }
+}
+
+async fn keep_current(flows: Arc<Flows>) -> Result<(), StartError> {
+    http::fold_measurements();
+    flows.keep_current().await?;
+    if let Err(error) = flows.tell_secret_uses().await {
+        tracing::debug!(%error, "the use of client secrets could not be noted");
+    }
+    Ok(())
+}
+
+/// Cleans up until `end`, at intervals that differ by up to a quarter so that instances do not do it all at once.
+async fn clean_up(flows: Arc<Flows>, retention: Duration, interval: Duration, end: impl Future<Output = ()>) {
+    tokio::pin!(end);
+    loop {
+        let jitter = RandomState::new().build_hasher().finish() % 250;
+        let pause = interval.mul_f64(0.875 + f64::from(u32::try_from(jitter).unwrap_or(0)) / 1_000.0);
+        tokio::select! {
+            () = &mut end => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        match flows.clean_up(retention).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::debug!(rows, "removed what has ended"),
+            Err(error) => tracing::warn!(%error, "what has ended could not be removed"),
+        }
+    }
+}
