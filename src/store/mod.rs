@@ -8,7 +8,6 @@ mod accounts;
 mod challenges;
 mod clean_up;
 mod clients;
-mod columns;
 mod error;
 mod keys;
 mod lifecycle;
@@ -18,6 +17,7 @@ mod repeat;
 mod retry;
 mod revocations;
 mod sessions;
+mod sql_fragments;
 mod sqlite;
 mod url;
 

@@ -15,7 +15,7 @@ use crate::{
     },
     store::{
         AccountStore, FoundChallenge, LinkOutcome, Result, SignedInAs, StoreError, UnlinkOutcome, WalletLink,
-        WalletUnlink, accounts::unfit, columns::challenge_columns,
+        WalletUnlink, accounts::unfit, sql_fragments::challenge_columns,
     },
 };
 

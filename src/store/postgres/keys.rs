@@ -8,7 +8,7 @@ use crate::{
     domain::{Fingerprint, Sealed, SigningAlgorithm},
     store::{
         ACCESS_TOKENS_END, Canary, KeyRotation, KeyStore, NewSigningKey, Result, RootKeyUse,
-        RotateKeyOutcome, SigningKeyState, StoreError, StoredSigningKey, columns::root_key_uses,
+        RotateKeyOutcome, SigningKeyState, StoreError, StoredSigningKey, sql_fragments::root_key_uses,
     },
 };
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{Postgres, bound_lock_waits, rows};
 use crate::{
     domain::{Account, AccountId, SessionId, Verification},
-    store::{RedeemOutcome, Redemption, Result, SignedIn, StoreError, columns::session_columns},
+    store::{RedeemOutcome, Redemption, Result, SignedIn, StoreError, sql_fragments::session_columns},
 };
 
 impl Postgres {

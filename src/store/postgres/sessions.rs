@@ -9,7 +9,7 @@ use crate::{
     domain::{AccountId, ClientId, Fingerprint, RevokeReason, Session, SessionId},
     store::{
         NewSession, Result, RevokeScope, RotateOutcome, Rotated, Rotation, SessionQuery, SessionStore,
-        StoreError, columns::session_columns,
+        StoreError, sql_fragments::session_columns,
     },
 };
 

@@ -8,7 +8,7 @@ use crate::{
     domain::{AccountId, Challenge, Network, SessionId},
     store::{
         ChallengeKey, ChallengeScope, ChallengeStore, FOUND_LIMIT, FoundChallenge, LIVE_CHALLENGE_LIMIT,
-        NewChallenge, RedeemOutcome, Redemption, Result, columns::challenge_columns,
+        NewChallenge, RedeemOutcome, Redemption, Result, sql_fragments::challenge_columns,
     },
 };
 

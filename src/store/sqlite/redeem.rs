@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::rows;
 use crate::{
     domain::{Account, AccountId, Session, SessionId},
-    store::{RedeemOutcome, Redemption, Result, SignedIn, StoreError, columns::session_columns},
+    store::{RedeemOutcome, Redemption, Result, SignedIn, StoreError, sql_fragments::session_columns},
 };
 
 /// The verdict, and what it asks for, in one transaction that holds the lock.

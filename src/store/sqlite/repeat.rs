@@ -9,7 +9,7 @@ use crate::{
     domain::{Account, Fingerprint, SessionId},
     store::{
         RepeatOutcome, RepeatStore, Repeated, Repetition, Result, SignedIn, StoreError,
-        columns::session_columns, repeat::verification_method,
+        repeat::verification_method, sql_fragments::session_columns,
     },
 };
 
