@@ -1,9 +1,10 @@
-//! The columns that are read, by name: a newer version may add others while this one runs.
+//! SQL that both backends share: the columns of a session and a challenge, and what needs a root key.
 //!
-//! Prepared statements keep the columns they were prepared with. With `*`, PostgreSQL refuses such a
-//! statement once a migration has added a column, and sqlx's worker for SQLite breaks on it.
+//! Columns are listed by name, since a newer version may add others while this one runs. Prepared statements keep
+//! the columns they were prepared with: with `*`, PostgreSQL refuses such a statement once a migration has added a
+//! column, and sqlx's worker for SQLite breaks on it.
 
-/// What makes a session, apart from `now`.
+/// The columns of a session, apart from `now`.
 macro_rules! session_columns {
     () => {
         "id, client_id, signing_address, signing_network, deposit_address, deposit_network, \
@@ -13,7 +14,7 @@ macro_rules! session_columns {
     };
 }
 
-/// What makes a challenge.
+/// The columns of a challenge.
 macro_rules! challenge_columns {
     () => {
         "id, client_id, session_id, purpose, format, nonce, message, typed_data_json, address, network, \
@@ -21,7 +22,7 @@ macro_rules! challenge_columns {
     };
 }
 
-/// What needs a root key, and who ever did, one row each; `$now` is the backend's clock.
+/// Everything that needs a root key or ever did, one row each; `$now` is the backend's clock.
 macro_rules! root_key_uses {
     ($now:literal) => {
         concat!(
