@@ -16,6 +16,7 @@ mod postgres;
 mod repeat;
 mod retry;
 mod revocations;
+mod rotate;
 mod sessions;
 mod sql_fragments;
 mod sqlite;
@@ -41,7 +42,8 @@ pub use revocations::{
     ACCESS_TOKENS_END, RevocationStore, Revocations, RevokedKey, RevokedSession, TokensAudience,
     UnservedClient,
 };
-pub use sessions::{NewSession, RevokeScope, RotateOutcome, Rotated, Rotation, SessionQuery, SessionStore};
+pub use rotate::{RotateOutcome, RotateStore, Rotated, Rotation};
+pub use sessions::{NewSession, RevokeScope, SessionQuery, SessionStore};
 pub use url::locate;
 
 /// A store: one of the two backends, seen through its intents.
@@ -54,6 +56,7 @@ pub trait Store:
     + Lifecycle
     + RepeatStore
     + RevocationStore
+    + RotateStore
     + SessionStore
 {
 }
@@ -67,6 +70,7 @@ impl<
         + Lifecycle
         + RepeatStore
         + RevocationStore
+        + RotateStore
         + SessionStore,
 > Store for T
 {

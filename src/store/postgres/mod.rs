@@ -9,6 +9,7 @@ mod lifecycle;
 mod redeem;
 mod repeat;
 mod revocations;
+mod rotate;
 mod rows;
 mod sessions;
 
