@@ -13,6 +13,7 @@ mod keys;
 mod lifecycle;
 mod policy_json;
 mod postgres;
+mod redeem;
 mod repeat;
 mod retry;
 mod revocations;
@@ -27,7 +28,6 @@ use std::sync::Arc;
 pub use accounts::{AccountStore, LinkOutcome, SignedInAs, Unfit, UnlinkOutcome, WalletLink, WalletUnlink};
 pub use challenges::{
     ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore, FoundChallenge, NewChallenge,
-    RedeemOutcome, Redemption, SignedIn,
 };
 pub use clean_up::{Backlog, CleanUp, Ended};
 pub use clients::{AddSecretOutcome, ClientRecord, ClientStore, NewClient, Sweep};
@@ -37,6 +37,7 @@ pub use keys::{
     StoredSigningKey,
 };
 pub use lifecycle::{Lifecycle, Location, SchemaState};
+pub use redeem::{RedeemOutcome, RedeemStore, Redemption, SignedIn};
 pub use repeat::{RepeatOutcome, RepeatStore, Repeated, Repetition, RequestDigest};
 pub use revocations::{
     ACCESS_TOKENS_END, RevocationStore, Revocations, RevokedKey, RevokedSession, TokensAudience,
@@ -54,6 +55,7 @@ pub trait Store:
     + ClientStore
     + KeyStore
     + Lifecycle
+    + RedeemStore
     + RepeatStore
     + RevocationStore
     + RotateStore
@@ -68,6 +70,7 @@ impl<
         + ClientStore
         + KeyStore
         + Lifecycle
+        + RedeemStore
         + RepeatStore
         + RevocationStore
         + RotateStore

@@ -7,7 +7,7 @@ use crate::{
     domain::{AccountId, Challenge, Network, SessionId},
     store::{
         ChallengeKey, ChallengeScope, ChallengeStore, FOUND_LIMIT, FoundChallenge, LIVE_CHALLENGE_LIMIT,
-        NewChallenge, RedeemOutcome, Redemption, Result, sql_fragments::challenge_columns,
+        NewChallenge, Result, sql_fragments::challenge_columns,
     },
 };
 
@@ -67,10 +67,6 @@ impl ChallengeStore for Postgres {
                 .collect::<Result<Vec<FoundChallenge>>>()
         })
         .await
-    }
-
-    async fn redeem_challenge(&self, redemption: Redemption) -> Result<RedeemOutcome> {
-        self.retrying(async || self.redeem(&redemption).await).await
     }
 }
 

@@ -1,5 +1,6 @@
-//! How a challenge is redeemed, on PostgreSQL.
+//! The redemption of a challenge, on PostgreSQL.
 
+use async_trait::async_trait;
 use sqlx::{Row as _, postgres::PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -7,12 +8,21 @@ use uuid::Uuid;
 use super::{Postgres, bound_lock_waits, rows};
 use crate::{
     domain::{Account, AccountId, SessionId, Verification},
-    store::{RedeemOutcome, Redemption, Result, SignedIn, StoreError, sql_fragments::session_columns},
+    store::{
+        RedeemOutcome, RedeemStore, Redemption, Result, SignedIn, StoreError, sql_fragments::session_columns,
+    },
 };
+
+#[async_trait]
+impl RedeemStore for Postgres {
+    async fn redeem_challenge(&self, redemption: Redemption) -> Result<RedeemOutcome> {
+        self.retrying(async || self.redeem(&redemption).await).await
+    }
+}
 
 impl Postgres {
     /// The one statement, and what it came to.
-    pub(super) async fn redeem(&self, redemption: &Redemption) -> Result<RedeemOutcome> {
+    async fn redeem(&self, redemption: &Redemption) -> Result<RedeemOutcome> {
         let Verification { wallet, method } = &redemption.verification;
         let row = sqlx::query(REDEEM)
             .bind(redemption.challenge_id.uuid())

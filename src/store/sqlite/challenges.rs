@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
 
-use super::{Sqlite, end, redeem::redeem, retrying, rows};
+use super::{Sqlite, retrying, rows};
 use crate::{
     domain::{AccountId, Challenge, Network, SessionId},
     store::{
         ChallengeKey, ChallengeScope, ChallengeStore, FOUND_LIMIT, FoundChallenge, LIVE_CHALLENGE_LIMIT,
-        NewChallenge, RedeemOutcome, Redemption, Result, sql_fragments::challenge_columns,
+        NewChallenge, Result, sql_fragments::challenge_columns,
     },
 };
 
@@ -49,17 +49,6 @@ impl ChallengeStore for Sqlite {
                 .iter()
                 .map(rows::found_challenge)
                 .collect::<Result<Vec<FoundChallenge>>>()
-        })
-        .await
-    }
-
-    async fn redeem_challenge(&self, redemption: Redemption) -> Result<RedeemOutcome> {
-        retrying(async || {
-            let mut tx = self.begin().await?;
-            let outcome = redeem(&mut tx, &redemption).await?;
-            let changed = matches!(outcome, RedeemOutcome::SignedIn(_));
-            end(tx, changed).await?;
-            Ok(outcome)
         })
         .await
     }

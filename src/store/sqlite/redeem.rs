@@ -1,16 +1,33 @@
-//! How a challenge is redeemed, on SQLite.
+//! The redemption of a challenge, on SQLite.
 
+use async_trait::async_trait;
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use uuid::Uuid;
 
-use super::rows;
+use super::{Sqlite, end, retrying, rows};
 use crate::{
     domain::{Account, AccountId, Session, SessionId},
-    store::{RedeemOutcome, Redemption, Result, SignedIn, StoreError, sql_fragments::session_columns},
+    store::{
+        RedeemOutcome, RedeemStore, Redemption, Result, SignedIn, StoreError, sql_fragments::session_columns,
+    },
 };
 
+#[async_trait]
+impl RedeemStore for Sqlite {
+    async fn redeem_challenge(&self, redemption: Redemption) -> Result<RedeemOutcome> {
+        retrying(async || {
+            let mut tx = self.begin().await?;
+            let outcome = redeem(&mut tx, &redemption).await?;
+            let changed = matches!(outcome, RedeemOutcome::SignedIn(_));
+            end(tx, changed).await?;
+            Ok(outcome)
+        })
+        .await
+    }
+}
+
 /// The verdict, and what it asks for, in one transaction that holds the lock.
-pub(super) async fn redeem(tx: &mut SqliteConnection, redemption: &Redemption) -> Result<RedeemOutcome> {
+async fn redeem(tx: &mut SqliteConnection, redemption: &Redemption) -> Result<RedeemOutcome> {
     let row = sqlx::query(REDEEM_VERDICT)
         .bind(redemption.challenge_id.uuid())
         .bind(redemption.scope.client_id.uuid())
