@@ -63,21 +63,9 @@ pub trait Store:
 {
 }
 
-impl<
-    T: AccountStore
-        + ChallengeStore
-        + CleanUp
-        + ClientStore
-        + KeyStore
-        + Lifecycle
-        + RedeemStore
-        + RepeatStore
-        + RevocationStore
-        + RotateStore
-        + SessionStore,
-> Store for T
-{
-}
+impl Store for postgres::Postgres {}
+
+impl Store for sqlite::Sqlite {}
 
 /// What every method answers.
 pub type Result<T> = std::result::Result<T, StoreError>;
