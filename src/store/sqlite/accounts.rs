@@ -1,10 +1,10 @@
 //! Accounts and their wallets, on SQLite.
 
 use async_trait::async_trait;
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{Row as _, sqlite::SqliteRow};
 use uuid::Uuid;
 
-use super::{Sqlite, end, retrying, rows};
+use super::{Sqlite, retrying, rows, write_transaction::WriteTransaction};
 use crate::{
     domain::{
         Account, AccountId, Address, ChallengeId, LinkedWallet, LinkedWallets, RevokeReason, Verification,
@@ -43,7 +43,7 @@ impl AccountStore for Sqlite {
         retrying(async || {
             let mut tx = self.begin().await?;
             let outcome = self::link(&mut tx, &link).await?;
-            end(tx, matches!(outcome, LinkOutcome::Linked(_))).await?;
+            tx.end(matches!(outcome, LinkOutcome::Linked(_))).await?;
             Ok(outcome)
         })
         .await
@@ -53,7 +53,7 @@ impl AccountStore for Sqlite {
         retrying(async || {
             let mut tx = self.begin().await?;
             let outcome = self::unlink(&mut tx, &unlink).await?;
-            end(tx, matches!(outcome, UnlinkOutcome::Unlinked { .. })).await?;
+            tx.end(matches!(outcome, UnlinkOutcome::Unlinked { .. })).await?;
             Ok(outcome)
         })
         .await
@@ -148,8 +148,8 @@ const REVOKE: &str = "
       AND (?4 <> 'contract' OR wallet_network = ?2) AND revoke_time IS NULL AND hard_expire_time > ?5
     RETURNING expire_time > update_time AS was_live";
 
-/// The verdict, and what it asks for, in one transaction that holds the lock.
-async fn link(tx: &mut SqliteConnection, link: &WalletLink) -> Result<LinkOutcome> {
+/// Reads the verdict, and acts on it.
+async fn link(tx: &mut WriteTransaction, link: &WalletLink) -> Result<LinkOutcome> {
     let wallet = &link.verification.wallet;
     let row = sqlx::query(LINK_VERDICT)
         .bind(link.who.session_id.uuid())
@@ -159,7 +159,7 @@ async fn link(tx: &mut SqliteConnection, link: &WalletLink) -> Result<LinkOutcom
         .bind(wallet.address.as_str())
         .bind(rows::millis(link.reauth_window))
         .bind(i64::from(link.max_wallets))
-        .fetch_one(&mut *tx)
+        .fetch_one(&mut **tx)
         .await?;
     let (verdict, now): (String, i64) = (row.try_get("verdict")?, row.try_get("now")?);
     match verdict.as_str() {
@@ -182,7 +182,7 @@ async fn link(tx: &mut SqliteConnection, link: &WalletLink) -> Result<LinkOutcom
     Ok(LinkOutcome::Linked(Box::new(account(tx, link.who.account_id).await?)))
 }
 
-async fn add_wallet(tx: &mut SqliteConnection, link: &WalletLink, now: i64) -> Result<()> {
+async fn add_wallet(tx: &mut WriteTransaction, link: &WalletLink, now: i64) -> Result<()> {
     let wallet = &link.verification.wallet;
     sqlx::query(ADD_WALLET)
         .bind(link.who.account_id.uuid())
@@ -190,32 +190,32 @@ async fn add_wallet(tx: &mut SqliteConnection, link: &WalletLink, now: i64) -> R
         .bind(wallet.address.as_str())
         .bind(wallet.kind.as_str())
         .bind(now)
-        .execute(tx)
+        .execute(&mut **tx)
         .await?;
     Ok(())
 }
 
-async fn redeem(tx: &mut SqliteConnection, link: &WalletLink, now: i64) -> Result<()> {
+async fn redeem(tx: &mut WriteTransaction, link: &WalletLink, now: i64) -> Result<()> {
     let Verification { method, .. } = &link.verification;
     sqlx::query(REDEEM)
         .bind(link.challenge_id.uuid())
         .bind(now)
         .bind(method.as_str())
         .bind(method.block_number().map(|block| i64::try_from(block).unwrap_or(i64::MAX)))
-        .execute(tx)
+        .execute(&mut **tx)
         .await?;
     Ok(())
 }
 
-/// The verdict, and what it asks for, in one transaction that holds the lock.
-async fn unlink(tx: &mut SqliteConnection, unlink: &WalletUnlink) -> Result<UnlinkOutcome> {
+/// Reads the verdict, and acts on it.
+async fn unlink(tx: &mut WriteTransaction, unlink: &WalletUnlink) -> Result<UnlinkOutcome> {
     let wallet = wallet(tx, unlink).await?;
     let row = sqlx::query(UNLINK_VERDICT)
         .bind(unlink.who.session_id.uuid())
         .bind(unlink.who.account_id.uuid())
         .bind(wallet.as_ref().map(|_| unlink.address.as_str()))
         .bind(rows::millis(unlink.reauth_window))
-        .fetch_one(&mut *tx)
+        .fetch_one(&mut **tx)
         .await?;
     let (verdict, now): (String, i64) = (row.try_get("verdict")?, row.try_get("now")?);
     match (verdict.as_str(), wallet) {
@@ -233,18 +233,18 @@ async fn unlink(tx: &mut SqliteConnection, unlink: &WalletUnlink) -> Result<Unli
 }
 
 /// The wallet that is meant, if the account has it.
-async fn wallet(tx: &mut SqliteConnection, unlink: &WalletUnlink) -> Result<Option<SqliteRow>> {
+async fn wallet(tx: &mut WriteTransaction, unlink: &WalletUnlink) -> Result<Option<SqliteRow>> {
     let statement = sqlx::query(FIND_WALLET)
         .bind(unlink.who.account_id.uuid())
         .bind(unlink.address.as_str())
         .bind(unlink.network.namespace().as_str())
         .bind(unlink.network.as_str());
-    Ok(statement.fetch_optional(tx).await?)
+    Ok(statement.fetch_optional(&mut **tx).await?)
 }
 
 /// Removes a wallet, and ends the sessions that it signed in: how many were live.
 async fn remove(
-    tx: &mut SqliteConnection,
+    tx: &mut WriteTransaction,
     unlink: &WalletUnlink,
     wallet: &SqliteRow,
     now: i64,
@@ -253,16 +253,16 @@ async fn remove(
     let bind = |statement| {
         sqlx::query(statement).bind(unlink.who.account_id.uuid()).bind(&scope).bind(unlink.address.as_str())
     };
-    bind(REMOVE_WALLET).execute(&mut *tx).await?;
+    bind(REMOVE_WALLET).execute(&mut **tx).await?;
     let revoke = bind(REVOKE).bind(&kind).bind(now).bind(RevokeReason::WalletUnlinked.as_str());
-    let revoked = revoke.fetch_all(tx).await?;
+    let revoked = revoke.fetch_all(&mut **tx).await?;
     let live = revoked.iter().filter(|row| row.try_get("was_live").unwrap_or(false)).count();
     Ok(u32::try_from(live).unwrap_or(u32::MAX))
 }
 
 /// The account as this transaction leaves it.
-async fn account(tx: &mut SqliteConnection, id: AccountId) -> Result<LinkedWallets> {
-    let found = sqlx::query(FIND).bind(id.uuid()).bind(None::<&str>).fetch_all(tx).await?;
+async fn account(tx: &mut WriteTransaction, id: AccountId) -> Result<LinkedWallets> {
+    let found = sqlx::query(FIND).bind(id.uuid()).bind(None::<&str>).fetch_all(&mut **tx).await?;
     linked_wallets(&found)?.ok_or_else(|| StoreError::unreadable("account", &id.to_string()))
 }
 

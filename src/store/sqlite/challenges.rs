@@ -1,9 +1,8 @@
 //! Challenges, on SQLite.
 
 use async_trait::async_trait;
-use sqlx::SqliteConnection;
 
-use super::{Sqlite, retrying, rows};
+use super::{Sqlite, retrying, rows, write_transaction::WriteTransaction};
 use crate::{
     domain::{AccountId, Challenge, Network, SessionId},
     store::{
@@ -117,7 +116,7 @@ const FIND_BY_ADDRESS: &str = concat!(
 );
 
 /// The newest live challenge of a scope that has as many as it may. Where anybody may sign, there is no limit.
-async fn newest_at_limit(tx: &mut SqliteConnection, wanted: &NewChallenge) -> Result<Option<Challenge>> {
+async fn newest_at_limit(tx: &mut WriteTransaction, wanted: &NewChallenge) -> Result<Option<Challenge>> {
     let Some(party) = &wanted.party else { return Ok(None) };
     let live = sqlx::query(LIVE)
         .bind(wanted.client_id.uuid())
@@ -127,13 +126,13 @@ async fn newest_at_limit(tx: &mut SqliteConnection, wanted: &NewChallenge) -> Re
         .bind(party.address.as_str())
         .bind(party.network.as_str())
         .bind(i64::try_from(LIVE_CHALLENGE_LIMIT).unwrap_or(i64::MAX))
-        .fetch_all(tx)
+        .fetch_all(&mut **tx)
         .await?;
     let newest = live.first().filter(|_| live.len() >= LIVE_CHALLENGE_LIMIT);
     newest.map(rows::challenge).transpose()
 }
 
-async fn add(tx: &mut SqliteConnection, challenge: &NewChallenge) -> Result<Challenge> {
+async fn add(tx: &mut WriteTransaction, challenge: &NewChallenge) -> Result<Challenge> {
     let row = sqlx::query(ADD)
         .bind(challenge.id.uuid())
         .bind(challenge.client_id.uuid())
@@ -148,7 +147,7 @@ async fn add(tx: &mut SqliteConnection, challenge: &NewChallenge) -> Result<Chal
         .bind(rows::to_millis(challenge.create_time))
         .bind(rows::to_millis(challenge.expire_time))
         .bind(challenge.link_to.map(AccountId::uuid))
-        .fetch_one(tx)
+        .fetch_one(&mut **tx)
         .await?;
     rows::challenge(&row)
 }

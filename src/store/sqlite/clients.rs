@@ -5,7 +5,7 @@ use sqlx::{Row as _, sqlite::SqliteRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Sqlite, end, retrying, rows};
+use super::{Sqlite, retrying, rows};
 use crate::{
     domain::{Client, ClientId, LiveSecret, Policy, RevokeReason, SecretId, SessionId},
     store::{AddSecretOutcome, ClientRecord, ClientStore, NewClient, Result, Sweep, policy_json},
@@ -94,7 +94,7 @@ impl ClientStore for Sqlite {
                 .fetch_optional(&mut *tx)
                 .await?;
             let updated = row.as_ref().map(rows::client).transpose()?;
-            end(tx, updated.is_some()).await?;
+            tx.end(updated.is_some()).await?;
             Ok(updated)
         })
         .await
@@ -105,7 +105,7 @@ impl ClientStore for Sqlite {
             let mut tx = self.begin().await?;
             let statement = sqlx::query(SET_DISABLED).bind(id.uuid()).bind(disabled);
             let known = statement.execute(&mut *tx).await?.rows_affected() > 0;
-            end(tx, known).await?;
+            tx.end(known).await?;
             Ok(known)
         })
         .await
@@ -115,7 +115,7 @@ impl ClientStore for Sqlite {
         retrying(async || {
             let mut tx = self.begin().await?;
             let marked = sqlx::query(DELETE).bind(id.uuid()).execute(&mut *tx).await?.rows_affected();
-            end(tx, marked > 0).await?;
+            tx.end(marked > 0).await?;
             Ok(marked > 0)
         })
         .await
@@ -160,7 +160,7 @@ impl ClientStore for Sqlite {
                 .execute(&mut *tx)
                 .await?
                 .rows_affected();
-            end(tx, added > 0).await?;
+            tx.end(added > 0).await?;
             Ok(match (known, added) {
                 (None, _) => AddSecretOutcome::Unknown,
                 (Some(_), 0) => AddSecretOutcome::LimitReached,
@@ -175,7 +175,7 @@ impl ClientStore for Sqlite {
             let mut tx = self.begin().await?;
             let revoke = sqlx::query(REVOKE_SECRET).bind(id.uuid()).bind(secret.uuid());
             let revoked = revoke.execute(&mut *tx).await?.rows_affected();
-            end(tx, revoked > 0).await?;
+            tx.end(revoked > 0).await?;
             Ok(revoked > 0)
         })
         .await
@@ -187,7 +187,7 @@ impl ClientStore for Sqlite {
             for secret in secrets {
                 sqlx::query(NOTE_USE).bind(secret.uuid()).execute(&mut *tx).await?;
             }
-            Ok(tx.commit().await?)
+            tx.commit().await
         })
         .await
     }

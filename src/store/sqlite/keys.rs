@@ -1,9 +1,9 @@
 //! Signing keys and canaries, on SQLite.
 
 use async_trait::async_trait;
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{Row as _, sqlite::SqliteRow};
 
-use super::{Sqlite, end, retrying, rows};
+use super::{Sqlite, retrying, rows, write_transaction::WriteTransaction};
 use crate::{
     domain::{Fingerprint, Sealed, SigningAlgorithm},
     store::{
@@ -49,7 +49,7 @@ impl KeyStore for Sqlite {
         retrying(async || {
             let mut tx = self.begin().await?;
             let outcome = rotate(&mut tx, &rotation).await?;
-            end(tx, outcome == RotateKeyOutcome::Rotated).await?;
+            tx.end(outcome == RotateKeyOutcome::Rotated).await?;
             Ok(outcome)
         })
         .await
@@ -63,7 +63,7 @@ impl KeyStore for Sqlite {
         retrying(async || {
             let mut tx = self.begin().await?;
             let was = revoke(&mut tx, kid, &replacement).await?;
-            end(tx, was.is_some()).await?;
+            tx.end(was.is_some()).await?;
             Ok(was)
         })
         .await
@@ -148,7 +148,7 @@ impl KeyStore for Sqlite {
             .bind(&canary.sealed.bytes)
             .execute(&mut *tx)
             .await?;
-            Ok(tx.commit().await?)
+            tx.commit().await
         })
         .await
     }
@@ -187,25 +187,25 @@ const REVOKE_VERDICT: &str = "
          LEFT JOIN signing_keys AS prepared ON prepared.algorithm = revoked.algorithm
               AND prepared.activate_time IS NULL AND prepared.revoke_time IS NULL AND prepared.kid <> ?1";
 
-async fn add(tx: &mut SqliteConnection, key: &NewSigningKey, active: bool) -> Result<bool> {
+async fn add(tx: &mut WriteTransaction, key: &NewSigningKey, active: bool) -> Result<bool> {
     let added = sqlx::query(ADD)
         .bind(&key.kid)
         .bind(key.algorithm.as_str())
         .bind(&key.sealed.bytes)
         .bind(&key.sealed.fingerprint.0[..])
         .bind(active)
-        .execute(tx)
+        .execute(&mut **tx)
         .await?;
     Ok(added.rows_affected() == 1)
 }
 
-/// The verdict, and what it asks for, in one transaction that holds the lock.
-async fn rotate(tx: &mut SqliteConnection, rotation: &KeyRotation) -> Result<RotateKeyOutcome> {
+/// Reads the verdict, and acts on it.
+async fn rotate(tx: &mut WriteTransaction, rotation: &KeyRotation) -> Result<RotateKeyOutcome> {
     let row = sqlx::query(ROTATE_VERDICT)
         .bind(rotation.next.algorithm.as_str())
         .bind(rows::millis(rotation.active_for))
         .bind(rows::millis(rotation.published_for))
-        .fetch_one(&mut *tx)
+        .fetch_one(&mut **tx)
         .await?;
     let verdict: String = row.try_get("verdict")?;
     match verdict.as_str() {
@@ -219,7 +219,7 @@ async fn rotate(tx: &mut SqliteConnection, rotation: &KeyRotation) -> Result<Rot
         .bind(row.try_get::<String, _>("active")?)
         .bind(now)
         .bind(rows::millis(ACCESS_TOKENS_END))
-        .execute(&mut *tx)
+        .execute(&mut **tx)
         .await?;
     activate(tx, &row.try_get::<String, _>("prepared")?, now).await?;
     add(tx, &rotation.next, false).await?;
@@ -228,17 +228,17 @@ async fn rotate(tx: &mut SqliteConnection, rotation: &KeyRotation) -> Result<Rot
 
 /// As above.
 async fn revoke(
-    tx: &mut SqliteConnection,
+    tx: &mut WriteTransaction,
     kid: &str,
     replacement: &NewSigningKey,
 ) -> Result<Option<SigningKeyState>> {
-    let row = sqlx::query(REVOKE_VERDICT).bind(kid).fetch_optional(&mut *tx).await?;
+    let row = sqlx::query(REVOKE_VERDICT).bind(kid).fetch_optional(&mut **tx).await?;
     let Some(row) = row else { return Ok(None) };
     let (was, now) = (state(row.try_get("was")?)?, row.try_get::<i64, _>("now")?);
     sqlx::query("UPDATE signing_keys SET revoke_time = ?2 WHERE kid = ?1")
         .bind(kid)
         .bind(now)
-        .execute(&mut *tx)
+        .execute(&mut **tx)
         .await?;
     let prepared: Option<String> = row.try_get("prepared")?;
     if was == SigningKeyState::Active
@@ -252,11 +252,11 @@ async fn revoke(
     Ok(Some(was))
 }
 
-async fn activate(tx: &mut SqliteConnection, kid: &str, now: i64) -> Result<()> {
+async fn activate(tx: &mut WriteTransaction, kid: &str, now: i64) -> Result<()> {
     sqlx::query("UPDATE signing_keys SET activate_time = ?2 WHERE kid = ?1")
         .bind(kid)
         .bind(now)
-        .execute(tx)
+        .execute(&mut **tx)
         .await?;
     Ok(())
 }

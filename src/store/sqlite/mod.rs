@@ -12,6 +12,7 @@ mod revocations;
 mod rotate;
 mod rows;
 mod sessions;
+mod write_transaction;
 
 use std::{
     fs,
@@ -24,9 +25,7 @@ use std::{
 
 use sqlx::{
     ConnectOptions as _, Connection as _, SqlitePool,
-    sqlite::{
-        SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous, SqliteTransaction,
-    },
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use super::{OpenError, Result, StoreError};
@@ -80,22 +79,6 @@ impl Sqlite {
         let reader = pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"));
         Ok(Self { writer, reader, file: Some(file) })
     }
-
-    /// Begins a transaction that holds the write lock from its first moment on: what it reads stays true
-    /// until it ends, and its clock is read after the lock was taken. Dropped, it rolls back.
-    async fn begin(&self) -> Result<SqliteTransaction<'static>> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
-    }
-}
-
-/// Ends a transaction whose verdict is in: what it changed stays, or there is nothing to keep.
-async fn end(tx: SqliteTransaction<'static>, changed: bool) -> Result<()> {
-    if changed {
-        tx.commit().await?;
-    } else {
-        tx.rollback().await?;
-    }
-    Ok(())
 }
 
 /// A pool whose connections stay.

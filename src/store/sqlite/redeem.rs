@@ -1,10 +1,10 @@
 //! The redemption of a challenge, on SQLite.
 
 use async_trait::async_trait;
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{Row as _, sqlite::SqliteRow};
 use uuid::Uuid;
 
-use super::{Sqlite, end, retrying, rows};
+use super::{Sqlite, retrying, rows, write_transaction::WriteTransaction};
 use crate::{
     domain::{Account, AccountId, Session, SessionId},
     store::{
@@ -19,15 +19,15 @@ impl RedeemStore for Sqlite {
             let mut tx = self.begin().await?;
             let outcome = redeem(&mut tx, &redemption).await?;
             let changed = matches!(outcome, RedeemOutcome::SignedIn(_));
-            end(tx, changed).await?;
+            tx.end(changed).await?;
             Ok(outcome)
         })
         .await
     }
 }
 
-/// The verdict, and what it asks for, in one transaction that holds the lock.
-async fn redeem(tx: &mut SqliteConnection, redemption: &Redemption) -> Result<RedeemOutcome> {
+/// Reads the verdict, and acts on it.
+async fn redeem(tx: &mut WriteTransaction, redemption: &Redemption) -> Result<RedeemOutcome> {
     let row = sqlx::query(REDEEM_VERDICT)
         .bind(redemption.challenge_id.uuid())
         .bind(redemption.scope.client_id.uuid())
@@ -35,7 +35,7 @@ async fn redeem(tx: &mut SqliteConnection, redemption: &Redemption) -> Result<Re
         .bind(redemption.verification.wallet.address.as_str())
         .bind(redemption.verification.wallet.kind.as_str())
         .bind(redemption.verification.wallet.network.as_str())
-        .fetch_optional(&mut *tx)
+        .fetch_optional(&mut **tx)
         .await?;
     let Some(row) = row else {
         return Ok(RedeemOutcome::NotFound);
@@ -55,7 +55,7 @@ async fn redeem(tx: &mut SqliteConnection, redemption: &Redemption) -> Result<Re
 }
 
 async fn sign_in(
-    tx: &mut SqliteConnection,
+    tx: &mut WriteTransaction,
     redemption: &Redemption,
     verdict: &SqliteRow,
 ) -> Result<SignedIn> {
@@ -70,7 +70,7 @@ async fn sign_in(
         .bind(redemption.request_digest.as_ref().map(|digest| &digest[..]))
         .bind(method.as_str())
         .bind(method.block_number().map(|block| i64::try_from(block).unwrap_or(i64::MAX)))
-        .execute(&mut *tx)
+        .execute(&mut **tx)
         .await?;
     let account = account(tx, redemption, now).await?;
     if bound.is_none() {
@@ -81,7 +81,7 @@ async fn sign_in(
 }
 
 /// Finds or makes the account of the wallet.
-async fn account(tx: &mut SqliteConnection, redemption: &Redemption, now: i64) -> Result<Account> {
+async fn account(tx: &mut WriteTransaction, redemption: &Redemption, now: i64) -> Result<Account> {
     let bind = |statement| {
         sqlx::query(statement)
             .bind(redemption.new_account_id.uuid())
@@ -90,8 +90,8 @@ async fn account(tx: &mut SqliteConnection, redemption: &Redemption, now: i64) -
             .bind(redemption.verification.wallet.address.as_str())
             .bind(now)
     };
-    bind(ACCOUNT).execute(&mut *tx).await?;
-    let row = bind(WALLET).bind(redemption.verification.wallet.kind.as_str()).fetch_one(tx).await?;
+    bind(ACCOUNT).execute(&mut **tx).await?;
+    let row = bind(WALLET).bind(redemption.verification.wallet.kind.as_str()).fetch_one(&mut **tx).await?;
     let id = AccountId::from(row.try_get::<Uuid, _>("account_id")?);
     Ok(Account {
         id,
@@ -100,20 +100,20 @@ async fn account(tx: &mut SqliteConnection, redemption: &Redemption, now: i64) -
     })
 }
 
-async fn begin_session(tx: &mut SqliteConnection, redemption: &Redemption, now: i64) -> Result<()> {
+async fn begin_session(tx: &mut WriteTransaction, redemption: &Redemption, now: i64) -> Result<()> {
     sqlx::query(BEGIN_SESSION)
         .bind(redemption.new_session_id.uuid())
         .bind(redemption.scope.client_id.uuid())
         .bind(redemption.verification.wallet.address.as_str())
         .bind(redemption.verification.wallet.network.as_str())
         .bind(now)
-        .execute(tx)
+        .execute(&mut **tx)
         .await?;
     Ok(())
 }
 
 async fn activate(
-    tx: &mut SqliteConnection,
+    tx: &mut WriteTransaction,
     redemption: &Redemption,
     session_id: Uuid,
     account_id: AccountId,
@@ -130,7 +130,7 @@ async fn activate(
         .bind(rows::millis(redemption.access_token_ttl))
         .bind(rows::millis(redemption.refresh_token_ttl))
         .bind(rows::millis(redemption.session_max_ttl))
-        .fetch_one(tx)
+        .fetch_one(&mut **tx)
         .await?;
     rows::session(&row)
 }

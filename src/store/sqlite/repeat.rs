@@ -1,10 +1,10 @@
 //! Redemptions that come again, on SQLite.
 
 use async_trait::async_trait;
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{Row as _, sqlite::SqliteRow};
 use uuid::Uuid;
 
-use super::{Sqlite, end, retrying, rows};
+use super::{Sqlite, retrying, rows, write_transaction::WriteTransaction};
 use crate::{
     domain::{Account, Fingerprint, SessionId},
     store::{
@@ -19,7 +19,7 @@ impl RepeatStore for Sqlite {
         retrying(async || {
             let mut tx = self.begin().await?;
             let outcome = repeat(&mut tx, &repetition).await?;
-            end(tx, matches!(outcome, RepeatOutcome::Repeated(_))).await?;
+            tx.end(matches!(outcome, RepeatOutcome::Repeated(_))).await?;
             Ok(outcome)
         })
         .await
@@ -53,14 +53,14 @@ const REPEAT: &str = concat!(
     ", ?3 AS now"
 );
 
-/// The verdict, and what it asks for, in one transaction that holds the lock.
-async fn repeat(tx: &mut SqliteConnection, repetition: &Repetition) -> Result<RepeatOutcome> {
+/// Reads the verdict, and acts on it.
+async fn repeat(tx: &mut WriteTransaction, repetition: &Repetition) -> Result<RepeatOutcome> {
     let verdict = sqlx::query(REPEAT_VERDICT)
         .bind(&repetition.digest[..])
         .bind(repetition.scope.client_id.uuid())
         .bind(repetition.scope.session_id.map(SessionId::uuid))
         .bind(rows::millis(repetition.access_token_ttl))
-        .fetch_optional(&mut *tx)
+        .fetch_optional(&mut **tx)
         .await?;
     let Some(row) = verdict else { return Ok(RepeatOutcome::Unknown) };
     let verdict: String = row.try_get("verdict")?;
@@ -73,12 +73,12 @@ async fn repeat(tx: &mut SqliteConnection, repetition: &Repetition) -> Result<Re
     })
 }
 
-async fn repeated(tx: &mut SqliteConnection, verdict: &SqliteRow) -> Result<Repeated> {
+async fn repeated(tx: &mut WriteTransaction, verdict: &SqliteRow) -> Result<Repeated> {
     let row = sqlx::query(REPEAT)
         .bind(verdict.try_get::<Uuid, _>("id")?)
         .bind(verdict.try_get::<i64, _>("access_deadline")?)
         .bind(verdict.try_get::<i64, _>("now")?)
-        .fetch_one(tx)
+        .fetch_one(&mut **tx)
         .await?;
     let session = rows::session(&row)?;
     let sign_in = session.sign_in.as_ref().ok_or_else(|| StoreError::unreadable("account_id", "NULL"))?;

@@ -1,10 +1,10 @@
 //! The rotation of refresh tokens, on SQLite.
 
 use async_trait::async_trait;
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{Row as _, sqlite::SqliteRow};
 use uuid::Uuid;
 
-use super::{Sqlite, end, retrying, rows, sessions::revoke};
+use super::{Sqlite, retrying, rows, sessions::revoke, write_transaction::WriteTransaction};
 use crate::{
     domain::{ClientId, Fingerprint, RevokeReason},
     store::{
@@ -25,7 +25,7 @@ impl RotateStore for Sqlite {
                 outcome,
                 RotateOutcome::Rotated(_) | RotateOutcome::Repeated(_) | RotateOutcome::Reused(..)
             );
-            end(tx, changed).await?;
+            tx.end(changed).await?;
             Ok(outcome)
         })
         .await
@@ -79,13 +79,13 @@ const REPEAT: &str = concat!(
     ", ?3 AS now"
 );
 
-/// What the presented token comes to, and what that asks for, in one transaction that holds the lock.
-async fn rotate(tx: &mut SqliteConnection, rotation: &Rotation) -> Result<RotateOutcome> {
+/// Reads the verdict on the presented token, and acts on it.
+async fn rotate(tx: &mut WriteTransaction, rotation: &Rotation) -> Result<RotateOutcome> {
     let verdict = sqlx::query(ROTATE_VERDICT)
         .bind(rotation.session_id.uuid())
         .bind(i64::from(rotation.generation))
         .bind(rotation.client_id.map(ClientId::uuid))
-        .fetch_optional(&mut *tx)
+        .fetch_optional(&mut **tx)
         .await?;
     let Some(verdict) = verdict else {
         return Ok(RotateOutcome::Unknown);
@@ -108,24 +108,24 @@ async fn rotate(tx: &mut SqliteConnection, rotation: &Rotation) -> Result<Rotate
     })
 }
 
-async fn step(tx: &mut SqliteConnection, rotation: &Rotation, verdict: &SqliteRow) -> Result<Rotated> {
+async fn step(tx: &mut WriteTransaction, rotation: &Rotation, verdict: &SqliteRow) -> Result<Rotated> {
     let row = sqlx::query(STEP)
         .bind(rotation.session_id.uuid())
         .bind(&rotation.fingerprint.0[..])
         .bind(verdict.try_get::<i64, _>("now")?)
         .bind(verdict.try_get::<i64, _>("deadline")?)
         .bind(verdict.try_get::<i64, _>("access_deadline")?)
-        .fetch_one(tx)
+        .fetch_one(&mut **tx)
         .await?;
     rotated(&row, verdict)
 }
 
-async fn repeat(tx: &mut SqliteConnection, rotation: &Rotation, verdict: &SqliteRow) -> Result<Rotated> {
+async fn repeat(tx: &mut WriteTransaction, rotation: &Rotation, verdict: &SqliteRow) -> Result<Rotated> {
     let row = sqlx::query(REPEAT)
         .bind(rotation.session_id.uuid())
         .bind(verdict.try_get::<i64, _>("access_deadline")?)
         .bind(verdict.try_get::<i64, _>("now")?)
-        .fetch_one(tx)
+        .fetch_one(&mut **tx)
         .await?;
     rotated(&row, verdict)
 }

@@ -1,10 +1,10 @@
 //! Sessions, on SQLite.
 
 use async_trait::async_trait;
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::{Sqlite, retrying, rows};
+use super::{Sqlite, retrying, rows, write_transaction::WriteTransaction};
 use crate::{
     domain::{AccountId, ClientId, RevokeReason, Session, SessionId},
     store::{NewSession, Result, RevokeScope, SessionQuery, SessionStore, sql_fragments::session_columns},
@@ -103,7 +103,7 @@ impl SessionStore for Sqlite {
                 .fetch_optional(&mut *tx)
                 .await?;
             if account.is_none() {
-                tx.rollback().await?;
+                tx.end(false).await?;
                 return Ok(None);
             }
             let revoked = sqlx::query(REVOKE_ACCOUNT)
@@ -172,7 +172,7 @@ const REVOKE_ACCOUNT: &str = "
     RETURNING expire_time > update_time AS was_live";
 
 /// Ends a session, once.
-pub(super) async fn revoke(tx: &mut SqliteConnection, id: SessionId, reason: RevokeReason) -> Result<()> {
-    sqlx::query(REVOKE).bind(id.uuid()).bind(reason.as_str()).execute(tx).await?;
+pub(super) async fn revoke(tx: &mut WriteTransaction, id: SessionId, reason: RevokeReason) -> Result<()> {
+    sqlx::query(REVOKE).bind(id.uuid()).bind(reason.as_str()).execute(&mut **tx).await?;
     Ok(())
 }
