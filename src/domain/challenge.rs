@@ -18,7 +18,8 @@ pub enum ChallengeFormat {
 }
 
 impl ChallengeFormat {
-    const ALL: [Self; 4] = [Self::Text, Self::Siwx, Self::TypedData, Self::Nonce];
+    /// All that this version knows.
+    pub const ALL: [Self; 4] = [Self::Text, Self::Siwx, Self::TypedData, Self::Nonce];
 
     /// What the store and a policy keep.
     pub const fn as_str(self) -> &'static str {

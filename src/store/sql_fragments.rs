@@ -1,4 +1,4 @@
-//! SQL that both backends share: the columns of a session and a challenge, and what needs a root key.
+//! SQL that both backends share: columns, predicates, and what needs a root key.
 //!
 //! Columns are listed by name, since a newer version may add others while this one runs. Prepared statements keep
 //! the columns they were prepared with: with `*`, PostgreSQL refuses such a statement once a migration has added a
@@ -22,6 +22,32 @@ macro_rules! challenge_columns {
     };
 }
 
+/// Only challenges of a format in [`ChallengeFormat::ALL`]. In a rolling upgrade a newer version stores rows of formats
+/// that this one does not know and must not read.
+///
+/// [`ChallengeFormat::ALL`]: crate::domain::ChallengeFormat::ALL
+macro_rules! known_format {
+    () => {
+        "format IN ('TEXT', 'SIWX', 'TYPED_DATA', 'NONCE')"
+    };
+}
+
+/// Only sign-in challenges of a client and, unless it is NULL, of a session.
+macro_rules! sign_in_in_scope {
+    ($client:literal, $session:literal) => {
+        concat!(
+            "client_id = ",
+            $client,
+            " AND (",
+            $session,
+            " IS NULL OR session_id = ",
+            $session,
+            ") AND purpose = 'SIGN_IN' AND ",
+            crate::store::sql_fragments::known_format!()
+        )
+    };
+}
+
 /// Everything that needs a root key or ever did, one row each; `$now` is the backend's clock.
 macro_rules! root_key_uses {
     ($now:literal) => {
@@ -38,4 +64,15 @@ macro_rules! root_key_uses {
     };
 }
 
-pub(super) use {challenge_columns, root_key_uses, session_columns};
+pub(super) use {challenge_columns, known_format, root_key_uses, session_columns, sign_in_in_scope};
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::ChallengeFormat;
+
+    #[test]
+    fn statements_read_every_format_that_the_domain_knows_and_no_other() {
+        let known = ChallengeFormat::ALL.map(|format| format!("'{}'", format.as_str())).join(", ");
+        assert_eq!(known_format!(), format!("format IN ({known})"));
+    }
+}

@@ -7,7 +7,7 @@ use crate::{
     domain::{AccountId, Challenge, Network, SessionId},
     store::{
         ChallengeKey, ChallengeScope, ChallengeStore, FOUND_LIMIT, FoundChallenge, LIVE_CHALLENGE_LIMIT,
-        NewChallenge, Result, sql_fragments::challenge_columns,
+        NewChallenge, Result, sql_fragments::challenge_columns, sql_fragments::sign_in_in_scope,
     },
 };
 
@@ -47,19 +47,19 @@ impl ChallengeStore for Postgres {
         network: Option<Network>,
     ) -> Result<Vec<FoundChallenge>> {
         self.retrying(async || {
-            let wanted = match &key {
-                ChallengeKey::Id(id) => sqlx::query(FIND_BY_ID).bind(id.uuid()),
-                ChallengeKey::Nonce(nonce) => sqlx::query(FIND_BY_NONCE).bind(nonce.as_str()),
-                ChallengeKey::Address(address) => sqlx::query(FIND_BY_ADDRESS)
+            let scoped = |statement| {
+                let client_id = scope.client_id.uuid();
+                sqlx::query(statement).bind(client_id).bind(scope.session_id.map(SessionId::uuid))
+            };
+            let query = match &key {
+                ChallengeKey::Id(id) => scoped(FIND_BY_ID).bind(id.uuid()),
+                ChallengeKey::Nonce(nonce) => scoped(FIND_BY_NONCE).bind(nonce.as_str()),
+                ChallengeKey::Address(address) => scoped(FIND_BY_ADDRESS)
                     .bind(address.as_str())
-                    .bind(network.as_ref().map(Network::as_str)),
+                    .bind(network.as_ref().map(Network::as_str))
+                    .bind(i64::from(FOUND_LIMIT)),
             };
-            let scoped = wanted.bind(scope.client_id.uuid()).bind(scope.session_id.map(SessionId::uuid));
-            let bounded = match &key {
-                ChallengeKey::Id(_) | ChallengeKey::Nonce(_) => scoped,
-                ChallengeKey::Address(_) => scoped.bind(i64::from(FOUND_LIMIT)),
-            };
-            bounded
+            query
                 .fetch_all(&self.pool)
                 .await?
                 .iter()
@@ -120,39 +120,36 @@ const ISSUE: &str = concat!(
     )"
 );
 
-/// $1 id, $2 client, $3 session if it must be bound to one.
+/// $1 client, $2 session if it must be bound to one, $3 id.
 const FIND_BY_ID: &str = concat!(
     "SELECT ",
     challenge_columns!(),
-    ", redeem_time, clock_timestamp() AS now FROM challenges
-    WHERE id = $1 AND client_id = $2 AND ($3::uuid IS NULL OR session_id = $3) AND purpose = 'SIGN_IN'
-      AND format IN ('TEXT', 'SIWX', 'TYPED_DATA', 'NONCE')"
+    ", redeem_time, clock_timestamp() AS now FROM challenges WHERE id = $3 AND ",
+    sign_in_in_scope!("$1", "$2::uuid")
 );
 
-/// $1 nonce, further as above.
+/// As above, $3 nonce.
 const FIND_BY_NONCE: &str = concat!(
     "SELECT ",
     challenge_columns!(),
-    ", redeem_time, clock_timestamp() AS now FROM challenges
-    WHERE nonce = $1 AND client_id = $2 AND ($3::uuid IS NULL OR session_id = $3) AND purpose = 'SIGN_IN'
-      AND format IN ('TEXT', 'SIWX', 'TYPED_DATA', 'NONCE') ORDER BY id DESC"
+    ", redeem_time, clock_timestamp() AS now FROM challenges WHERE nonce = $3 AND ",
+    sign_in_in_scope!("$1", "$2::uuid"),
+    " ORDER BY id DESC"
 );
 
-/// $1 address, $2 network if one is given, $3 client, $4 session if it must be bound to one, $5 how many:
-/// the live ones, or else the newest.
+/// As above, $3 address, $4 network if one is given, $5 how many: the live ones, or else the newest.
 const FIND_BY_ADDRESS: &str = concat!(
     "WITH live AS MATERIALIZED (
         SELECT *, clock_timestamp() AS now FROM challenges
-        WHERE address = $1 AND client_id = $3 AND ($4::uuid IS NULL OR session_id = $4)
-          AND purpose = 'SIGN_IN' AND format IN ('TEXT', 'SIWX', 'TYPED_DATA', 'NONCE') AND ($2::text IS NULL OR network = $2)
-          AND slot IS NOT NULL AND redeem_time IS NULL AND expire_time > clock_timestamp()
-        ORDER BY id DESC LIMIT $5
+        WHERE address = $3 AND ($4::text IS NULL OR network = $4)
+          AND slot IS NOT NULL AND redeem_time IS NULL AND expire_time > clock_timestamp() AND ",
+    sign_in_in_scope!("$1", "$2::uuid"),
+    " ORDER BY id DESC LIMIT $5
     ), newest AS MATERIALIZED (
         SELECT *, clock_timestamp() AS now FROM challenges
-        WHERE address = $1 AND client_id = $3 AND ($4::uuid IS NULL OR session_id = $4)
-          AND purpose = 'SIGN_IN' AND format IN ('TEXT', 'SIWX', 'TYPED_DATA', 'NONCE') AND ($2::text IS NULL OR network = $2)
-          AND NOT EXISTS (SELECT FROM live)
-        ORDER BY id DESC LIMIT 1
+        WHERE address = $3 AND ($4::text IS NULL OR network = $4) AND NOT EXISTS (SELECT FROM live) AND ",
+    sign_in_in_scope!("$1", "$2::uuid"),
+    " ORDER BY id DESC LIMIT 1
     )
     SELECT ",
     challenge_columns!(),

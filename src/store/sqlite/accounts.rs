@@ -12,7 +12,7 @@ use crate::{
     },
     store::{
         AccountStore, FoundChallenge, LinkOutcome, Result, SignedInAs, StoreError, UnlinkOutcome, WalletLink,
-        WalletUnlink, accounts::unfit, sql_fragments::challenge_columns,
+        WalletUnlink, accounts::unfit, sql_fragments::challenge_columns, sql_fragments::known_format,
     },
 };
 
@@ -68,13 +68,14 @@ const FIND: &str = "
     WHERE accounts.id = ?1 AND (?2 IS NULL OR accounts.realm = ?2)
     ORDER BY wallets.create_time, address";
 
-/// ?1 id, ?2 session, ?3 account.
+/// ?1 id, ?2 session, ?3 account. No wallet is linked by NONCE.
 const FIND_CHALLENGE: &str = concat!(
     "SELECT ",
     challenge_columns!(),
     ", redeem_time, (SELECT now FROM clock) AS now FROM challenges
      WHERE id = ?1 AND session_id = ?2 AND account_id = ?3 AND purpose = 'LINK_WALLET'
-       AND format IN ('TEXT', 'SIWX', 'TYPED_DATA')"
+       AND format <> 'NONCE' AND ",
+    known_format!()
 );
 
 /// ?1 account, ?2 address, ?3 namespace, ?4 network: the contract on that chain, or the plain key.

@@ -7,7 +7,7 @@ use crate::{
     domain::{AccountId, Challenge, Network, SessionId},
     store::{
         ChallengeKey, ChallengeScope, ChallengeStore, FOUND_LIMIT, FoundChallenge, LIVE_CHALLENGE_LIMIT,
-        NewChallenge, Result, sql_fragments::challenge_columns,
+        NewChallenge, Result, sql_fragments::challenge_columns, sql_fragments::sign_in_in_scope,
     },
 };
 
@@ -33,16 +33,19 @@ impl ChallengeStore for Sqlite {
         network: Option<Network>,
     ) -> Result<Vec<FoundChallenge>> {
         retrying(async || {
-            let wanted = match &key {
-                ChallengeKey::Id(id) => sqlx::query(FIND_BY_ID).bind(id.uuid()),
-                ChallengeKey::Nonce(nonce) => sqlx::query(FIND_BY_NONCE).bind(nonce.as_str()),
-                ChallengeKey::Address(address) => sqlx::query(FIND_BY_ADDRESS).bind(address.as_str()),
+            let scoped = |statement| {
+                let client_id = scope.client_id.uuid();
+                sqlx::query(statement).bind(client_id).bind(scope.session_id.map(SessionId::uuid))
             };
-            wanted
-                .bind(scope.client_id.uuid())
-                .bind(scope.session_id.map(SessionId::uuid))
-                .bind(network.as_ref().map(Network::as_str))
-                .bind(FOUND_LIMIT)
+            let query = match &key {
+                ChallengeKey::Id(id) => scoped(FIND_BY_ID).bind(id.uuid()),
+                ChallengeKey::Nonce(nonce) => scoped(FIND_BY_NONCE).bind(nonce.as_str()),
+                ChallengeKey::Address(address) => scoped(FIND_BY_ADDRESS)
+                    .bind(address.as_str())
+                    .bind(network.as_ref().map(Network::as_str))
+                    .bind(FOUND_LIMIT),
+            };
+            query
                 .fetch_all(&self.reader)
                 .await?
                 .iter()
@@ -74,43 +77,39 @@ const ADD: &str = concat!(
     challenge_columns!()
 );
 
-/// ?1 id, ?2 client, ?3 session if it must be bound to one.
+/// ?1 client, ?2 session if it must be bound to one, ?3 id.
 const FIND_BY_ID: &str = concat!(
     "SELECT ",
     challenge_columns!(),
-    ", redeem_time, (SELECT now FROM clock) AS now FROM challenges
-     WHERE id = ?1 AND client_id = ?2 AND (?3 IS NULL OR session_id = ?3) AND purpose = 'SIGN_IN'
-       AND format IN ('TEXT', 'SIWX', 'TYPED_DATA', 'NONCE')"
+    ", redeem_time, (SELECT now FROM clock) AS now FROM challenges WHERE id = ?3 AND ",
+    sign_in_in_scope!("?1", "?2")
 );
 
-/// ?1 nonce, further as above.
+/// As above, ?3 nonce.
 const FIND_BY_NONCE: &str = concat!(
     "SELECT ",
     challenge_columns!(),
-    ", redeem_time, (SELECT now FROM clock) AS now FROM challenges
-     WHERE nonce = ?1 AND client_id = ?2 AND (?3 IS NULL OR session_id = ?3) AND purpose = 'SIGN_IN'
-       AND format IN ('TEXT', 'SIWX', 'TYPED_DATA', 'NONCE') ORDER BY id DESC"
+    ", redeem_time, (SELECT now FROM clock) AS now FROM challenges WHERE nonce = ?3 AND ",
+    sign_in_in_scope!("?1", "?2"),
+    " ORDER BY id DESC"
 );
 
-/// ?1 address, further as above, ?4 network if one is given, ?5 how many: the live ones,
-/// or else the newest.
+/// As above, ?3 address, ?4 network if one is given, ?5 how many: the live ones, or else the newest.
 const FIND_BY_ADDRESS: &str = concat!(
     "WITH live AS MATERIALIZED (
          SELECT ",
     challenge_columns!(),
     ", redeem_time, now FROM challenges, clock
-         WHERE address = ?1 AND client_id = ?2 AND (?3 IS NULL OR session_id = ?3)
-           AND purpose = 'SIGN_IN' AND format IN ('TEXT', 'SIWX', 'TYPED_DATA', 'NONCE') AND (?4 IS NULL OR network = ?4)
-           AND redeem_time IS NULL AND expire_time > now
-         ORDER BY id DESC LIMIT ?5
+         WHERE address = ?3 AND (?4 IS NULL OR network = ?4) AND redeem_time IS NULL AND expire_time > now AND ",
+    sign_in_in_scope!("?1", "?2"),
+    " ORDER BY id DESC LIMIT ?5
      ), newest AS MATERIALIZED (
          SELECT ",
     challenge_columns!(),
     ", redeem_time, (SELECT now FROM clock) AS now FROM challenges
-         WHERE address = ?1 AND client_id = ?2 AND (?3 IS NULL OR session_id = ?3)
-           AND purpose = 'SIGN_IN' AND format IN ('TEXT', 'SIWX', 'TYPED_DATA', 'NONCE') AND (?4 IS NULL OR network = ?4)
-           AND NOT EXISTS (SELECT 1 FROM live)
-         ORDER BY id DESC LIMIT 1
+         WHERE address = ?3 AND (?4 IS NULL OR network = ?4) AND NOT EXISTS (SELECT 1 FROM live) AND ",
+    sign_in_in_scope!("?1", "?2"),
+    " ORDER BY id DESC LIMIT 1
      )
      SELECT * FROM live UNION ALL SELECT * FROM newest ORDER BY id DESC"
 );
