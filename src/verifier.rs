@@ -38,7 +38,7 @@ use tokio::{sync::Notify, task::JoinSet};
 use tonic::transport::Channel;
 
 use crate::{
-    domain::Secret,
+    domain::{MAX_CHECKER_LEEWAY, Secret},
     token::{AccessRefusal, PublicKeys, VerifiedTokens},
 };
 
@@ -103,9 +103,6 @@ pub enum Refusal {
     Stale,
 }
 
-/// Revoked sessions are remembered for so long after their last token.
-const MOST_LEEWAY: Duration = Duration::from_mins(1);
-
 /// Checks tokens. It goes on hearing what is new until its last clone is dropped.
 #[derive(Clone)]
 pub struct Verifier(Arc<Inner>);
@@ -160,7 +157,8 @@ impl Verifier {
     /// Why it is not taken.
     pub fn check(&self, token: &str) -> Result<Arc<AccessClaims>, Refusal> {
         let shared = &self.0.shared;
-        let now = now() - i64::try_from(shared.settings.leeway.min(MOST_LEEWAY).as_secs()).unwrap_or(0);
+        let now =
+            now() - i64::try_from(shared.settings.leeway.min(MAX_CHECKER_LEEWAY).as_secs()).unwrap_or(0);
         let keys = Arc::clone(&shared.keys.read().unwrap_or_else(PoisonError::into_inner));
         let claims = shared.verified.verify(token, keys.as_ref(), &shared.settings.issuer, now);
         let claims = claims.map_err(|refusal| self.refused(refusal))?;

@@ -2,6 +2,7 @@
 //!
 //! Everything here is made once, at the door, and cannot be wrong afterwards.
 
+pub mod access_token;
 pub mod account;
 pub mod address;
 pub mod chain_endpoint;
@@ -20,6 +21,7 @@ pub mod typed_data;
 pub mod verification;
 pub mod violation;
 
+pub use access_token::{MAX_ACCESS_TOKEN_AGE, MAX_CHECKER_LEEWAY};
 pub use account::{Account, LinkedWallet, LinkedWallets, Wallet, WalletKind};
 pub use address::Address;
 pub use chain_endpoint::ChainEndpoint;

@@ -11,8 +11,8 @@ use tokio::sync::watch;
 
 pub use crate::store::RevokedSession;
 use crate::{
-    domain::{ClientId, SessionId},
-    store::{ACCESS_TOKENS_END, Revocations, RevokedKey, UnservedClient},
+    domain::{ClientId, MAX_ACCESS_TOKEN_AGE, MAX_CHECKER_LEEWAY, SessionId},
+    store::{Revocations, RevokedKey, UnservedClient},
 };
 
 /// How far a reading looks back behind the one before: a revocation bears the time of its statement, and is seen
@@ -28,8 +28,6 @@ const WHOLE_EVERY: u32 = 300;
 const RESUMABLE: Duration = Duration::from_hours(1);
 /// How often what no live token can contradict any more is forgotten.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
-/// How far a checker's clock may be behind.
-const LEEWAY: Duration = Duration::from_mins(1);
 /// How many revocations a page holds.
 pub const PAGE: usize = 500;
 
@@ -63,11 +61,11 @@ impl Revocation {
     /// When no token can contradict it any more.
     fn end(&self) -> OffsetDateTime {
         match self {
-            Self::Session(session) => session.access_expire_time + LEEWAY,
+            Self::Session(session) => session.access_expire_time + MAX_CHECKER_LEEWAY,
             Self::ClientDisabled(_, time) | Self::ClientEnabled(_, time) | Self::ClientDeleted(_, time) => {
-                *time + ACCESS_TOKENS_END
+                *time + MAX_ACCESS_TOKEN_AGE
             }
-            Self::Key(key) => key.revoke_time + ACCESS_TOKENS_END,
+            Self::Key(key) => key.revoke_time + MAX_ACCESS_TOKEN_AGE,
         }
     }
 }

@@ -13,7 +13,9 @@ pub enum Ended {
     Challenges,
     /// Sessions, by the latest deadline that they may have.
     Sessions,
-    /// Signing keys, by when they left the JWKS, or 25 hours after they were revoked.
+    /// Signing keys, by when they left the JWKS, or [`MAX_ACCESS_TOKEN_AGE`] after they were revoked.
+    ///
+    /// [`MAX_ACCESS_TOKEN_AGE`]: crate::domain::MAX_ACCESS_TOKEN_AGE
     SigningKeys,
 }
 

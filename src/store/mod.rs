@@ -40,8 +40,7 @@ pub use lifecycle::{Lifecycle, Location, SchemaState};
 pub use redeem::{RedeemOutcome, RedeemStore, Redemption, SignedIn};
 pub use repeat::{RepeatOutcome, RepeatStore, Repeated, Repetition, RequestDigest};
 pub use revocations::{
-    ACCESS_TOKENS_END, RevocationStore, Revocations, RevokedKey, RevokedSession, TokensAudience,
-    UnservedClient,
+    RevocationStore, Revocations, RevokedKey, RevokedSession, TokensAudience, UnservedClient,
 };
 pub use rotate::{RotateOutcome, RotateStore, Rotated, Rotation};
 pub use sessions::{NewSession, RevokeScope, SessionQuery, SessionStore};

@@ -1,16 +1,10 @@
 //! What has been revoked that an access token, good by its signature and its time, could still contradict.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use super::Result;
 use crate::domain::{AccountId, ClientId, RevokeReason, SessionId};
-
-/// How long after it was issued an access token may be taken for good: 24 hours, and an hour for checkers
-/// whose clocks are behind.
-pub const ACCESS_TOKENS_END: Duration = Duration::from_hours(25);
 
 /// How many revoked sessions a statement reads.
 pub(super) const REVOCATIONS_AT_ONCE: usize = 5_000;
@@ -75,9 +69,11 @@ pub struct Revocations {
 /// The intents of the revocation feed.
 #[async_trait]
 pub trait RevocationStore: Send + Sync {
-    /// Sessions revoked at `since` or later, or within [`ACCESS_TOKENS_END`], whose access tokens may be
+    /// Sessions revoked at `since` or later, or within [`MAX_ACCESS_TOKEN_AGE`], whose access tokens may be
     /// good; and the clients and keys whose are not. A revocation has the time of its statement and is seen
     /// once that is committed, so whoever reads on must look back further than a statement may take.
+    ///
+    /// [`MAX_ACCESS_TOKEN_AGE`]: crate::domain::MAX_ACCESS_TOKEN_AGE
     async fn revocations(&self, since: Option<OffsetDateTime>) -> Result<Revocations>;
 
     /// The audience of a client's access tokens, be it deleted or not; `None` where there is no such client.

@@ -10,7 +10,7 @@ use crate::{
     app::CHECKS,
     cli::{Outcome, client::Output},
     config::KeyFlags,
-    domain::SigningAlgorithm,
+    domain::{MAX_ACCESS_TOKEN_AGE, SigningAlgorithm},
     flows::operator::keys::{revoke, rotate},
     store::{RotateKeyOutcome, SigningKeyState, StoredSigningKey},
 };
@@ -84,8 +84,9 @@ impl Rotate {
         }
         let active = active(&keys?, algorithm).ok_or("another rotation came between")?;
         let name = algorithm.as_str();
+        let hours = MAX_ACCESS_TOKEN_AGE.as_secs() / 3_600;
         self.output.say(
-            || format!("{active} signs {name} from now on; the one before stays published for 25 h"),
+            || format!("{active} signs {name} from now on; the one before stays published for {hours} h"),
             || json!({ "algorithm": name, "active": active }),
         )?;
         Ok(())

@@ -3,7 +3,9 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use super::{DAY, MINUTE, Policy, RateLimit, SECOND};
-use crate::domain::{ChallengeFormat, Violation, template::SIGN_IN_PHRASE};
+use crate::domain::{
+    ChallengeFormat, Violation, access_token::MAX_ACCESS_TOKEN_TTL, template::SIGN_IN_PHRASE,
+};
 
 /// Above that a limit is none.
 const MAX_RATE: u32 = 10_000_000;
@@ -122,7 +124,7 @@ impl Policy {
         [
             ("challenge_ttl", self.challenge_ttl, 30 * SECOND..=DAY, "30 s to 24 h"),
             ("pending_session_ttl", self.pending_session_ttl, 30 * SECOND..=DAY, "30 s to 24 h"),
-            ("access_token_ttl", self.access_token_ttl, MINUTE..=DAY, "1 min to 24 h"),
+            ("access_token_ttl", self.access_token_ttl, MINUTE..=MAX_ACCESS_TOKEN_TTL, "1 min to 24 h"),
             ("refresh_token_ttl", self.refresh_token_ttl, MINUTE..=366 * DAY, "1 min to 366 days"),
             ("session_max_ttl", self.session_max_ttl, MINUTE..=3_660 * DAY, "1 min to 3,660 days"),
             ("refresh_grace", self.refresh_grace, Duration::ZERO..=10 * MINUTE, "0 to 10 min"),

@@ -6,7 +6,10 @@ use async_trait::async_trait;
 use sqlx::{Row as _, postgres::PgArguments, query::Query};
 
 use super::{Postgres, rows};
-use crate::store::{ACCESS_TOKENS_END, Backlog, CleanUp, Ended, Result};
+use crate::{
+    domain::MAX_ACCESS_TOKEN_AGE,
+    store::{Backlog, CleanUp, Ended, Result},
+};
 
 #[async_trait]
 impl CleanUp for Postgres {
@@ -88,7 +91,7 @@ fn bind_life(
     ended: Ended,
 ) -> Query<'_, sqlx::Postgres, PgArguments> {
     match ended {
-        Ended::SigningKeys => query.bind(rows::millis(ACCESS_TOKENS_END)),
+        Ended::SigningKeys => query.bind(rows::millis(MAX_ACCESS_TOKEN_AGE)),
         Ended::Challenges | Ended::Sessions => query,
     }
 }

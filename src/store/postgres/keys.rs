@@ -5,10 +5,10 @@ use sqlx::{Row as _, postgres::PgRow};
 
 use super::{Postgres, bound_lock_waits, rows};
 use crate::{
-    domain::{Fingerprint, Sealed, SigningAlgorithm},
+    domain::{Fingerprint, MAX_ACCESS_TOKEN_AGE, Sealed, SigningAlgorithm},
     store::{
-        ACCESS_TOKENS_END, Canary, KeyRotation, KeyStore, NewSigningKey, Result, RootKeyUse,
-        RotateKeyOutcome, SigningKeyState, StoreError, StoredSigningKey, sql_fragments::root_key_uses,
+        Canary, KeyRotation, KeyStore, NewSigningKey, Result, RootKeyUse, RotateKeyOutcome, SigningKeyState,
+        StoreError, StoredSigningKey, sql_fragments::root_key_uses,
     },
 };
 
@@ -63,7 +63,7 @@ impl KeyStore for Postgres {
                 .bind(&rotation.next.sealed.fingerprint.0[..])
                 .bind(rows::millis(rotation.active_for))
                 .bind(rows::millis(rotation.published_for))
-                .bind(rows::millis(ACCESS_TOKENS_END))
+                .bind(rows::millis(MAX_ACCESS_TOKEN_AGE))
                 .fetch_one(&self.pool)
                 .await?;
             match verdict.as_str() {

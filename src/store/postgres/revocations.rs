@@ -5,12 +5,12 @@ use sqlx::{Row as _, postgres::PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Postgres;
+use super::{Postgres, rows};
 use crate::{
-    domain::{ClientId, RevokeReason, audience},
+    domain::{ClientId, MAX_ACCESS_TOKEN_AGE, MAX_CHECKER_LEEWAY, RevokeReason, audience},
     store::{
-        ACCESS_TOKENS_END, Lifecycle as _, Result, RevocationStore, Revocations, RevokedKey, RevokedSession,
-        TokensAudience, UnservedClient, policy_json, revocations::REVOCATIONS_AT_ONCE,
+        Lifecycle as _, Result, RevocationStore, Revocations, RevokedKey, RevokedSession, TokensAudience,
+        UnservedClient, policy_json, revocations::REVOCATIONS_AT_ONCE,
     },
 };
 
@@ -19,7 +19,7 @@ impl RevocationStore for Postgres {
     async fn revocations(&self, since: Option<OffsetDateTime>) -> Result<Revocations> {
         // In a statement of its own: one statement's snapshot is older than any clock that it reads.
         let as_of = self.now().await?;
-        let oldest = as_of - ACCESS_TOKENS_END;
+        let oldest = as_of - MAX_ACCESS_TOKEN_AGE;
         let mut sessions = Vec::new();
         let mut after = (since.unwrap_or(oldest), Uuid::nil());
         // No statement takes long, however many there are.
@@ -33,11 +33,11 @@ impl RevocationStore for Postgres {
             let row: Option<(String, bool)> = sqlx::query_as(
                 "SELECT policy::text,
                         audience_change_time IS NOT NULL
-                        AND audience_change_time > clock_timestamp() - $2 * interval '1 second'
+                        AND audience_change_time > clock_timestamp() - $2 * interval '1 millisecond'
                  FROM clients WHERE id = $1",
             )
             .bind(id.uuid())
-            .bind(ACCESS_TOKENS_END.as_secs_f64())
+            .bind(rows::millis(MAX_ACCESS_TOKEN_AGE))
             .fetch_optional(&self.pool)
             .await?;
             row.map(|(policy, changed_lately)| {
@@ -64,12 +64,13 @@ impl Postgres {
                     "SELECT id, client_id, account_id, revoke_time, revoke_reason, access_expire_time
                      FROM sessions
                      WHERE revoke_time >= $1 AND (revoke_time, id) > ($1, $2)
-                           AND access_expire_time > clock_timestamp() - interval '1 minute'
+                           AND access_expire_time > clock_timestamp() - $4 * interval '1 millisecond'
                      ORDER BY revoke_time, id LIMIT $3",
                 )
                 .bind(time)
                 .bind(id)
                 .bind(i64::try_from(REVOCATIONS_AT_ONCE).unwrap_or(i64::MAX))
+                .bind(rows::millis(MAX_CHECKER_LEEWAY))
                 .fetch_all(&self.pool)
                 .await?
                 .iter()

@@ -6,7 +6,10 @@ use async_trait::async_trait;
 use sqlx::{Row as _, query::Query, sqlite::SqliteArguments};
 
 use super::{Sqlite, retrying, rows};
-use crate::store::{ACCESS_TOKENS_END, Backlog, CleanUp, Ended, Result};
+use crate::{
+    domain::MAX_ACCESS_TOKEN_AGE,
+    store::{Backlog, CleanUp, Ended, Result},
+};
 
 #[async_trait]
 impl CleanUp for Sqlite {
@@ -72,7 +75,7 @@ fn bind_life(
     ended: Ended,
 ) -> Query<'_, sqlx::Sqlite, SqliteArguments> {
     match ended {
-        Ended::SigningKeys => query.bind(rows::millis(ACCESS_TOKENS_END)),
+        Ended::SigningKeys => query.bind(rows::millis(MAX_ACCESS_TOKEN_AGE)),
         Ended::Challenges | Ended::Sessions => query,
     }
 }

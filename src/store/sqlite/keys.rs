@@ -5,10 +5,10 @@ use sqlx::{Row as _, sqlite::SqliteRow};
 
 use super::{Sqlite, retrying, rows, write_transaction::WriteTransaction};
 use crate::{
-    domain::{Fingerprint, Sealed, SigningAlgorithm},
+    domain::{Fingerprint, MAX_ACCESS_TOKEN_AGE, Sealed, SigningAlgorithm},
     store::{
-        ACCESS_TOKENS_END, Canary, KeyRotation, KeyStore, NewSigningKey, Result, RootKeyUse,
-        RotateKeyOutcome, SigningKeyState, StoreError, StoredSigningKey, sql_fragments::root_key_uses,
+        Canary, KeyRotation, KeyStore, NewSigningKey, Result, RootKeyUse, RotateKeyOutcome, SigningKeyState,
+        StoreError, StoredSigningKey, sql_fragments::root_key_uses,
     },
 };
 
@@ -218,7 +218,7 @@ async fn rotate(tx: &mut WriteTransaction, rotation: &KeyRotation) -> Result<Rot
     sqlx::query("UPDATE signing_keys SET retire_time = ?2, remove_time = ?2 + ?3 WHERE kid = ?1")
         .bind(row.try_get::<String, _>("active")?)
         .bind(now)
-        .bind(rows::millis(ACCESS_TOKENS_END))
+        .bind(rows::millis(MAX_ACCESS_TOKEN_AGE))
         .execute(&mut **tx)
         .await?;
     activate(tx, &row.try_get::<String, _>("prepared")?, now).await?;

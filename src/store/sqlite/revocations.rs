@@ -7,10 +7,10 @@ use uuid::Uuid;
 
 use super::{Sqlite, retrying, rows};
 use crate::{
-    domain::{ClientId, RevokeReason, audience},
+    domain::{ClientId, MAX_ACCESS_TOKEN_AGE, MAX_CHECKER_LEEWAY, RevokeReason, audience},
     store::{
-        ACCESS_TOKENS_END, Lifecycle as _, Result, RevocationStore, Revocations, RevokedKey, RevokedSession,
-        TokensAudience, UnservedClient, policy_json, revocations::REVOCATIONS_AT_ONCE,
+        Lifecycle as _, Result, RevocationStore, Revocations, RevokedKey, RevokedSession, TokensAudience,
+        UnservedClient, policy_json, revocations::REVOCATIONS_AT_ONCE,
     },
 };
 
@@ -18,7 +18,7 @@ use crate::{
 impl RevocationStore for Sqlite {
     async fn revocations(&self, since: Option<OffsetDateTime>) -> Result<Revocations> {
         let as_of = self.now().await?;
-        let oldest = as_of - ACCESS_TOKENS_END;
+        let oldest = as_of - MAX_ACCESS_TOKEN_AGE;
         let mut sessions = Vec::new();
         let mut after = (since.unwrap_or(oldest), Uuid::nil());
         // No statement takes long, however many there are.
@@ -28,14 +28,13 @@ impl RevocationStore for Sqlite {
     }
 
     async fn tokens_audience(&self, id: ClientId) -> Result<Option<TokensAudience>> {
-        let lately = i64::try_from(ACCESS_TOKENS_END.as_millis()).unwrap_or(i64::MAX);
         retrying(async || {
             let row: Option<(String, bool)> = sqlx::query_as(
                 "SELECT policy, audience_change_time IS NOT NULL AND audience_change_time > clock.now - ?2
                  FROM clients, clock WHERE id = ?1",
             )
             .bind(id.uuid())
-            .bind(lately)
+            .bind(rows::millis(MAX_ACCESS_TOKEN_AGE))
             .fetch_optional(&self.reader)
             .await?;
             row.map(|(policy, changed_lately)| {
@@ -61,12 +60,13 @@ impl Sqlite {
                 "SELECT id, client_id, account_id, revoke_time, revoke_reason, access_expire_time
                  FROM sessions, clock
                  WHERE revoke_time >= ?1 AND (revoke_time, id) > (?1, ?2)
-                       AND access_expire_time > clock.now - 60000
+                       AND access_expire_time > clock.now - ?4
                  ORDER BY revoke_time, id LIMIT ?3",
             )
             .bind(rows::to_millis(time))
             .bind(id)
             .bind(i64::try_from(REVOCATIONS_AT_ONCE).unwrap_or(i64::MAX))
+            .bind(rows::millis(MAX_CHECKER_LEEWAY))
             .fetch_all(&self.reader)
             .await?
             .iter()
