@@ -9,6 +9,12 @@ use crate::domain::{
     Network, Nonce, Party, SessionId,
 };
 
+/// The live challenges that one client, session, address, network and format may have side by side.
+pub const LIVE_CHALLENGE_LIMIT: usize = 8;
+
+/// How many challenges a look-up by address answers at most.
+pub const FOUND_LIMIT: u32 = 65;
+
 /// A challenge to be handed out.
 #[derive(Clone, Debug)]
 pub struct NewChallenge {
@@ -88,7 +94,7 @@ pub trait ChallengeStore: Send + Sync {
     async fn issue_challenge(&self, challenge: NewChallenge) -> Result<Challenge>;
 
     /// The sign-in challenges of a scope that a key names, newest first. By address: every live one on the
-    /// network, if one is given, but at most [`super::FOUND_LIMIT`]; or the newest of all where none is live.
+    /// network, if one is given, but at most [`FOUND_LIMIT`]; or the newest of all where none is live.
     async fn find_challenges(
         &self,
         scope: ChallengeScope,

@@ -27,7 +27,8 @@ use std::sync::Arc;
 
 pub use accounts::{AccountStore, LinkOutcome, SignedInAs, Unfit, UnlinkOutcome, WalletLink, WalletUnlink};
 pub use challenges::{
-    ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore, FoundChallenge, NewChallenge,
+    ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore, FOUND_LIMIT, FoundChallenge,
+    LIVE_CHALLENGE_LIMIT, NewChallenge,
 };
 pub use clean_up::{Backlog, CleanUp, Ended};
 pub use clients::{AddSecretOutcome, ClientRecord, ClientStore, NewClient, Sweep};
@@ -68,12 +69,6 @@ impl Store for sqlite::Sqlite {}
 
 /// What every method answers.
 pub type Result<T> = std::result::Result<T, StoreError>;
-
-/// The live challenges that one client, session, address, network and format may have side by side.
-pub const LIVE_CHALLENGE_LIMIT: usize = 8;
-
-/// How many challenges a look-up by address answers at most.
-pub const FOUND_LIMIT: u32 = 65;
 
 /// How many connections to PostgreSQL are opened at most, unless somebody says otherwise.
 pub const DEFAULT_CONNECTIONS: u32 = 16;
