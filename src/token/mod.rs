@@ -2,23 +2,23 @@
 //!
 //! The only room that names jsonwebtoken, MAC and AEAD.
 
-pub mod access;
+pub mod access_token;
 pub mod client_secret;
 mod jws;
 pub mod key_ring;
 pub mod public_keys;
 pub mod random;
-pub mod refresh;
+pub mod refresh_token;
 pub mod root_keys;
 pub mod session_token;
 pub mod signing_key;
 pub mod verified;
 
-pub use access::{AccessClaims, AccessRefusal};
+pub use access_token::{AccessClaims, AccessRefusal};
 pub use client_secret::ClientSecret;
 pub use key_ring::KeyRing;
 pub use public_keys::{PublicKeys, VerifyingKeys};
-pub use refresh::RefreshToken;
+pub use refresh_token::RefreshToken;
 pub use root_keys::RootKeys;
 pub use session_token::SessionToken;
 pub use signing_key::SigningKey;

@@ -52,7 +52,7 @@ impl VerifyingKeys for PublicKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::{AccessClaims, access::tests, signing_key::KeyMembers};
+    use crate::token::{AccessClaims, access_token::tests, signing_key::KeyMembers};
 
     #[test]
     fn keys_of_a_set_verify_what_the_ring_signed() {

@@ -82,7 +82,7 @@ impl VerifiedTokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::access::tests::{ES256, claims, ring};
+    use crate::token::access_token::tests::{ES256, claims, ring};
 
     const ISSUER: &str = "https://issuer.example";
 

@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use crate::{
         grpc::v1::{ClientDisabled, ClientEnabled, SessionRevoked, SigningKeyRevoked},
-        token::access::{AccessClaims, TokenType},
+        token::access_token::{AccessClaims, TokenType},
     };
 
     const LONG: Duration = Duration::from_hours(1);

@@ -5,7 +5,7 @@ use time::{Duration, OffsetDateTime};
 use crate::{
     domain::{Client, ClientId, Fingerprint, Secret, Session, TokenId, session::SignIn},
     flows::{Error, Flows, Result},
-    token::{AccessClaims, RefreshToken, access::TokenType},
+    token::{AccessClaims, RefreshToken, access_token::TokenType},
 };
 
 /// An access token and the refresh token that is now current.
