@@ -1,8 +1,12 @@
-//! Refresh tokens: derived, never stored.
+//! The text of a refresh token: derived from a root key, never stored, verified by its MAC.
 //!
 //! `crt_` and base64url of session id (16 bytes), generation (4, big-endian), fingerprint of the root
 //! key (8) and HMAC-SHA-256 over all of that (32). The same three values always give the same token,
 //! so a lost answer is answered again; and a forged one is refused without a query.
+//!
+//! A token that verifies may be spent all the same: [`RotateStore`] decides which generation is current.
+//!
+//! [`RotateStore`]: crate::store::RotateStore
 
 use aws_lc_rs::hmac;
 use uuid::Uuid;
