@@ -32,6 +32,15 @@ macro_rules! known_format {
     };
 }
 
+/// Only signing keys of an algorithm in [`SigningAlgorithm::ALL`], for the same reason.
+///
+/// [`SigningAlgorithm::ALL`]: crate::domain::SigningAlgorithm::ALL
+macro_rules! known_algorithm {
+    () => {
+        "algorithm IN ('ES256', 'EdDSA', 'RS256')"
+    };
+}
+
 /// Only sign-in challenges of a client and, unless it is NULL, of a session.
 macro_rules! sign_in_in_scope {
     ($client:literal, $session:literal) => {
@@ -64,15 +73,20 @@ macro_rules! root_key_uses {
     };
 }
 
-pub(super) use {challenge_columns, known_format, root_key_uses, session_columns, sign_in_in_scope};
+pub(super) use {
+    challenge_columns, known_algorithm, known_format, root_key_uses, session_columns, sign_in_in_scope,
+};
 
 #[cfg(test)]
 mod tests {
-    use crate::domain::ChallengeFormat;
+    use crate::domain::{ChallengeFormat, SigningAlgorithm};
 
     #[test]
-    fn statements_read_every_format_that_the_domain_knows_and_no_other() {
-        let known = ChallengeFormat::ALL.map(|format| format!("'{}'", format.as_str())).join(", ");
-        assert_eq!(known_format!(), format!("format IN ({known})"));
+    fn statements_read_all_formats_and_algorithms_of_the_domain_and_no_others() {
+        let formats = ChallengeFormat::ALL.map(|format| format!("'{}'", format.as_str())).join(", ");
+        assert_eq!(known_format!(), format!("format IN ({formats})"));
+        let algorithms =
+            SigningAlgorithm::ALL.map(|algorithm| format!("'{}'", algorithm.as_str())).join(", ");
+        assert_eq!(known_algorithm!(), format!("algorithm IN ({algorithms})"));
     }
 }

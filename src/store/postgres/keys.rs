@@ -8,7 +8,7 @@ use crate::{
     domain::{Fingerprint, MAX_ACCESS_TOKEN_AGE, Sealed, SigningAlgorithm},
     store::{
         Canary, KeyRotation, KeyStore, NewSigningKey, Result, RootKeyUse, RotateKeyOutcome, SigningKeyState,
-        StoreError, StoredSigningKey, sql_fragments::root_key_uses,
+        StoreError, StoredSigningKey, sql_fragments::known_algorithm, sql_fragments::root_key_uses,
     },
 };
 
@@ -16,16 +16,17 @@ use crate::{
 impl KeyStore for Postgres {
     async fn signing_keys(&self) -> Result<Vec<StoredSigningKey>> {
         self.retrying(async || {
-            sqlx::query(
+            sqlx::query(concat!(
                 "SELECT kid, algorithm, sealed, root_fingerprint, create_time, activate_time, remove_time,
                         CASE WHEN activate_time IS NULL THEN 'PREPARED'
                              WHEN retire_time IS NULL THEN 'ACTIVE'
                              ELSE 'RETIRING' END AS state
                  FROM signing_keys
-                 WHERE algorithm IN ('ES256', 'EdDSA', 'RS256') AND revoke_time IS NULL
-                   AND (remove_time IS NULL OR remove_time > clock_timestamp())
+                 WHERE revoke_time IS NULL AND ",
+                known_algorithm!(),
+                " AND (remove_time IS NULL OR remove_time > clock_timestamp())
                  ORDER BY algorithm, create_time",
-            )
+            ))
             .fetch_all(&self.pool)
             .await?
             .iter()
