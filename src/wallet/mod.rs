@@ -2,13 +2,10 @@
 //!
 //! The only room that names secp256k1, ed25519_dalek and tiny_keccak.
 
-pub mod address;
-pub mod contract;
-pub mod ed25519;
-pub mod eip191;
-pub mod eip4361;
-pub mod eip712;
-pub mod signature;
-pub mod signer;
+pub mod evm;
+pub mod siwx;
+pub mod solana;
 
-mod keccak;
+pub use evm::{address, contract, eip191, eip712, private_key as signer, signature};
+pub use siwx as eip4361;
+pub use solana::ed25519;

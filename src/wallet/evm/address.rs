@@ -31,12 +31,12 @@ pub(super) fn evm_bytes(address: &Address) -> Option<[u8; 20]> {
 }
 
 /// The canonical text of a Solana address.
-pub(super) fn from_solana_bytes(bytes: &[u8; 32]) -> Address {
+pub(in crate::wallet) fn from_solana_bytes(bytes: &[u8; 32]) -> Address {
     Address::from_canonical(bs58::encode(bytes).into_string())
 }
 
 /// The bytes of a Solana address, which are its key; `None` for one of EVM, since base58 has no zero.
-pub(super) fn solana_bytes(address: &Address) -> Option<[u8; 32]> {
+pub(in crate::wallet) fn solana_bytes(address: &Address) -> Option<[u8; 32]> {
     base58(address.as_str())
 }
 
@@ -65,7 +65,7 @@ fn parse_solana(text: &str) -> Result<Address, &'static str> {
 }
 
 /// Exactly `N` bytes of base58.
-pub(super) fn base58<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(in crate::wallet) fn base58<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     (bs58::decode(text).onto(&mut bytes) == Ok(N)).then_some(bytes)
 }

@@ -6,7 +6,7 @@ use ed25519_dalek::VerifyingKey;
 
 use crate::domain::{Address, Problem, Violation};
 
-use super::address;
+use crate::wallet::address;
 
 /// 64 bytes R and S. Whether a key can have made them shows when they are verified.
 #[derive(Clone, Debug)]

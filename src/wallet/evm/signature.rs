@@ -4,8 +4,9 @@ use secp256k1::Message;
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 
 use crate::domain::{Address, Namespace, Problem, Violation};
+use crate::wallet::ed25519;
 
-use super::{address, ed25519, keccak::keccak256};
+use super::{address, keccak::keccak256};
 
 /// Half the order of secp256k1: `s` above it is the malleable twin that EIP-2 refuses.
 const HALF_ORDER: [u8; 32] = [
