@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::{AccountId, Address, Network};
+use super::{AccountId, Address, Namespace, Network};
 
 /// The person behind one or more wallets, within one realm.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +56,16 @@ impl WalletKind {
         }
     }
 
+    /// The namespace on all of whose chains the wallet is one and the same; `None` for a wallet that is bound to its
+    /// chain, since the same address on another chain may belong to somebody else.
+    const fn namespace(self) -> Option<Namespace> {
+        match self {
+            Self::Eoa => Some(Namespace::Eip155),
+            Self::Contract => None,
+            Self::Ed25519 => Some(Namespace::Solana),
+        }
+    }
+
     /// Reads what [`Self::as_str`] wrote.
     pub fn from_stored(text: &str) -> Option<Self> {
         [Self::Eoa, Self::Contract, Self::Ed25519].into_iter().find(|kind| kind.as_str() == text)
@@ -74,23 +84,20 @@ pub struct Wallet {
 }
 
 impl Wallet {
-    /// Where the address names one wallet: the whole namespace for a plain key, one chain for a contract, since
-    /// who holds a contract's address on another chain may be somebody else.
+    /// The scope within which the address names one wallet: a namespace, or one chain.
     pub fn identity_scope(&self) -> &str {
-        match self.kind {
-            WalletKind::Eoa => "eip155",
-            WalletKind::Contract => self.network.as_str(),
-            WalletKind::Ed25519 => "solana",
-        }
+        self.kind.namespace().map_or(self.network.as_str(), |namespace| namespace.as_str())
     }
 
-    /// The wallet that an address names where [`Self::identity_scope`] says so.
+    /// The wallet that an address names within its [`Self::identity_scope`].
     pub fn from_identity(scope: String, address: Address, kind: WalletKind) -> Self {
-        let network = match kind {
-            WalletKind::Eoa => Network::ethereum(),
-            WalletKind::Contract => Network::from_canonical(scope),
-            WalletKind::Ed25519 => Network::solana(),
-        };
+        let network = kind.namespace().map_or_else(|| Network::from_canonical(scope), Network::main);
         Self { address, network, kind }
+    }
+
+    /// Whether the wallet may sign in to a session whose signing network this is: a plain EVM key on any chain, every
+    /// other wallet on its own network. The redeeming statements hold the same rule.
+    pub fn signs_on(&self, network: &Network) -> bool {
+        self.kind == WalletKind::Eoa || self.network == *network
     }
 }

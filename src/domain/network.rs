@@ -24,11 +24,29 @@ pub enum Namespace {
 pub struct Network(String);
 
 impl Namespace {
-    /// The CAIP-2 namespace.
+    /// Every namespace, in the order in which they are tried where the input names none.
+    pub const ALL: [Self; 2] = [Self::Eip155, Self::Solana];
+
+    /// The name in CAIP-2 chain ids.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Eip155 => "eip155",
             Self::Solana => "solana",
+        }
+    }
+
+    /// The namespace and the reference of a chain id, which may still break the namespace's grammar.
+    fn split(chain_id: &str) -> Option<(Self, &str)> {
+        let (name, reference) = chain_id.split_once(':')?;
+        let namespace = Self::ALL.into_iter().find(|namespace| namespace.as_str() == name)?;
+        Some((namespace, reference))
+    }
+
+    /// Whether a reference follows the namespace's grammar.
+    fn allows(self, reference: &str) -> bool {
+        match self {
+            Self::Eip155 => is_eip155(reference),
+            Self::Solana => is_solana(reference),
         }
     }
 }
@@ -46,7 +64,7 @@ impl Network {
             "SOLANA" => SOLANA_MAINNET,
             chain_id => chain_id,
         };
-        if is_eip155(canonical) || is_solana(canonical) {
+        if Namespace::split(canonical).is_some_and(|(namespace, reference)| namespace.allows(reference)) {
             return Ok(Self(canonical.to_owned()));
         }
         Err(Violation::new(
@@ -78,19 +96,23 @@ impl Network {
         Self(text)
     }
 
-    /// Ethereum's main net, where nothing else is said.
-    pub fn ethereum() -> Self {
-        Self("eip155:1".to_owned())
+    /// The main network of a namespace.
+    pub fn main(namespace: Namespace) -> Self {
+        let canonical = match namespace {
+            Namespace::Eip155 => "eip155:1",
+            Namespace::Solana => SOLANA_MAINNET,
+        };
+        Self(canonical.to_owned())
     }
 
-    /// Solana's main net.
-    pub fn solana() -> Self {
-        Self(SOLANA_MAINNET.to_owned())
+    /// Ethereum's main network, the default.
+    pub fn ethereum() -> Self {
+        Self::main(Namespace::Eip155)
     }
 
     /// The namespace.
     pub fn namespace(&self) -> Namespace {
-        if self.0.starts_with("solana:") { Namespace::Solana } else { Namespace::Eip155 }
+        Namespace::split(&self.0).map_or(Namespace::Eip155, |(namespace, _)| namespace)
     }
 
     /// The canonical text.
@@ -138,20 +160,16 @@ impl NetworkRule {
 }
 
 /// CAIP-3: the chain id of EIP-155 in decimal, without sign and leading zeros.
-fn is_eip155(text: &str) -> bool {
-    text.strip_prefix("eip155:").is_some_and(|reference| {
-        !reference.starts_with('0')
-            && reference.bytes().all(|byte| byte.is_ascii_digit())
-            && reference.parse::<u64>().is_ok()
-    })
+fn is_eip155(reference: &str) -> bool {
+    !reference.starts_with('0')
+        && reference.bytes().all(|byte| byte.is_ascii_digit())
+        && reference.parse::<u64>().is_ok()
 }
 
 /// CAIP-30: 32 characters of base58.
-fn is_solana(text: &str) -> bool {
-    text.strip_prefix("solana:").is_some_and(|reference| {
-        reference.len() == 32
-            && reference.bytes().all(|byte| byte.is_ascii_alphanumeric() && !b"0OIl".contains(&byte))
-    })
+fn is_solana(reference: &str) -> bool {
+    reference.len() == 32
+        && reference.bytes().all(|byte| byte.is_ascii_alphanumeric() && !b"0OIl".contains(&byte))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A wallet is unlinked from its account, or nothing changes.
 
 use countersign::{
-    domain::{Address, Network, RevokeReason, SessionId, SessionState},
+    domain::{Address, Namespace, Network, RevokeReason, SessionId, SessionState},
     store::{SignedIn, SignedInAs, Unfit, UnlinkOutcome, WalletUnlink},
 };
 
@@ -110,7 +110,7 @@ async fn what_the_account_does_not_have_is_not_found(test: &TestStore) {
     let (user, _, second) = two_wallets(&bench).await;
     let theirs = new_address();
     bench.sign_in(&theirs).await;
-    let solana = WalletUnlink { network: Network::solana(), ..wallet_unlink(&user, &second) };
+    let solana = WalletUnlink { network: Network::main(Namespace::Solana), ..wallet_unlink(&user, &second) };
     for wanted in [wallet_unlink(&user, &theirs), wallet_unlink(&user, &new_address()), solana] {
         assert_is!(refused(&bench, wanted).await, UnlinkOutcome::NotFound);
     }

@@ -7,7 +7,7 @@ use super::{
     signed_message::SignedMessage,
 };
 use crate::{
-    domain::{Address, Challenge, Client, Party, Role, Session, SessionState, Verification, WalletKind},
+    domain::{Address, Challenge, Client, Party, Role, Session, SessionState, Verification},
     flows::{Caller, Error, Flows, Result, authenticate::with_role},
     store::{ChallengeScope, FoundChallenge},
     wallet::signature,
@@ -181,8 +181,7 @@ fn waits_for(session: Option<Option<Session>>, verification: &Verification) -> R
         SessionState::Pending => {}
     }
     let wallet = &verification.wallet;
-    let same_network = wallet.kind == WalletKind::Eoa || session.signing.network == wallet.network;
-    if session.signing.address == wallet.address && same_network {
+    if session.signing.address == wallet.address && wallet.signs_on(&session.signing.network) {
         Ok(())
     } else {
         Err(Error::SignatureMismatch)
