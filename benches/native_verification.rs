@@ -13,7 +13,10 @@ use std::{
 
 use countersign::{
     domain::{Address, Network},
-    wallet::{address, eip191, signature::Signature, signer::Signer},
+    wallet::{
+        evm::{EvmPrivateKey, EvmSignature, eip191},
+        parse_address,
+    },
 };
 use secp256k1::{
     Message,
@@ -50,14 +53,14 @@ fn main() {
 }
 
 fn case(number: u8) -> Case {
-    let signer = Signer::generate(|| [number; 32]);
+    let signer = EvmPrivateKey::generate(|| [number; 32]);
     let message = format!(
         "You’re now signing into Brine Testnet, make sure the origin is https://brine.example \
          (Login-code:{number:022})"
     );
     let text = signer.sign_text(&message);
     // As a request has it, and as it is parsed at the door.
-    let claimed = address::parse("address", signer.address().as_str(), &Network::ethereum()).unwrap();
+    let claimed = parse_address("address", signer.address().as_str(), &Network::ethereum()).unwrap();
     let bytes: [u8; 65] = hex::decode(&text[2..]).unwrap().try_into().unwrap();
     let parity = if bytes[64] == 28 { RecoveryId::One } else { RecoveryId::Zero };
     let signature = RecoverableSignature::from_compact(bytes.first_chunk::<64>().unwrap(), parity).unwrap();
@@ -67,7 +70,7 @@ fn case(number: u8) -> Case {
 
 /// As `flows::challenge::signed_message` does.
 fn is_signed_by_its_claimant(case: &Case) -> bool {
-    let signature = Signature::parse(black_box(&case.text)).unwrap();
+    let signature = EvmSignature::parse(black_box(&case.text)).unwrap();
     signature.recover(&eip191::digest(black_box(&case.message))).as_ref() == Some(&case.claimed)
 }
 

@@ -11,7 +11,7 @@ use std::{
 use countersign::{
     grpc::v1::{self, challenge_service_client::ChallengeServiceClient},
     token::random,
-    wallet::signer::Signer,
+    wallet::evm::EvmPrivateKey,
 };
 use envoy_types::pb::envoy::service::auth::v3::{
     AttributeContext, CheckRequest,
@@ -94,7 +94,7 @@ pub(super) struct SignedIn {
 }
 
 pub(super) async fn sign_in(channel: &Channel, authorization: &str) -> SignedIn {
-    let wallet = Signer::generate(random::bytes);
+    let wallet = EvmPrivateKey::generate(random::bytes);
     let mut challenges = ChallengeServiceClient::new(channel.clone());
     let start = v1::StartChallengeRequest { address: wallet.address().to_string(), ..Default::default() };
     let challenge =

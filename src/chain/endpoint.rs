@@ -16,7 +16,7 @@ use url::Url;
 
 use crate::{
     domain::Secret,
-    wallet::contract::{Answer, GAS, Question},
+    wallet::evm::contract::{Answer, GAS, Question},
 };
 
 /// The longest answer that is read, in bytes; a good one has some 400.

@@ -19,7 +19,7 @@ use tracing::Instrument as _;
 
 use crate::{
     domain::{ChainEndpoint, Network},
-    wallet::contract::{Answer, Question},
+    wallet::evm::contract::{Answer, Question},
 };
 use endpoint::{Endpoint, HttpClient, Trouble, http_client};
 

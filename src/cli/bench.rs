@@ -25,7 +25,7 @@ use crate::{
     domain::{Policy, RateLimit},
     flows::client::create::create_client,
     token::random,
-    wallet::signer::Signer,
+    wallet::evm::EvmPrivateKey,
 };
 
 /// The environment's way to name the client of a running server.
@@ -85,8 +85,8 @@ impl Bench {
 
     async fn drive(&self, address: SocketAddr, authorization: String) -> Outcome {
         let concurrency = self.concurrency.max(1);
-        let wallets: Arc<Vec<Signer>> =
-            Arc::new((0..self.sign_ins).map(|_| Signer::generate(random::bytes)).collect());
+        let wallets: Arc<Vec<EvmPrivateKey>> =
+            Arc::new((0..self.sign_ins).map(|_| EvmPrivateKey::generate(random::bytes)).collect());
         let authorization: Arc<str> = authorization.into();
         let remotes = Remotes::connect(address, concurrency).await?;
 
@@ -126,7 +126,7 @@ impl Bench {
 }
 
 /// Start, sign, verify: the refresh token it gave.
-async fn sign_in(remote: &mut Remote, authorization: &str, wallet: &Signer) -> Result<String, Status> {
+async fn sign_in(remote: &mut Remote, authorization: &str, wallet: &EvmPrivateKey) -> Result<String, Status> {
     let challenge = remote.start(authorization, wallet.address().as_str()).await?;
     let signature = wallet.sign_text(&challenge.message);
     let answer = remote.verify(authorization, &challenge.id, &signature).await?;

@@ -17,7 +17,7 @@ use crate::{
     flows::{Error, client::create::create_client},
     grpc::v1,
     token::random,
-    wallet::signer::Signer,
+    wallet::evm::EvmPrivateKey,
 };
 
 #[derive(Args)]
@@ -26,7 +26,7 @@ pub(super) struct Demo {}
 /// Everything that the steps share.
 struct Stage {
     remote: Remote,
-    wallet: Signer,
+    wallet: EvmPrivateKey,
     /// The client's credentials.
     client: String,
 }
@@ -61,7 +61,7 @@ impl Stage {
         let policy = formats::policy().map_err(Error::Invalid)?;
         let (made, secret) = create_client(app.store.as_ref(), policy, "").await?;
         say!("A client was made: {} ({})", made.id, made.policy.name);
-        let wallet = Signer::generate(random::bytes);
+        let wallet = EvmPrivateKey::generate(random::bytes);
         say!("A throw-away wallet was made: {}", wallet.address());
         Ok(Self {
             remote: Remote::connect(app.grpc_address).await?,
@@ -128,7 +128,7 @@ impl Stage {
         let next = self.remote.start(&self.client, &address).await?;
         let old = self.remote.verify(&self.client, &next.id, &signature).await;
         refused("the old signature for a new challenge", old, "SIGNATURE_MISMATCH")?;
-        let stranger = Signer::generate(random::bytes).sign_text(&next.message);
+        let stranger = EvmPrivateKey::generate(random::bytes).sign_text(&next.message);
         let strange = self.remote.verify(&self.client, &next.id, &stranger).await;
         refused("another wallet's signature", strange, "SIGNATURE_MISMATCH")?;
         let malformed = self.remote.verify(&self.client, &next.id, "0x1234").await;

@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use super::Outcome;
 use crate::{
     token::random,
-    wallet::{eip712::AuthMessage, signer::Signer},
+    wallet::evm::{EvmPrivateKey, eip712::AuthMessage},
 };
 
 #[derive(Subcommand)]
@@ -61,14 +61,13 @@ impl Wallet {
 
 impl New {
     fn run(self) -> Outcome {
-        let signer = Signer::generate(random::bytes);
+        let signer = EvmPrivateKey::generate(random::bytes);
         let mut options = fs::OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let written = options
-            .open(&self.key_file)
-            .and_then(|mut file| writeln!(file, "{}", signer.private_key().expose()));
+        let written =
+            options.open(&self.key_file).and_then(|mut file| writeln!(file, "{}", signer.to_hex().expose()));
         written.map_err(|error| format!("key-file: {}: {error}", self.key_file.display()))?;
         say!("{}", signer.address());
         Ok(())
@@ -78,8 +77,8 @@ impl New {
 impl Sign {
     fn run(self) -> Outcome {
         let key = read(&self.key_file).map_err(|error| format!("key-file: {error}"))?;
-        let signer =
-            Signer::from_hex(key.trim()).ok_or("key-file: must hold 32 bytes in hex that are a key")?;
+        let signer = EvmPrivateKey::from_hex(key.trim())
+            .ok_or("key-file: must hold 32 bytes in hex that are a key")?;
         let signature = match self.source.to_sign()? {
             ToSign::Text(text) => signer.sign_text(&text),
             ToSign::TypedData(message) => signer.sign_typed_data(&message),

@@ -3,12 +3,12 @@
 use std::fmt;
 
 /// An address in canonical form: EIP-55 for EVM, base58 for Solana. Two addresses are the same
-/// exactly when their texts are. `wallet::address` reads addresses that callers wrote.
+/// exactly when their texts are. `wallet::parse_address` reads addresses that callers wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Address(String);
 
 impl Address {
-    /// Takes over a text that is canonical already: out of `wallet::address`, or out of the store.
+    /// Takes over a text that is canonical already: out of `wallet::parse_address`, or out of the store.
     pub const fn from_canonical(text: String) -> Self {
         Self(text)
     }

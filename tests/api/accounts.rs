@@ -5,7 +5,7 @@ use countersign::{
     flows::client::update::update_client,
     grpc::v1::{Account, LinkWalletRequest, RevokeReason, SessionState, VerifyChallengeResponse, WalletKind},
     token::random,
-    wallet::signer::SolanaSigner,
+    wallet::solana::SolanaPrivateKey,
 };
 use tonic::{Code, Status};
 
@@ -74,7 +74,7 @@ async fn a_wallet_of_another_chain_is_linked(store: &TestStore) {
     let server = Server::start(store).await;
     let shop = shop(&server).await;
     let (user, signed_in) = shop.user(&wallet()).await;
-    let solana = SolanaSigner::generate(random::bytes);
+    let solana = SolanaPrivateKey::generate(random::bytes);
     let asked = countersign::grpc::v1::StartChallengeRequest {
         address: solana.address().to_string(),
         network: "SOLANA".to_owned(),

@@ -6,7 +6,7 @@ use countersign::{
         self, ChallengeFormat, CreateSessionRequest, ListSessionsRequest, StartChallengeRequest,
         VerifyChallengeRequest,
     },
-    wallet::signer::Signer,
+    wallet::evm::EvmPrivateKey,
 };
 use tonic::Code;
 
@@ -46,7 +46,7 @@ async fn nonce_of(caller: &Caller) -> v1::Challenge {
 }
 
 /// A listed text with a nonce, signed by a wallet that claims its own address.
-fn composed(wallet: &Signer, nonce: &str) -> VerifyChallengeRequest {
+fn composed(wallet: &EvmPrivateKey, nonce: &str) -> VerifyChallengeRequest {
     let message = format!("{LISTED}{nonce}");
     VerifyChallengeRequest {
         nonce: nonce.to_owned(),

@@ -8,7 +8,7 @@ use countersign::{
         StartChallengeRequest, VerificationMethod, VerifyChallengeRequest,
     },
     token::random,
-    wallet::signer::SolanaSigner,
+    wallet::solana::SolanaPrivateKey,
 };
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -45,8 +45,8 @@ const CONTRACT: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
 /// No native signature.
 const SIGNATURE: &str = "0xc0ffee";
 
-fn solana_wallet() -> SolanaSigner {
-    SolanaSigner::generate(random::bytes)
+fn solana_wallet() -> SolanaPrivateKey {
+    SolanaPrivateKey::generate(random::bytes)
 }
 
 async fn server(store: &TestStore, endpoints: &[String]) -> (Server, TestClient) {

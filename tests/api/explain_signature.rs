@@ -6,7 +6,7 @@ use countersign::{
         self, ChallengeFormat, CheckOutcome, ExplainSignatureRequest, ExplainSignatureResponse,
         StartChallengeRequest, VerificationMethod, VerifyChallengeRequest,
     },
-    wallet::signer::SolanaSigner,
+    wallet::solana::SolanaPrivateKey,
 };
 
 use crate::{
@@ -62,7 +62,7 @@ async fn a_good_signature_is_explained_and_stays_good(store: &TestStore) {
         let prefixed =
             format!("\x19Ethereum Signed Message:\n{}{}", challenge.message.len(), challenge.message);
         assert_eq!(answer.signed_bytes_hex, format!("0x{}", hex::encode(prefixed)));
-        let digest = countersign::wallet::eip191::digest(&challenge.message);
+        let digest = countersign::wallet::evm::eip191::digest(&challenge.message);
         assert_eq!(answer.digest_hex, format!("0x{}", hex::encode(digest)));
         assert_eq!(answer.verification.unwrap().method(), VerificationMethod::Eoa);
     }
@@ -158,7 +158,7 @@ async fn each_refusal_of_verify_challenge_is_the_first_failed_check(store: &Test
 async fn a_signature_of_solana_is_explained(store: &TestStore) {
     let server = Server::start(store).await;
     let client = server.client(Policy::default()).await;
-    let wallet = SolanaSigner::generate(countersign::token::random::bytes);
+    let wallet = SolanaPrivateKey::generate(countersign::token::random::bytes);
     let request = StartChallengeRequest {
         address: wallet.address().to_string(),
         network: "SOLANA".to_owned(),

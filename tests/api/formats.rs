@@ -5,7 +5,7 @@ use countersign::{
     flows::{Error, client::create::create_client},
     grpc::v1::{self, ChallengeFormat, StartChallengeRequest, VerificationMethod, VerifyChallengeRequest},
     token::random,
-    wallet::{eip712::AuthMessage, eip4361, signer::SolanaSigner},
+    wallet::{evm::eip712::AuthMessage, siwx, solana::SolanaPrivateKey},
 };
 
 use crate::{
@@ -58,7 +58,7 @@ async fn a_sign_in_text_is_written_out_of_the_policy_and_signed_in_with(store: &
     let (client, wallet) = (shop(&server).await, wallet());
     let address = wallet.address().to_string();
     let challenge = client.start(start(ChallengeFormat::Siwx, &address)).await.unwrap();
-    let text = eip4361::parse(&challenge.message).unwrap();
+    let text = siwx::parse(&challenge.message).unwrap();
     assert_eq!(text.domain.as_str(), "shop.example");
     assert_eq!((text.address.as_str(), text.nonce.as_str()), (address.as_str(), challenge.nonce.as_str()));
     assert_eq!(text.statement.unwrap().as_str(), "I accept the terms.");
@@ -251,13 +251,13 @@ async fn an_address_that_is_merely_recovered_is_nobodys_claim(store: &TestStore)
 async fn a_solana_wallet_signs_in_by_text_sign_in_text_and_nonce(store: &TestStore) {
     let server = Server::start(store).await;
     let client = shop(&server).await;
-    let wallet = SolanaSigner::generate(random::bytes);
+    let wallet = SolanaPrivateKey::generate(random::bytes);
     let address = wallet.address().to_string();
     let mut accounts = Vec::new();
     for format in [ChallengeFormat::Text, ChallengeFormat::Siwx] {
         let asked = StartChallengeRequest { network: "SOLANA".to_owned(), ..start(format, &address) };
         let challenge = client.start(asked).await.unwrap();
-        let stranger = SolanaSigner::generate(random::bytes).sign_text(&challenge.message);
+        let stranger = SolanaPrivateKey::generate(random::bytes).sign_text(&challenge.message);
         assert_eq!(reason(client.verify(by_id(&challenge, &stranger)).await), "SIGNATURE_MISMATCH");
         let signature = wallet.sign_text(&challenge.message);
         let verified = client.verify(by_id(&challenge, &signature)).await.unwrap();

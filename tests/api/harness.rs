@@ -19,7 +19,7 @@ use countersign::{
     },
     store::Store,
     token::{RootKeys, random},
-    wallet::signer::Signer,
+    wallet::evm::EvmPrivateKey,
 };
 use envoy_types::pb::envoy::service::auth::v3::{
     AttributeContext, CheckRequest, CheckResponse,
@@ -315,27 +315,27 @@ impl Caller {
     // Short ways that many tests share.
 
     /// A challenge for a wallet.
-    pub async fn challenge_for(&self, wallet: &Signer) -> v1::Challenge {
+    pub async fn challenge_for(&self, wallet: &EvmPrivateKey) -> v1::Challenge {
         self.start(start_for(wallet)).await.unwrap()
     }
 
     /// Signs a challenge and redeems it by its id.
     pub async fn redeem(
         &self,
-        wallet: &Signer,
+        wallet: &EvmPrivateKey,
         challenge: &v1::Challenge,
     ) -> Result<v1::VerifyChallengeResponse, Status> {
         self.verify(by_id(challenge, &wallet.sign_text(&challenge.message))).await
     }
 
     /// A whole sign-in.
-    pub async fn sign_in(&self, wallet: &Signer) -> v1::VerifyChallengeResponse {
+    pub async fn sign_in(&self, wallet: &EvmPrivateKey) -> v1::VerifyChallengeResponse {
         let challenge = self.challenge_for(wallet).await;
         self.redeem(wallet, &challenge).await.unwrap()
     }
 
     /// A PENDING session for a wallet, and the caller that is its device.
-    pub async fn device_of(&self, wallet: &Signer) -> (v1::Session, Self) {
+    pub async fn device_of(&self, wallet: &EvmPrivateKey) -> (v1::Session, Self) {
         let answer = self.create_session(session_for(wallet)).await.unwrap();
         (answer.session.unwrap(), self.with(&format!("Bearer {}", answer.session_token)))
     }
@@ -399,11 +399,11 @@ impl Watcher {
     }
 }
 
-pub fn wallet() -> Signer {
-    Signer::generate(random::bytes)
+pub fn wallet() -> EvmPrivateKey {
+    EvmPrivateKey::generate(random::bytes)
 }
 
-pub fn session_for(wallet: &Signer) -> v1::CreateSessionRequest {
+pub fn session_for(wallet: &EvmPrivateKey) -> v1::CreateSessionRequest {
     v1::CreateSessionRequest {
         signing_address: wallet.address().to_string(),
         signing_network: "ETHEREUM".to_owned(),
@@ -411,7 +411,7 @@ pub fn session_for(wallet: &Signer) -> v1::CreateSessionRequest {
     }
 }
 
-pub fn start_for(wallet: &Signer) -> v1::StartChallengeRequest {
+pub fn start_for(wallet: &EvmPrivateKey) -> v1::StartChallengeRequest {
     v1::StartChallengeRequest { address: wallet.address().to_string(), ..Default::default() }
 }
 
@@ -423,7 +423,7 @@ pub fn by_id(challenge: &v1::Challenge, signature: &str) -> v1::VerifyChallengeR
     }
 }
 
-pub fn by_address(wallet: &Signer, signature: &str) -> v1::VerifyChallengeRequest {
+pub fn by_address(wallet: &EvmPrivateKey, signature: &str) -> v1::VerifyChallengeRequest {
     v1::VerifyChallengeRequest {
         address: wallet.address().to_string(),
         signature: signature.to_owned(),

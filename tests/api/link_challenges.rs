@@ -6,7 +6,7 @@ use countersign::{
         ChallengeFormat, ChallengePurpose, CheckOutcome, ExplainSignatureRequest, StartChallengeRequest,
         VerifyChallengeRequest, VerifyChallengeResponse,
     },
-    wallet::{eip712::AuthMessage, eip4361},
+    wallet::{evm::eip712::AuthMessage, siwx},
 };
 use tonic::Code;
 
@@ -80,7 +80,7 @@ async fn every_text_says_whose_account_the_wallet_will_sign_in_to(store: &TestSt
 
     let third = wallet();
     let siwx = user.start(asked(ChallengeFormat::Siwx, &third)).await.unwrap();
-    let parsed = eip4361::parse(&siwx.message).unwrap();
+    let parsed = siwx::parse(&siwx.message).unwrap();
     assert!(parsed.statement.unwrap().as_str().starts_with(&says), "{}", siwx.message);
     user.link_wallet(link_by(&siwx, &third.sign_text(&siwx.message))).await.unwrap();
     let own_statement = StartChallengeRequest {

@@ -1,7 +1,7 @@
 //! The real program: two at once, stopped, killed, and its log.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use countersign::{grpc::v1::SessionState, wallet::signer::Signer};
+use countersign::{grpc::v1::SessionState, wallet::evm::EvmPrivateKey};
 use tokio::task::JoinSet;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -49,7 +49,7 @@ struct Answered {
 }
 
 /// Signs in again and again until the server is gone.
-async fn sign_in_until_killed(caller: Caller, wallet: Signer) -> Vec<Answered> {
+async fn sign_in_until_killed(caller: Caller, wallet: EvmPrivateKey) -> Vec<Answered> {
     let mut answered = Vec::new();
     loop {
         let Ok(challenge) = caller.start(start_for(&wallet)).await else { return answered };

@@ -5,7 +5,7 @@ use std::{collections::HashSet, net::SocketAddr};
 use countersign::{
     domain::Policy,
     grpc::v1::{VerifyChallengeRequest, VerifyChallengeResponse},
-    wallet::signer::Signer,
+    wallet::evm::EvmPrivateKey,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -36,7 +36,7 @@ on_both_stores![
 ];
 
 /// A signed request that can be retried.
-async fn request(client: &Caller, wallet: &Signer) -> VerifyChallengeRequest {
+async fn request(client: &Caller, wallet: &EvmPrivateKey) -> VerifyChallengeRequest {
     let challenge = client.challenge_for(wallet).await;
     let signature = wallet.sign_text(&challenge.message);
     VerifyChallengeRequest { request_id: "7d9c".to_owned(), ..by_id(&challenge, &signature) }

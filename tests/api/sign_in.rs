@@ -5,7 +5,7 @@ use countersign::{
     grpc::v1::{
         ChallengeFormat, SessionState, StartChallengeRequest, VerificationMethod, VerifyChallengeRequest,
     },
-    wallet::signer::Signer,
+    wallet::evm::EvmPrivateKey,
 };
 
 use crate::{
@@ -336,7 +336,7 @@ async fn what_looks_like_an_injection_is_only_a_wrong_field(store: &TestStore) {
     for text in ["'; DROP TABLE challenges; --", "\u{0}", "{nonce}", "\r\nlevel=ERROR forged", "%00", "\\"] {
         let request = VerifyChallengeRequest {
             nonce: text.into(),
-            signature: Signer::generate(|| [7; 32]).sign_text("x"),
+            signature: EvmPrivateKey::generate(|| [7; 32]).sign_text("x"),
             ..Default::default()
         };
         assert_eq!(wrong_field(client.verify(request).await).1, "nonce", "{text}");
@@ -345,7 +345,7 @@ async fn what_looks_like_an_injection_is_only_a_wrong_field(store: &TestStore) {
         let message = VerifyChallengeRequest {
             challenge_id: challenge.id.clone(),
             message: text.into(),
-            signature: Signer::generate(|| [7; 32]).sign_text("x"),
+            signature: EvmPrivateKey::generate(|| [7; 32]).sign_text("x"),
             ..Default::default()
         };
         assert_eq!(wrong_field(client.verify(message).await).1, "message", "{text}");

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use countersign::wallet::signer::Signer;
+use countersign::wallet::evm::EvmPrivateKey;
 use tokio::task::JoinSet;
 use tonic::{Status, transport::Channel};
 use tonic_health::pb::{
@@ -108,7 +108,7 @@ async fn user(instances: Vec<Instance>, first: usize, stop: Arc<AtomicBool>) -> 
     Ok(())
 }
 
-async fn sign_in(wallet: &Signer, turns: &mut Turns) -> Result<(), Status> {
+async fn sign_in(wallet: &EvmPrivateKey, turns: &mut Turns) -> Result<(), Status> {
     let instance = turns.next().await;
     let challenge = instance.caller.start(start_for(wallet)).await?;
     instance.answered.fetch_add(1, Ordering::SeqCst);

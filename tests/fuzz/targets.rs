@@ -9,14 +9,16 @@ use std::sync::LazyLock;
 use countersign::{
     domain::{Address, Namespace, Network},
     wallet::{
-        address,
-        contract::{Answer, Question, Verdict},
-        ed25519,
-        eip191::digest,
-        eip712::AuthMessage,
-        eip4361,
-        signature::{Signature, SignatureBytes, normal_form},
-        signer::{Signer, SolanaSigner},
+        canonical_signature,
+        evm::{
+            EvmPrivateKey, EvmSignature,
+            contract::{Answer, Question, Verdict},
+            eip191::digest,
+            eip712::AuthMessage,
+            signature::SignatureBytes,
+        },
+        parse_address, siwx,
+        solana::{Ed25519Signature, SolanaPrivateKey, signature::verify},
     },
 };
 
@@ -31,7 +33,7 @@ struct Signed {
 
 /// v of 27 and 28, v of 0 and 1, EIP-2098.
 static ON_EVM: LazyLock<Signed> = LazyLock::new(|| {
-    let signer = Signer::from_hex(&"11".repeat(32)).unwrap();
+    let signer = EvmPrivateKey::from_hex(&"11".repeat(32)).unwrap();
     let rsv = hex::decode(&signer.sign_text(SIGNED)[2..]).unwrap();
     let (mut low_v, mut eip2098) = (rsv.clone(), rsv[..64].to_vec());
     low_v[64] -= 27;
@@ -40,7 +42,7 @@ static ON_EVM: LazyLock<Signed> = LazyLock::new(|| {
 });
 
 static ON_SOLANA: LazyLock<Signed> = LazyLock::new(|| {
-    let signer = SolanaSigner::generate(|| [17; 32]);
+    let signer = SolanaPrivateKey::generate(|| [17; 32]);
     let signature = bs58::decode(signer.sign_text(SIGNED)).into_vec().unwrap();
     Signed { address: signer.address(), encodings: vec![signature] }
 });
@@ -48,10 +50,10 @@ static ON_SOLANA: LazyLock<Signed> = LazyLock::new(|| {
 /// A text that parses is written back byte for byte, and is seen as a sign-in text.
 pub fn eip4361(input: &[u8]) -> bool {
     let text = String::from_utf8_lossy(input);
-    let Ok(message) = eip4361::parse(&text) else { return false };
+    let Ok(message) = siwx::parse(&text) else { return false };
     assert_eq!(message.to_string(), text);
-    assert!(eip4361::looks_like_sign_in(&text), "parsed, but not seen as a sign-in text");
-    let read = address::parse("address", message.address.as_str(), message.chain_id.network());
+    assert!(siwx::looks_like_sign_in(&text), "parsed, but not seen as a sign-in text");
+    let read = parse_address("address", message.address.as_str(), message.chain_id.network());
     assert_eq!(read.as_ref(), Ok(&message.address), "another address than everywhere else");
     true
 }
@@ -64,7 +66,7 @@ pub fn evm_signature(input: &[u8]) -> bool {
 }
 
 fn evm_signature_text(text: &str) -> bool {
-    let native = Signature::parse(text);
+    let native = EvmSignature::parse(text);
     let Ok(kept) = SignatureBytes::parse(text) else {
         assert!(native.is_err(), "refused as bytes, and read as a signature");
         return false;
@@ -75,8 +77,8 @@ fn evm_signature_text(text: &str) -> bool {
     let has_a_form = kept.as_bytes().len() == 64
         || matches!(kept.as_bytes(), [rest @ .., 0 | 1 | 27 | 28] if rest.len() == 64);
     assert!(has_a_form, "another length than 64 and 65 bytes, or another v");
-    let normal = normal_form(text, Namespace::Eip155).expect("what was read has a normal form");
-    let again = Signature::parse(&normal).expect("a normal form is read");
+    let normal = canonical_signature(text, Namespace::Eip155).expect("what was read has a normal form");
+    let again = EvmSignature::parse(&normal).expect("a normal form is read");
     assert_eq!(again.recover(&digest(SIGNED)), signature.recover(&digest(SIGNED)));
     let is_its_own = signature.recover(&digest(SIGNED)).as_ref() == Some(&ON_EVM.address);
     assert_eq!(is_its_own, ON_EVM.encodings.iter().any(|encoding| encoding == kept.as_bytes()));
@@ -98,13 +100,13 @@ pub fn ed25519_signature(input: &[u8]) -> bool {
 }
 
 fn ed25519_signature_text(text: &str) -> bool {
-    let Ok(signature) = ed25519::Signature::parse(text) else { return false };
+    let Ok(signature) = Ed25519Signature::parse(text) else { return false };
     let digits = digits(text);
     let bytes =
         if digits.len() == 128 { hex::decode(digits).ok() } else { bs58::decode(text).into_vec().ok() };
     let bytes = bytes.expect("what was read is hex or base58");
     assert_eq!(bs58::decode(signature.to_string()).into_vec().as_ref(), Ok(&bytes));
-    let is_its_own = ed25519::verify(&ON_SOLANA.address, SIGNED.as_bytes(), &signature);
+    let is_its_own = verify(&ON_SOLANA.address, SIGNED.as_bytes(), &signature);
     assert_eq!(is_its_own, ON_SOLANA.encodings.contains(&bytes));
     true
 }
@@ -114,8 +116,8 @@ pub fn address(input: &[u8]) -> bool {
     let text = String::from_utf8_lossy(input);
     let read = ["EVM", "SOLANA"].map(|alias| {
         let network = Network::parse("network", alias).unwrap();
-        let address = address::parse("address", &text, &network).ok()?;
-        assert_eq!(address::parse("address", address.as_str(), &network).as_ref(), Ok(&address));
+        let address = parse_address("address", &text, &network).ok()?;
+        assert_eq!(parse_address("address", address.as_str(), &network).as_ref(), Ok(&address));
         match network.namespace() {
             Namespace::Solana => assert_eq!(address.as_str(), text),
             Namespace::Eip155 => {

@@ -13,7 +13,7 @@ use countersign::{
         Redemption, RotateOutcome, Rotated, Rotation, SignedIn, Store, StoreError, open,
     },
     token::random,
-    wallet::signer::Signer,
+    wallet::evm::EvmPrivateKey,
 };
 
 use crate::support::TestStore;
@@ -166,7 +166,7 @@ pub fn new_session(client: &Client, address: &Address) -> NewSession {
 
 /// The address of a wallet that nobody has.
 pub fn new_address() -> Address {
-    Signer::generate(random::bytes).address()
+    EvmPrivateKey::generate(random::bytes).address()
 }
 
 /// All challenges of a client.

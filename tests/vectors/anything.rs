@@ -4,11 +4,9 @@ use countersign::{
     domain::{Address, Network, Nonce, NumericNonce, SessionId, TextTemplate, TypedDataDomain},
     token::{ClientSecret, RefreshToken, RootKeys, SessionToken},
     wallet::{
-        address, ed25519,
-        eip191::digest,
-        eip712::AuthMessage,
-        signature::{Signature, SignatureBytes},
-        signer::{Signer, SolanaSigner},
+        evm::{EvmPrivateKey, EvmSignature, eip191::digest, eip712::AuthMessage, signature::SignatureBytes},
+        parse_address,
+        solana::{Ed25519Signature, SolanaPrivateKey, signature::verify},
     },
 };
 use proptest::prelude::*;
@@ -27,12 +25,12 @@ fn text() -> impl Strategy<Value = String> {
     ]
 }
 
-fn evm_signer() -> impl Strategy<Value = Signer> {
-    "[1-9a-f]{60}".prop_map(|digits| Signer::from_hex(&format!("0000{digits}")).unwrap())
+fn evm_signer() -> impl Strategy<Value = EvmPrivateKey> {
+    "[1-9a-f]{60}".prop_map(|digits| EvmPrivateKey::from_hex(&format!("0000{digits}")).unwrap())
 }
 
-fn solana_signer() -> impl Strategy<Value = SolanaSigner> {
-    any::<[u8; 32]>().prop_map(|seed| SolanaSigner::generate(|| seed))
+fn solana_signer() -> impl Strategy<Value = SolanaPrivateKey> {
+    any::<[u8; 32]>().prop_map(|seed| SolanaPrivateKey::generate(|| seed))
 }
 
 /// Texts near those of networks, nonces, templates, ids and tokens.
@@ -50,7 +48,7 @@ fn small_text() -> impl Strategy<Value = String> {
 }
 
 /// Typed data of any client, user and number; and who signs it.
-fn typed_data() -> impl Strategy<Value = (AuthMessage, Signer)> {
+fn typed_data() -> impl Strategy<Value = (AuthMessage, EvmPrivateKey)> {
     let line = "[^\\p{C}\\p{Zl}\\p{Zp}]{1,100}";
     let number = 1_u64..1 << 53;
     (line, line, number.clone(), any::<[u8; 20]>(), number, evm_signer()).prop_map(
@@ -69,21 +67,21 @@ fn flipped(bytes: &[u8], bit: usize) -> Vec<u8> {
 }
 
 fn recovered(bytes: &[u8], message: &str) -> Option<Address> {
-    Signature::parse(&hex::encode(bytes)).ok()?.recover(&digest(message))
+    EvmSignature::parse(&hex::encode(bytes)).ok()?.recover(&digest(message))
 }
 
 proptest! {
     #[test]
     fn no_text_makes_a_parser_panic(text in text(), message in any::<String>()) {
-        if let Ok(signature) = Signature::parse(&text) {
+        if let Ok(signature) = EvmSignature::parse(&text) {
             let _ = signature.recover(&digest(&message));
         }
         if let Ok(bytes) = SignatureBytes::parse(&text) {
-            prop_assert_eq!(bytes.native().is_ok(), Signature::parse(&text).is_ok());
+            prop_assert_eq!(bytes.native().is_ok(), EvmSignature::parse(&text).is_ok());
         }
-        if let Ok(signature) = ed25519::Signature::parse(&text) {
+        if let Ok(signature) = Ed25519Signature::parse(&text) {
             let token = Address::from_canonical("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA".to_owned());
-            prop_assert!(!ed25519::verify(&token, message.as_bytes(), &signature));
+            prop_assert!(!verify(&token, message.as_bytes(), &signature));
         }
         prop_assert!(AuthMessage::from_json(&text).is_none());
     }
@@ -91,8 +89,8 @@ proptest! {
     #[test]
     fn an_address_that_is_read_is_read_from_its_canonical_text_again(text in text(), solana in any::<bool>()) {
         let network = Network::parse("network", if solana { "SOLANA" } else { "EVM" }).unwrap();
-        if let Ok(address) = address::parse("address", &text, &network) {
-            let again = address::parse("address", address.as_str(), &network);
+        if let Ok(address) = parse_address("address", &text, &network) {
+            let again = parse_address("address", address.as_str(), &network);
             prop_assert_eq!(again, Ok(address));
         }
     }
@@ -100,7 +98,7 @@ proptest! {
     #[test]
     fn every_evm_address_is_read_in_any_case(mut bytes in any::<[u8; 20]>()) {
         bytes[0] |= 1; // not the zero address
-        let read = |text: &str| address::parse("address", text, &Network::ethereum());
+        let read = |text: &str| parse_address("address", text, &Network::ethereum());
         let canonical = read(&hex::encode(bytes)).unwrap();
         prop_assert_eq!(read(&hex::encode_upper(bytes)).unwrap(), canonical.clone());
         prop_assert_eq!(read(&format!("0x{}", hex::encode(bytes))).unwrap(), canonical.clone());
@@ -136,7 +134,7 @@ proptest! {
         let base58 = signer.sign_text(&message);
         let bytes = bs58::decode(&base58).into_vec().unwrap();
         let verifies = |text: &str, message: &[u8]| {
-            ed25519::verify(&signer.address(), message, &ed25519::Signature::parse(text).unwrap())
+            verify(&signer.address(), message, &Ed25519Signature::parse(text).unwrap())
         };
         prop_assert!(verifies(&base58, message.as_bytes()));
         prop_assert!(verifies(&hex::encode(&bytes), message.as_bytes()));
@@ -178,7 +176,7 @@ proptest! {
         bit in 0_usize..64 * 8,
     ) {
         let rsv = hex::decode(&signer.sign_typed_data(&message)[2..]).unwrap();
-        let recovered = |bytes: &[u8]| Signature::parse(&hex::encode(bytes)).ok()?.recover(&message.digest());
+        let recovered = |bytes: &[u8]| EvmSignature::parse(&hex::encode(bytes)).ok()?.recover(&message.digest());
         prop_assert_eq!(recovered(&rsv), Some(signer.address()));
         prop_assert_ne!(recovered(&flipped(&rsv, bit)), Some(signer.address()));
         let mut other_v = rsv;
@@ -188,7 +186,7 @@ proptest! {
 
     #[test]
     fn a_flipped_bit_of_a_digest_is_another_signers(signer in evm_signer(), message in any::<String>(), bit in 0_usize..256) {
-        let signature = Signature::parse(&signer.sign_text(&message)).unwrap();
+        let signature = EvmSignature::parse(&signer.sign_text(&message)).unwrap();
         let other: [u8; 32] = flipped(&digest(&message), bit).try_into().unwrap();
         prop_assert_ne!(signature.recover(&other), Some(signer.address()));
     }

@@ -3,9 +3,8 @@
 use countersign::{
     domain::{Address, Network},
     wallet::{
-        address,
-        ed25519::{Signature, verify},
-        signer::SolanaSigner,
+        parse_address,
+        solana::{Ed25519Signature, SolanaPrivateKey, signature::verify},
     },
 };
 use serde::Deserialize;
@@ -41,7 +40,7 @@ fn wallets() -> Vec<Signed> {
 }
 
 fn solana(text: &str) -> Address {
-    address::parse("address", text, &Network::parse("network", "SOLANA").unwrap()).unwrap()
+    parse_address("address", text, &Network::parse("network", "SOLANA").unwrap()).unwrap()
 }
 
 #[test]
@@ -49,7 +48,7 @@ fn edge_cases_have_the_strict_answer() {
     for case in edge_cases() {
         let key = solana(&bs58::encode(hex::decode(&case.public_key).unwrap()).into_string());
         let message = hex::decode(&case.message).unwrap();
-        let signature = Signature::parse(&case.signature).unwrap();
+        let signature = Ed25519Signature::parse(&case.signature).unwrap();
         assert_eq!(verify(&key, &message, &signature), case.accepted, "{}", case.what);
     }
 }
@@ -76,7 +75,7 @@ fn a_key_of_small_order_never_verifies() {
     for key in small {
         let address = solana(&bs58::encode(hex::decode(key).unwrap()).into_string());
         for r in small {
-            let signature = Signature::parse(&format!("{r}{}", "0".repeat(64))).unwrap();
+            let signature = Ed25519Signature::parse(&format!("{r}{}", "0".repeat(64))).unwrap();
             for message in 0..16_u8 {
                 assert!(!verify(&address, &[message], &signature), "key {key}, R {r}, message {message}");
             }
@@ -87,7 +86,7 @@ fn a_key_of_small_order_never_verifies() {
 #[test]
 fn what_solana_libraries_signed_verifies() {
     for case in wallets() {
-        let (address, signature) = (solana(&case.address), Signature::parse(&case.signature).unwrap());
+        let (address, signature) = (solana(&case.address), Ed25519Signature::parse(&case.signature).unwrap());
         assert!(verify(&address, case.message.as_bytes(), &signature), "{}: {}", case.library, case.message);
         let longer = format!("{} ", case.message);
         assert!(!verify(&address, longer.as_bytes(), &signature), "{}: {longer}", case.library);
@@ -97,7 +96,7 @@ fn what_solana_libraries_signed_verifies() {
 #[test]
 fn our_throw_away_wallet_signs_as_they_do() {
     for case in wallets() {
-        let signer = SolanaSigner::from_base58(&case.private_key).unwrap();
+        let signer = SolanaPrivateKey::from_base58(&case.private_key).unwrap();
         assert_eq!(signer.address().as_str(), case.address, "{}", case.library);
         let ours = bs58::decode(signer.sign_text(&case.message)).into_vec().unwrap();
         let theirs = match case.signature.strip_prefix("0x") {

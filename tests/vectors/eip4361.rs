@@ -5,7 +5,7 @@
 
 use std::{fs, path::Path};
 
-use countersign::wallet::eip4361::{self, Message, Timestamp};
+use countersign::wallet::siwx::{self, SiwxMessage, Timestamp};
 use serde_json::{Map, Value, json};
 
 fn vectors(file: &str) -> Value {
@@ -14,7 +14,7 @@ fn vectors(file: &str) -> Value {
 }
 
 /// The members that the vectors have, under the names that they give them.
-fn fields(message: &Message) -> Value {
+fn fields(message: &SiwxMessage) -> Value {
     let optional = |value: Option<&str>| value.map_or(Value::Null, Value::from);
     let uris = message.resources.as_ref().map(|uris| uris.iter().map(|uri| uri.as_str()).collect::<Vec<_>>());
     let fields = json!({
@@ -34,7 +34,7 @@ fn fields(message: &Message) -> Value {
     without_nulls(fields)
 }
 
-fn milliseconds(message: &Message) -> Value {
+fn milliseconds(message: &SiwxMessage) -> Value {
     let of = |time: &Timestamp| i64::try_from(time.instant().unix_timestamp_nanos() / 1_000_000).unwrap();
     without_nulls(json!({
         "issuedAt": of(&message.issued_at),
@@ -57,7 +57,7 @@ fn the_texts_of_other_libraries_are_read_and_written_byte_for_byte() {
         for vector in texts {
             let case = format!("{}, {}", content["library"], vector["name"]);
             let text = vector["text"].as_str().unwrap();
-            let message = eip4361::parse(text).unwrap_or_else(|why| panic!("{case}: {why}"));
+            let message = siwx::parse(text).unwrap_or_else(|why| panic!("{case}: {why}"));
             assert_eq!(fields(&message), vector["fields"], "{case}");
             assert_eq!(milliseconds(&message), vector["milliseconds"], "{case}");
             assert!(message.chain_id.network().as_str().starts_with(content["network"].as_str().unwrap()));
@@ -71,7 +71,7 @@ fn a_text_that_breaks_one_rule_is_refused_by_the_part_that_breaks_it() {
     let content = vectors("refused.json");
     let bases = &content["bases"];
     for base in bases.as_object().unwrap().values() {
-        eip4361::parse(base.as_str().unwrap()).unwrap();
+        siwx::parse(base.as_str().unwrap()).unwrap();
     }
     let wrong: Vec<String> =
         content["refused"].as_array().unwrap().iter().filter_map(|vector| fault(bases, vector)).collect();
@@ -86,7 +86,7 @@ fn fault(bases: &Value, vector: &Value) -> Option<String> {
     if base.matches(member("replace")).count() != 1 {
         return Some(format!("{rule}: unclear what to replace"));
     }
-    match eip4361::parse(&base.replace(member("replace"), member("by"))) {
+    match siwx::parse(&base.replace(member("replace"), member("by"))) {
         Ok(_) => Some(format!("{rule}: accepted")),
         Err(why) if why.field == "message" && why.description.contains(member("says")) => None,
         Err(why) => Some(format!("{rule}: {why}")),

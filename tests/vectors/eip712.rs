@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use countersign::{
     domain::{Network, NumericNonce, TypedDataDomain},
-    wallet::{address, eip712::AuthMessage, signature::Signature, signer::Signer},
+    wallet::{
+        evm::{EvmPrivateKey, EvmSignature, eip712::AuthMessage},
+        parse_address,
+    },
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -41,7 +44,7 @@ fn message(typed_data: &Value) -> AuthMessage {
         &text("/domain/verifyingContract").to_lowercase(),
     );
     let signer = text("/message/address").to_lowercase();
-    let signer = address::parse("address", &signer, &Network::ethereum()).unwrap();
+    let signer = parse_address("address", &signer, &Network::ethereum()).unwrap();
     let noonce = NumericNonce::from_number(number("/message/noonce")).unwrap();
     AuthMessage::new(domain.unwrap(), &signer, noonce).unwrap()
 }
@@ -60,11 +63,11 @@ fn our_json_is_what_the_libraries_were_given() {
 fn digests_and_signers_are_those_of_every_library() {
     for case in cases() {
         let message = message(&case.typed_data);
-        let signer = Signer::from_hex(&case.private_key).unwrap();
+        let signer = EvmPrivateKey::from_hex(&case.private_key).unwrap();
         assert!(case.signed_by.len() >= 4);
         for (library, signed) in &case.signed_by {
             assert_eq!(format!("0x{}", hex::encode(message.digest())), signed.digest, "{library}");
-            let signature = Signature::parse(&signed.signature).unwrap();
+            let signature = EvmSignature::parse(&signed.signature).unwrap();
             assert_eq!(signature.recover(&message.digest()), Some(signer.address()), "{library}");
             assert_eq!(signer.sign_typed_data(&message), signed.signature, "{library}");
         }

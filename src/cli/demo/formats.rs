@@ -6,7 +6,7 @@ use crate::{
     domain::{ChallengeFormat, Policy, TypedDataDomain, Violation},
     grpc::v1,
     token::random,
-    wallet::{eip712::AuthMessage, signer::SolanaSigner},
+    wallet::{evm::eip712::AuthMessage, solana::SolanaPrivateKey},
 };
 
 /// What stands before the nonce in a text that the caller composes.
@@ -78,7 +78,7 @@ impl Stage {
 
     async fn solana(&mut self) -> Outcome {
         heading("A Solana wallet: Ed25519 over its own form of the text")?;
-        let wallet = SolanaSigner::generate(random::bytes);
+        let wallet = SolanaPrivateKey::generate(random::bytes);
         let challenge = self.start(v1::ChallengeFormat::Siwx, wallet.address().as_str(), "SOLANA").await?;
         show_text(&challenge)?;
         let signature = wallet.sign_text(&challenge.message);

@@ -5,7 +5,7 @@ use crate::{
     flows::{Caller, Error, Flows, Result},
     state::audit,
     store::{UnlinkOutcome, WalletUnlink},
-    wallet::address,
+    wallet::parse_address,
 };
 
 /// What UnlinkWallet takes, as it came in.
@@ -29,7 +29,7 @@ impl Flows {
     ) -> Result<(LinkedWallets, u32)> {
         let user = caller.user()?;
         let network = user.client.policy.parse_wallet_network("network", &request.network)?;
-        let address = address::parse("address", &request.address, &network)?;
+        let address = parse_address("address", &request.address, &network)?;
         self.rate_limits.count(user.client, Some(user.session), None)?;
         let reauth_window = user.client.policy.reauth_window;
         let unlink = WalletUnlink {

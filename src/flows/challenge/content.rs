@@ -11,8 +11,8 @@ use crate::{
     flows::{Error, Result},
     token::random,
     wallet::{
-        eip712::AuthMessage,
-        eip4361::{ChainId, Domain, Message, RequestId, Statement, Timestamp, Uri},
+        evm::eip712::AuthMessage,
+        siwx::{ChainId, Domain, RequestId, SiwxMessage, Statement, Timestamp, Uri},
     },
 };
 
@@ -89,7 +89,7 @@ fn sign_in_text(
     let time = |time: OffsetDateTime| {
         Timestamp::of(time.truncate_to_second()).ok_or_else(|| Error::internal("a time out of range"))
     };
-    let message = Message {
+    let message = SiwxMessage {
         scheme: None,
         domain: chosen("domains", "domain", &policy.domains, &request.domain, Domain::parse)?
             .ok_or(Error::PolicyDenied("domains"))?,

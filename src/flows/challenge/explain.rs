@@ -10,7 +10,7 @@ use crate::{
     domain::{Address, Challenge, Client, Party, Role, Session, SessionState, Verification},
     flows::{Caller, Error, Flows, Result, authenticate::with_role},
     store::{ChallengeScope, FoundChallenge},
-    wallet::signature,
+    wallet::canonical_signature,
 };
 
 /// What came of one check.
@@ -92,7 +92,7 @@ impl Explanation {
         self.recovered = message.recovered(signature);
         self.signed_bytes = Some(message.signed_bytes());
         self.digest = message.signed_digest();
-        self.signature = signature::normal_form(signature, message.claimed.network.namespace());
+        self.signature = canonical_signature(signature, message.claimed.network.namespace());
     }
 }
 

@@ -5,7 +5,10 @@ use crate::{
     domain::{Address, Challenge, ChallengeId, Client, Content, Network, Nonce, Party, Problem, Violation},
     flows::{Error, Result},
     store::{ChallengeKey, ChallengeState, FOUND_LIMIT, FoundChallenge},
-    wallet::{address, eip4361},
+    wallet::{
+        self, parse_address,
+        siwx::{self, SiwxMessage},
+    },
 };
 
 /// What a caller says of a challenge and of who signed it.
@@ -20,7 +23,7 @@ pub(crate) struct Claim {
 /// A message as it came, and what it says if it is an EIP-4361 text.
 pub(crate) struct Message {
     pub(crate) text: String,
-    pub(crate) sign_in: Option<eip4361::Message>,
+    pub(crate) sign_in: Option<SiwxMessage>,
 }
 
 impl Claim {
@@ -37,9 +40,9 @@ impl Claim {
         let address_network = network
             .clone()
             .or_else(|| in_text.map(|text| text.chain_id.network().clone()))
-            .unwrap_or_else(|| network_of(&request.address));
+            .unwrap_or_else(|| wallet::default_network(&request.address));
         let address = given(&request.address)
-            .map(|text| address::parse("address", &text, &address_network))
+            .map(|text| parse_address("address", &text, &address_network))
             .transpose()?;
         Ok(Self {
             challenge_id: given(&request.challenge_id)
@@ -94,7 +97,9 @@ impl Claim {
 
     /// The network of an address that came without one.
     pub(crate) fn address_network(&self) -> Network {
-        self.address.as_ref().map_or_else(Network::ethereum, |address| network_of(address.as_str()))
+        self.address
+            .as_ref()
+            .map_or_else(Network::ethereum, |address| wallet::default_network(address.as_str()))
     }
 
     /// Where the text was handed out, the message, if given, must be that text.
@@ -110,7 +115,7 @@ impl Claim {
 
 impl Message {
     fn parse(text: String) -> Result<Self> {
-        let sign_in = eip4361::looks_like_sign_in(&text).then(|| eip4361::parse(&text)).transpose()?;
+        let sign_in = siwx::looks_like_sign_in(&text).then(|| siwx::parse(&text)).transpose()?;
         Ok(Self { text, sign_in })
     }
 }
@@ -146,11 +151,4 @@ pub(crate) fn too_many() -> Error {
 
 fn differs(field: &str, problem: Problem) -> Error {
     Violation::new(field, problem, "is not that of the challenge named beside it").into()
-}
-
-/// Where nothing says so: an address is of the namespace whose form it has.
-fn network_of(address: &str) -> Network {
-    let solana = || Network::parse("network", "SOLANA").ok();
-    let is_solana = !address.starts_with("0x") && (32..=44).contains(&address.len()) && address.len() != 40;
-    is_solana.then(solana).flatten().unwrap_or_else(Network::ethereum)
 }

@@ -7,7 +7,7 @@ use crate::{
     state::audit,
     store::{ChallengeScope, RepeatOutcome, Repetition, RequestDigest, SignedIn},
     token::sha256,
-    wallet::signature::normal_form,
+    wallet::canonical_signature,
 };
 
 /// How long a `request_id` may be.
@@ -65,8 +65,8 @@ pub(crate) fn request_digest(
     if request.request_id.len() > MAX_LENGTH || !request.request_id.bytes().all(|it| it.is_ascii_graphic()) {
         return Err(Violation::request("request_id", "must be 1 to 128 visible ASCII characters").into());
     }
-    let normal = |namespace| normal_form(&request.signature, namespace);
-    let Some(signature) = normal(Namespace::Eip155).or_else(|| normal(Namespace::Solana)) else {
+    let canonical = |namespace| canonical_signature(&request.signature, namespace);
+    let Some(signature) = Namespace::ALL.into_iter().find_map(canonical) else {
         return Ok(None);
     };
     let client = scope.client_id.to_string();

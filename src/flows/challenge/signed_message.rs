@@ -9,9 +9,13 @@ use crate::{
     },
     flows::{Error, Result},
     wallet::{
-        contract::{Answer, Question, Verdict},
-        ed25519, eip191, eip712,
-        signature::{self, SignatureBytes},
+        evm::{
+            EvmSignature,
+            contract::{Answer, Question, Verdict},
+            eip191, eip712,
+            signature::SignatureBytes,
+        },
+        solana::{Ed25519Signature, signature},
     },
 };
 
@@ -59,11 +63,11 @@ impl SignedMessage {
     pub(crate) fn verified_by_key(&self, signature: &str) -> Result<Option<Verification>> {
         let (method, is_good) = match self.claimed.network.namespace() {
             Namespace::Eip155 => {
-                let recovered = signature::Signature::parse(signature)?.recover(&self.digest());
+                let recovered = EvmSignature::parse(signature)?.recover(&self.digest());
                 (VerificationMethod::Eoa, recovered.as_ref() == Some(&self.claimed.address))
             }
             Namespace::Solana => {
-                let signature = ed25519::Signature::parse(signature)?;
+                let signature = Ed25519Signature::parse(signature)?;
                 (VerificationMethod::Ed25519, self.is_signed_on_solana(&signature))
             }
         };
@@ -90,7 +94,7 @@ impl SignedMessage {
     /// Whose key made the signature, whoever claims it; `None` on Solana, where none can be recovered.
     pub(crate) fn recovered(&self, signature: &str) -> Option<Address> {
         let is_evm = self.claimed.network.namespace() == Namespace::Eip155;
-        let signature = signature::Signature::parse(signature).ok().filter(|_| is_evm)?;
+        let signature = EvmSignature::parse(signature).ok().filter(|_| is_evm)?;
         signature.recover(&self.digest())
     }
 
@@ -121,9 +125,9 @@ impl SignedMessage {
     }
 
     /// Solana wallets sign a text as it is (CAIP-122 for Solana), and know no EIP-712.
-    fn is_signed_on_solana(&self, signature: &ed25519::Signature) -> bool {
+    fn is_signed_on_solana(&self, signature: &Ed25519Signature) -> bool {
         match &self.signed {
-            Signed::Text(text) => ed25519::verify(&self.claimed.address, text.as_bytes(), signature),
+            Signed::Text(text) => signature::verify(&self.claimed.address, text.as_bytes(), signature),
             Signed::TypedData(_) => false,
         }
     }

@@ -9,7 +9,7 @@ use crate::{
     domain::{Challenge, ChallengeFormat, ChallengeId, Client, Network, Party, Problem, Session, Violation},
     flows::{Caller, Error, Flows, Result},
     store::NewChallenge,
-    wallet::address,
+    wallet::parse_address,
 };
 
 impl Flows {
@@ -107,7 +107,7 @@ fn named_party(
         (text, _) => client.policy.parse_wallet_network("network", text)?,
     };
     let Some(session) = session else {
-        let address = address::parse("address", &request.address, &network)?;
+        let address = parse_address("address", &request.address, &network)?;
         return Ok(Party { address, network });
     };
     if network.namespace() != session.signing.network.namespace() {
@@ -115,7 +115,7 @@ fn named_party(
         return Err(Violation::new("network", Problem::Network, why).into());
     }
     let address = session.signing.address.clone();
-    if request.address.is_empty() || address::parse("address", &request.address, &network)? == address {
+    if request.address.is_empty() || parse_address("address", &request.address, &network)? == address {
         return Ok(Party { address, network });
     }
     let why = "must be the session's signing_address";

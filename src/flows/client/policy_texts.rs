@@ -3,7 +3,7 @@
 use crate::{
     domain::{Policy, Violation},
     flows::{Error, Result},
-    wallet::eip4361::{Domain, Statement, Uri},
+    wallet::siwx::{Domain, Statement, Uri},
 };
 
 /// A policy whose rules hold, and whose texts can be signed.

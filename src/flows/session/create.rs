@@ -5,7 +5,7 @@ use crate::{
     flows::{Caller, Flows, Result, authenticate::with_role},
     store::NewSession,
     token::SessionToken,
-    wallet::address,
+    wallet::parse_address,
 };
 
 /// What CreateSession takes, as it came in.
@@ -50,7 +50,7 @@ impl Flows {
 
 fn signing_party(client: &Client, request: &CreateSession) -> Result<Party> {
     let network = client.policy.parse_wallet_network("signing_network", &request.signing_network)?;
-    let address = address::parse("signing_address", &request.signing_address, &network)?;
+    let address = parse_address("signing_address", &request.signing_address, &network)?;
     client.policy.check_network(&network)?;
     Ok(Party { address, network })
 }
@@ -62,7 +62,7 @@ fn deposit_party(signing: &Party, request: &CreateSession) -> Result<Party> {
     };
     let address = match request.deposit_address.as_str() {
         "" if network.namespace() == signing.network.namespace() => signing.address.clone(),
-        text => address::parse("deposit_address", text, &network)?,
+        text => parse_address("deposit_address", text, &network)?,
     };
     Ok(Party { address, network })
 }

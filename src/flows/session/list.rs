@@ -7,7 +7,7 @@ use crate::{
         page::{page, page_size, page_token},
     },
     store::SessionQuery,
-    wallet::address,
+    wallet::parse_address,
 };
 
 /// What ListSessions takes, as it came in.
@@ -43,7 +43,7 @@ fn query(request: &ListSessions) -> Result<SessionQuery> {
     match (request.account_id.as_str(), request.address.as_str()) {
         ("", "") => Err(Error::invalid("account_id", "or `address` is required")),
         (account_id, "") => Ok(SessionQuery::Account(AccountId::parse("account_id", account_id)?)),
-        ("", text) => Ok(SessionQuery::Address(address::parse("address", text, &Network::ethereum())?)),
+        ("", text) => Ok(SessionQuery::Address(parse_address("address", text, &Network::ethereum())?)),
         _ => Err(Error::invalid("address", "must not be given beside `account_id`")),
     }
 }

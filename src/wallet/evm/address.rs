@@ -1,47 +1,20 @@
-//! Addresses as callers write them, read into their canonical text.
+//! EVM addresses: 20 bytes, written with the checksum of EIP-55.
 
-use crate::domain::{Address, Namespace, Network, Problem, Violation};
+use crate::{domain::Address, wallet::hex_digits};
 
 use super::keccak::keccak256;
 
-/// Reads the address that `field` carries, for a network.
-///
-/// EVM: 40 hex digits, with or without `0x`; a mixed-case one must carry the checksum of EIP-55.
-/// Solana: base58 of 32 bytes.
+/// Whether a text has the form of an EVM address rather than of another namespace's.
+pub(in crate::wallet) fn has_form(text: &str) -> bool {
+    text.starts_with("0x") || text.len() == 40
+}
+
+/// Parses 40 hex digits, with or without `0x`. Mixed case must carry the checksum of EIP-55.
 ///
 /// # Errors
-/// A violation of `field` for anything else, and for the zero address.
-pub fn parse(field: &str, text: &str, network: &Network) -> Result<Address, Violation> {
-    match network.namespace() {
-        Namespace::Eip155 => parse_evm(text),
-        Namespace::Solana => parse_solana(text),
-    }
-    .map_err(|description| Violation::new(field, Problem::Address, description))
-}
-
-/// The canonical text of an EVM address.
-pub(super) fn from_evm_bytes(bytes: &[u8; 20]) -> Address {
-    Address::from_canonical(checksummed(bytes))
-}
-
-/// The bytes of an EVM address; `None` for one of Solana.
-pub(super) fn evm_bytes(address: &Address) -> Option<[u8; 20]> {
-    let mut bytes = [0; 20];
-    hex::decode_to_slice(address.as_str().strip_prefix("0x")?, &mut bytes).ok().map(|()| bytes)
-}
-
-/// The canonical text of a Solana address.
-pub(in crate::wallet) fn from_solana_bytes(bytes: &[u8; 32]) -> Address {
-    Address::from_canonical(bs58::encode(bytes).into_string())
-}
-
-/// The bytes of a Solana address, which are its key; `None` for one of EVM, since base58 has no zero.
-pub(in crate::wallet) fn solana_bytes(address: &Address) -> Option<[u8; 32]> {
-    base58(address.as_str())
-}
-
-fn parse_evm(text: &str) -> Result<Address, &'static str> {
-    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+/// A description of the mistake, also for the zero address.
+pub(in crate::wallet) fn parse(text: &str) -> Result<Address, &'static str> {
+    let digits = hex_digits(text);
     let mut bytes = [0; 20];
     hex::decode_to_slice(digits, &mut bytes).map_err(|_| "must be 40 hex digits, with or without 0x")?;
     if bytes == [0; 20] {
@@ -56,21 +29,19 @@ fn parse_evm(text: &str) -> Result<Address, &'static str> {
     Ok(Address::from_canonical(canonical))
 }
 
-fn parse_solana(text: &str) -> Result<Address, &'static str> {
-    match base58::<32>(text) {
-        Some(bytes) if bytes != [0; 32] => Ok(Address::from_canonical(text.to_owned())),
-        Some(_) => Err("must not be the zero address"),
-        None => Err("must be the base58 form of 32 bytes"),
-    }
+/// The address of these bytes.
+pub(super) fn from_bytes(bytes: &[u8; 20]) -> Address {
+    Address::from_canonical(checksummed(bytes))
 }
 
-/// Exactly `N` bytes of base58.
-pub(in crate::wallet) fn base58<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    (bs58::decode(text).onto(&mut bytes) == Ok(N)).then_some(bytes)
+/// The bytes of an address; `None` if it belongs to another namespace.
+pub(super) fn to_bytes(address: &Address) -> Option<[u8; 20]> {
+    let mut bytes = [0; 20];
+    hex::decode_to_slice(address.as_str().strip_prefix("0x")?, &mut bytes).ok().map(|()| bytes)
 }
 
-/// EIP-55: a hex digit is upper case where the digest of the lower-case address has a nibble above 7.
+/// The text with the checksum of EIP-55: a hex digit is upper case where the digest of the lower-case address has a
+/// nibble above 7.
 pub(super) fn checksummed(bytes: &[u8; 20]) -> String {
     let lower = hex::encode(bytes);
     let digest = keccak256(&[lower.as_bytes()]);
@@ -83,7 +54,10 @@ pub(super) fn checksummed(bytes: &[u8; 20]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::{
+        domain::{Address, Network, Problem, Violation},
+        wallet::parse_address,
+    };
 
     /// The examples of EIP-55.
     const EIP55: [&str; 8] = [
@@ -98,7 +72,7 @@ mod tests {
     ];
 
     fn evm(text: &str) -> Result<Address, Violation> {
-        parse("address", text, &Network::ethereum())
+        parse_address("address", text, &Network::ethereum())
     }
 
     #[test]
@@ -139,18 +113,6 @@ mod tests {
                 ("address", Problem::Address),
                 "{text}"
             );
-        }
-    }
-
-    #[test]
-    fn a_solana_address_is_32_bytes_of_base58() {
-        let solana = Network::parse("", "SOLANA").unwrap();
-        let system_token = "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA";
-        assert_eq!(parse("address", system_token, &solana).unwrap().as_str(), system_token);
-        for text in
-            ["11111111111111111111111111111111", "0OIl", "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5", ""]
-        {
-            assert!(parse("address", text, &solana).is_err(), "{text}");
         }
     }
 }

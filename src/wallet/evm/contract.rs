@@ -4,7 +4,10 @@
 //! code, has it deployed where the signature brings the means, asks it, and tells the outcome in so many words; what
 //! the contracts do can then never be mistaken for trouble of the node.
 
-use crate::domain::{Address, Problem, Violation};
+use crate::{
+    domain::{Address, Violation},
+    wallet::malformed_signature,
+};
 
 use super::address;
 
@@ -72,14 +75,13 @@ impl Question {
     /// # Errors
     /// A violation of `signature` if it is wrapped and cannot be unwrapped.
     pub fn new(wallet: &Address, digest: &[u8; 32], signature: &[u8]) -> Result<Option<Self>, Violation> {
-        let wallet = address::evm_bytes(wallet).filter(|bytes| bytes[..18] != [0; 18]);
+        let wallet = address::to_bytes(wallet).filter(|bytes| bytes[..18] != [0; 18]);
         let Some(wallet) = wallet else { return Ok(None) };
         let Some(wrapped) = signature.strip_suffix(&WRAPPED) else {
             return Ok(Some(Self::ask(&wallet, [0; 20], &[], digest, signature)));
         };
         let why = "ends as one of ERC-6492, but is not the encoding of (address, bytes, bytes) before that";
-        let (factory, call, inner) =
-            unwrap(wrapped).ok_or_else(|| Violation::new("signature", Problem::SignatureEncoding, why))?;
+        let (factory, call, inner) = unwrap(wrapped).ok_or_else(|| malformed_signature(why))?;
         Ok(Some(Self::ask(&wallet, factory, call, digest, inner)))
     }
 
@@ -185,6 +187,7 @@ fn address_word(address: &[u8; 20]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Problem;
 
     fn at(text: &str) -> Address {
         Address::from_canonical(text.to_owned())

@@ -32,7 +32,7 @@ impl AuthMessage {
     /// The message that `address` is to sign; `None` for an address of Solana, whose wallets sign no
     /// typed data.
     pub fn new(domain: TypedDataDomain, address: &Address, noonce: NumericNonce) -> Option<Self> {
-        Some(Self { domain, signer: address::evm_bytes(address)?, noonce, account: None })
+        Some(Self { domain, signer: address::to_bytes(address)?, noonce, account: None })
     }
 
     /// The message that links the signer to the account of another wallet, in place of signing it in.

@@ -3,8 +3,10 @@
 use secp256k1::Message;
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 
-use crate::domain::{Address, Namespace, Problem, Violation};
-use crate::wallet::ed25519;
+use crate::{
+    domain::{Address, Violation},
+    wallet::{hex_digits, malformed_signature},
+};
 
 use super::{address, keccak::keccak256};
 
@@ -31,15 +33,15 @@ impl SignatureBytes {
     /// # Errors
     /// A violation of `signature` for anything else.
     pub fn parse(text: &str) -> Result<Self, Violation> {
-        decode(text, MAX_BYTES, "must be at most 16 KiB").map(Self).map_err(malformed)
+        decode(text, MAX_BYTES, "must be at most 16 KiB").map(Self).map_err(malformed_signature)
     }
 
     /// The native signature that the bytes are.
     ///
     /// # Errors
-    /// As [`Signature::parse`]; a contract wallet may still accept the bytes.
-    pub fn native(&self) -> Result<Signature, Violation> {
-        from_bytes(&self.0).map(Signature).map_err(malformed)
+    /// As [`EvmSignature::parse`]; a contract wallet may still accept the bytes.
+    pub fn native(&self) -> Result<EvmSignature, Violation> {
+        from_bytes(&self.0).map(EvmSignature).map_err(malformed_signature)
     }
 
     /// The bytes, unchanged.
@@ -50,16 +52,19 @@ impl SignatureBytes {
 
 /// A recoverable signature with `r` and `s` in range and `s` in the low half.
 #[derive(Clone, Debug)]
-pub struct Signature(RecoverableSignature);
+pub struct EvmSignature(RecoverableSignature);
 
-impl Signature {
+impl EvmSignature {
     /// Reads hex, with or without `0x`, in any case: 65 bytes r, s, v with v in {0, 1, 27, 28}, or 64
     /// bytes after EIP-2098.
     ///
     /// # Errors
     /// A violation of `signature` that says what is wrong with its form.
     pub fn parse(text: &str) -> Result<Self, Violation> {
-        decode(text, 65, NATIVE_FORMS).and_then(|bytes| from_bytes(&bytes)).map(Self).map_err(malformed)
+        decode(text, 65, NATIVE_FORMS)
+            .and_then(|bytes| from_bytes(&bytes))
+            .map(Self)
+            .map_err(malformed_signature)
     }
 
     /// The address whose key made this signature over a digest; `None` where no key can have.
@@ -76,20 +81,14 @@ pub(super) fn address_of(key: &secp256k1::PublicKey) -> Address {
     let digest = keccak256(&[&point[1..]]);
     let mut bytes = [0; 20];
     bytes.copy_from_slice(&digest[12..]);
-    address::from_evm_bytes(&bytes)
+    address::from_bytes(&bytes)
 }
 
-/// A signature in one form: of EVM chains 65 bytes r, s, v with v in {27, 28} if it is native, otherwise its bytes,
-/// in lower-case hex with `0x`; of Solana base58. `None` for what is no signature.
-pub fn normal_form(text: &str, namespace: Namespace) -> Option<String> {
-    match namespace {
-        Namespace::Solana => ed25519::Signature::parse(text).ok().map(|signature| signature.to_string()),
-        Namespace::Eip155 => {
-            let bytes = SignatureBytes::parse(text).ok()?;
-            let native = from_bytes(bytes.as_bytes()).map(|signature| rsv(&signature));
-            Some(format!("0x{}", native.map_or_else(|_| hex::encode(bytes.as_bytes()), hex::encode)))
-        }
-    }
+/// The signature in lower-case hex with `0x`: 65 bytes r, s, v with v in {27, 28} if it is native, else its bytes.
+pub(in crate::wallet) fn canonical(text: &str) -> Option<String> {
+    let SignatureBytes(bytes) = SignatureBytes::parse(text).ok()?;
+    let digits = from_bytes(&bytes).map_or_else(|_| hex::encode(&bytes), |native| hex::encode(rsv(&native)));
+    Some(format!("0x{digits}"))
 }
 
 /// r, s and v in {27, 28}.
@@ -100,16 +99,12 @@ pub(super) fn rsv(signature: &RecoverableSignature) -> [u8; 65] {
     bytes
 }
 
-fn malformed(why: &str) -> Violation {
-    Violation::new("signature", Problem::SignatureEncoding, why)
-}
-
 /// At most so many bytes of hex; a longer text is not read at all.
 fn decode(text: &str, longest: usize, too_long: &'static str) -> Result<Vec<u8>, &'static str> {
     if text.is_empty() {
         return Err("is required");
     }
-    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+    let digits = hex_digits(text);
     if digits.len() > 2 * longest {
         return Err(too_long);
     }
@@ -153,12 +148,15 @@ fn split_eip2098(mut compact: [u8; 64]) -> ([u8; 64], bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wallet::{eip191, signer::Signer};
+    use crate::{
+        domain::Problem,
+        wallet::evm::{EvmPrivateKey, eip191},
+    };
 
     const MESSAGE: &str = "Sign in to Shop\n\nCode: abc";
 
-    fn signer() -> Signer {
-        Signer::from_hex(&"11".repeat(32)).unwrap()
+    fn signer() -> EvmPrivateKey {
+        EvmPrivateKey::from_hex(&"11".repeat(32)).unwrap()
     }
 
     /// r, s, v of a good signature, v in {27, 28}.
@@ -167,7 +165,7 @@ mod tests {
     }
 
     fn recovered(bytes: &[u8]) -> Option<Address> {
-        Signature::parse(&hex::encode(bytes)).ok()?.recover(&eip191::digest(MESSAGE))
+        EvmSignature::parse(&hex::encode(bytes)).ok()?.recover(&eip191::digest(MESSAGE))
     }
 
     #[test]
@@ -181,7 +179,7 @@ mod tests {
             assert_eq!(recovered(encoding), Some(signer().address()));
             let digits = hex::encode_upper(encoding);
             for text in [digits.clone(), format!("0x{digits}"), format!("0X{digits}")] {
-                let signature = Signature::parse(&text).unwrap();
+                let signature = EvmSignature::parse(&text).unwrap();
                 assert_eq!(signature.recover(&eip191::digest(MESSAGE)), Some(signer().address()));
             }
         }
@@ -200,7 +198,7 @@ mod tests {
     #[test]
     fn other_v_zero_or_high_s_and_other_lengths_are_refused_before_recovery() {
         let refused = |bytes: &[u8], why: &str| {
-            let violation = Signature::parse(&hex::encode(bytes)).unwrap_err();
+            let violation = EvmSignature::parse(&hex::encode(bytes)).unwrap_err();
             assert_eq!(violation.problem, Problem::SignatureEncoding);
             assert!(violation.description.contains(why), "{violation} instead of {why}");
         };
@@ -227,7 +225,7 @@ mod tests {
     #[test]
     fn text_that_is_no_hex_is_refused() {
         for text in ["", "0x", "zz", "0x0x", "0x123", &"a".repeat(133)] {
-            assert_eq!(Signature::parse(text).unwrap_err().field, "signature", "{text}");
+            assert_eq!(EvmSignature::parse(text).unwrap_err().field, "signature", "{text}");
         }
     }
 

@@ -28,7 +28,7 @@ pub use timestamp::Timestamp;
 /// from parts takes care that they belong together: an address of the chain's namespace, a nonce of at
 /// least 8 characters, and on Solana neither a scheme nor an empty statement, for which it has no place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct SiwxMessage {
     /// The scheme before the domain, where the text has one.
     pub scheme: Option<Scheme>,
     /// Who asks for the signature.
@@ -69,7 +69,7 @@ const fn header(namespace: Namespace) -> &'static str {
     }
 }
 
-impl Message {
+impl SiwxMessage {
     /// Whose form the text has.
     pub fn namespace(&self) -> Namespace {
         self.chain_id.network().namespace()
@@ -91,7 +91,7 @@ impl Message {
     }
 }
 
-impl Display for Message {
+impl Display for SiwxMessage {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if let Some(scheme) = &self.scheme {
             write!(f, "{scheme}://")?;

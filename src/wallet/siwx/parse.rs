@@ -1,10 +1,10 @@
 //! Reads a text after the grammar: nothing is guessed, skipped or put right.
 
 use crate::domain::{Address, Namespace, Network, Nonce, Problem, Violation};
-use crate::wallet::address;
+use crate::wallet::parse_address;
 
 use super::{
-    ChainId, Domain, Message, RequestId, Scheme, Statement, Timestamp, Uri, header,
+    ChainId, Domain, RequestId, Scheme, SiwxMessage, Statement, Timestamp, Uri, header,
     lines::{Form, Lines, Refusal},
 };
 
@@ -26,11 +26,11 @@ const RESOURCE: Form<'_, Uri> = Form {
 ///
 /// # Errors
 /// A violation of `message` that names the part that breaks the grammar, and does not repeat it.
-pub fn parse(text: &str) -> Result<Message, Violation> {
+pub fn parse(text: &str) -> Result<SiwxMessage, Violation> {
     read(text).map_err(|why| Violation::new("message", Problem::Message, why))
 }
 
-fn read(text: &str) -> Result<Message, Refusal> {
+fn read(text: &str) -> Result<SiwxMessage, Refusal> {
     if !text.bytes().all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)) {
         return Err("must have printable ASCII and line feeds only, and no carriage returns".into());
     }
@@ -45,7 +45,7 @@ fn read(text: &str) -> Result<Message, Refusal> {
     let uri = lines.field("URI", &URI)?;
     lines.field("Version", &VERSION)?;
     let chain_id = lines.field("Chain ID", &chain_id_form(namespace))?;
-    let message = Message {
+    let message = SiwxMessage {
         scheme,
         domain,
         address: read_address(address, chain_id.network())?,
@@ -90,7 +90,7 @@ fn read_statement(text: &str) -> Result<Statement, Refusal> {
 /// EIP-4361 says that the checksum of EIP-55 must hold ("ABNF"), and that it should ("Message Fields"): the
 /// libraries write it, and refuse a text without it. So only the canonical form is taken.
 fn read_address(text: &str, network: &Network) -> Result<Address, Refusal> {
-    let address = address::parse("message", text, network).ok();
+    let address = parse_address("message", text, network).ok();
     address.filter(|address| address.as_str() == text).ok_or_else(|| {
         match network.namespace() {
             Namespace::Eip155 => "must have an address with 0x and the checksum of EIP-55 on its second line",

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use super::*;
 use crate::{
     domain::{Network, Problem},
-    wallet::address,
+    wallet::parse_address,
 };
 
 /// The EIP's own example, with everything that it has a place for.
@@ -180,7 +180,7 @@ fn chain_and_address() -> impl Strategy<Value = (ChainId, Address)> {
         (chain, bs58::encode(bytes).into_string())
     });
     prop_oneof![evm, solana].prop_filter_map("no zero address", |(chain, text)| {
-        let address = address::parse("address", &text, chain.network()).ok()?;
+        let address = parse_address("address", &text, chain.network()).ok()?;
         Some((chain, address))
     })
 }
@@ -197,9 +197,9 @@ prop_compose! {
         (has_expiration, has_beginning) in any::<(bool, bool)>(),
         request_id in option::of(piece("([a-zA-Z0-9:@!=~-]|%[0-9a-fA-F]{2}){0,20}", RequestId::parse)),
         resources in option::of(vec(uri(), 0..4)),
-    ) -> Message {
+    ) -> SiwxMessage {
         let ethereum = chain_id.network().namespace() == Namespace::Eip155;
-        Message {
+        SiwxMessage {
             scheme: scheme.filter(|_| ethereum),
             statement: statement.filter(|statement| ethereum || !statement.as_str().is_empty()),
             expiration_time: has_expiration.then_some(expiration),

@@ -2,7 +2,7 @@
 
 use countersign::{
     grpc::v1::{self, account_service_client::AccountServiceClient},
-    wallet::signer::Signer,
+    wallet::evm::EvmPrivateKey,
 };
 use tonic::{Status, transport::Channel};
 
@@ -32,20 +32,20 @@ impl Caller {
     }
 
     /// A user who has just signed in with a wallet, and the sign-in.
-    pub async fn user(&self, wallet: &Signer) -> (Self, v1::VerifyChallengeResponse) {
+    pub async fn user(&self, wallet: &EvmPrivateKey) -> (Self, v1::VerifyChallengeResponse) {
         let signed_in = self.sign_in(wallet).await;
         let token = &signed_in.tokens.as_ref().unwrap().access_token;
         (self.with(&format!("Bearer {token}")), signed_in)
     }
 
     /// Links a wallet by a text that it signs.
-    pub async fn link(&self, wallet: &Signer) -> Result<v1::Account, Status> {
+    pub async fn link(&self, wallet: &EvmPrivateKey) -> Result<v1::Account, Status> {
         let challenge = self.start(start_for(wallet)).await?;
         self.link_wallet(link_by(&challenge, &wallet.sign_text(&challenge.message))).await
     }
 
     /// Unlinks a plain key.
-    pub async fn unlink(&self, wallet: &Signer) -> Result<v1::UnlinkWalletResponse, Status> {
+    pub async fn unlink(&self, wallet: &EvmPrivateKey) -> Result<v1::UnlinkWalletResponse, Status> {
         self.unlink_wallet(wallet.address().as_str(), "ETHEREUM").await
     }
 }

@@ -4,15 +4,18 @@ use std::fmt;
 
 use ed25519_dalek::VerifyingKey;
 
-use crate::domain::{Address, Problem, Violation};
+use crate::{
+    domain::{Address, Violation},
+    wallet::{hex_digits, malformed_signature},
+};
 
-use crate::wallet::address;
+use super::address;
 
 /// 64 bytes R and S. Whether a key can have made them shows when they are verified.
 #[derive(Clone, Debug)]
-pub struct Signature(ed25519_dalek::Signature);
+pub struct Ed25519Signature(ed25519_dalek::Signature);
 
-impl Signature {
+impl Ed25519Signature {
     /// Reads 64 bytes in base58, as wallets show them, or in hex with or without `0x`, in any case.
     ///
     /// # Errors
@@ -20,22 +23,27 @@ impl Signature {
     pub fn parse(text: &str) -> Result<Self, Violation> {
         decode(text)
             .map(|bytes| Self(ed25519_dalek::Signature::from_bytes(&bytes)))
-            .map_err(|why| Violation::new("signature", Problem::SignatureEncoding, why))
+            .map_err(malformed_signature)
     }
 }
 
-impl fmt::Display for Signature {
+impl fmt::Display for Ed25519Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&bs58::encode(self.0.to_bytes()).into_string())
     }
+}
+
+/// The signature in base58.
+pub(in crate::wallet) fn canonical(text: &str) -> Option<String> {
+    Ed25519Signature::parse(text).ok().map(|signature| signature.to_string())
 }
 
 /// Whether the key that a Solana address is made this signature over a message.
 ///
 /// Strict, as Solana's validators are: RFC 8032, section 5.1.7 without the cofactor, neither A nor R of
 /// small order, R and S canonical. A must be canonical, too, so that a key has but one address.
-pub fn verify(address: &Address, message: &[u8], signature: &Signature) -> bool {
-    address::solana_bytes(address)
+pub fn verify(address: &Address, message: &[u8], signature: &Ed25519Signature) -> bool {
+    address::to_bytes(address)
         .and_then(|bytes| key(&bytes))
         .is_some_and(|key| key.verify_strict(message, &signature.0).is_ok())
 }
@@ -52,7 +60,7 @@ fn decode(text: &str) -> Result<[u8; 64], &'static str> {
     if text.is_empty() {
         return Err("is required");
     }
-    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+    let digits = hex_digits(text);
     let mut bytes = [0; 64];
     let read = match digits.len() {
         128 => hex::decode_to_slice(digits, &mut bytes).ok().map(|()| bytes),
@@ -65,12 +73,12 @@ fn decode(text: &str) -> Result<[u8; 64], &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wallet::signer::SolanaSigner;
+    use crate::{domain::Problem, wallet::solana::SolanaPrivateKey};
 
     const MESSAGE: &str = "Sign in to Shop\n\nCode: abc";
 
-    fn signer() -> SolanaSigner {
-        SolanaSigner::generate(|| [17; 32])
+    fn signer() -> SolanaPrivateKey {
+        SolanaPrivateKey::generate(|| [17; 32])
     }
 
     fn good() -> [u8; 64] {
@@ -78,7 +86,7 @@ mod tests {
     }
 
     fn verifies(text: &str) -> bool {
-        verify(&signer().address(), MESSAGE.as_bytes(), &Signature::parse(text).unwrap())
+        verify(&signer().address(), MESSAGE.as_bytes(), &Ed25519Signature::parse(text).unwrap())
     }
 
     #[test]
@@ -101,9 +109,9 @@ mod tests {
 
     #[test]
     fn another_message_or_another_address_never_verifies() {
-        let signature = Signature::parse(&hex::encode(good())).unwrap();
+        let signature = Ed25519Signature::parse(&hex::encode(good())).unwrap();
         assert!(!verify(&signer().address(), b"Sign in to Shop", &signature));
-        let stranger = SolanaSigner::generate(|| [18; 32]).address();
+        let stranger = SolanaPrivateKey::generate(|| [18; 32]).address();
         assert!(!verify(&stranger, MESSAGE.as_bytes(), &signature));
         let evm = Address::from_canonical("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed".to_owned());
         assert!(!verify(&evm, MESSAGE.as_bytes(), &signature));
@@ -153,7 +161,7 @@ mod tests {
             &"1".repeat(10_000),
             &"ä".repeat(64),
         ] {
-            let violation = Signature::parse(text).unwrap_err();
+            let violation = Ed25519Signature::parse(text).unwrap_err();
             assert_eq!(violation.problem, Problem::SignatureEncoding, "{text}");
             assert_eq!(violation.field, "signature");
         }
