@@ -12,9 +12,10 @@ use std::{
 };
 
 use countersign::{
-    domain::{Address, Network},
+    domain::{Network, Party},
     wallet::{
-        evm::{EvmPrivateKey, EvmSignature, eip191},
+        Payload, SignedMessage,
+        evm::{EvmPrivateKey, eip191},
         parse_address,
     },
 };
@@ -29,9 +30,8 @@ const AT_MOST: f64 = 1.15;
 
 /// What a request brings, and the same as the library takes it.
 struct Case {
-    message: String,
+    message: SignedMessage,
     text: String,
-    claimed: Address,
     signature: RecoverableSignature,
     digest: Message,
 }
@@ -60,18 +60,19 @@ fn case(number: u8) -> Case {
     );
     let text = signer.sign_text(&message);
     // As a request has it, and as it is parsed at the door.
-    let claimed = parse_address("address", signer.address().as_str(), &Network::ethereum()).unwrap();
+    let network = Network::ethereum();
+    let address = parse_address("address", signer.address().as_str(), &network).unwrap();
     let bytes: [u8; 65] = hex::decode(&text[2..]).unwrap().try_into().unwrap();
     let parity = if bytes[64] == 28 { RecoveryId::One } else { RecoveryId::Zero };
     let signature = RecoverableSignature::from_compact(bytes.first_chunk::<64>().unwrap(), parity).unwrap();
     let digest = Message::from_digest(eip191::digest(&message));
-    Case { message, text, claimed, signature, digest }
+    let claimed = Party { address, network };
+    Case { message: SignedMessage { claimed, payload: Payload::Text(message) }, text, signature, digest }
 }
 
-/// As `flows::challenge::signed_message` does.
 fn is_signed_by_its_claimant(case: &Case) -> bool {
-    let signature = EvmSignature::parse(black_box(&case.text)).unwrap();
-    signature.recover(&eip191::digest(black_box(&case.message))).as_ref() == Some(&case.claimed)
+    let Case { message, text, .. } = black_box(case);
+    message.verified_by_key(text).unwrap().is_some()
 }
 
 fn recover(case: &Case) {

@@ -11,7 +11,10 @@ use clap::{Args, Subcommand};
 use super::Outcome;
 use crate::{
     token::random,
-    wallet::evm::{EvmPrivateKey, eip712::AuthMessage},
+    wallet::{
+        Payload,
+        evm::{EvmPrivateKey, eip712::AuthMessage},
+    },
 };
 
 #[derive(Subcommand)]
@@ -79,25 +82,15 @@ impl Sign {
         let key = read(&self.key_file).map_err(|error| format!("key-file: {error}"))?;
         let signer = EvmPrivateKey::from_hex(key.trim())
             .ok_or("key-file: must hold 32 bytes in hex that are a key")?;
-        let signature = match self.source.to_sign()? {
-            ToSign::Text(text) => signer.sign_text(&text),
-            ToSign::TypedData(message) => signer.sign_typed_data(&message),
-        };
-        say!("{signature}");
+        say!("{}", signer.sign(&self.source.payload()?));
         Ok(())
     }
 }
 
-/// What a challenge asks a wallet to sign.
-enum ToSign {
-    Text(String),
-    TypedData(Box<AuthMessage>),
-}
-
 impl Source {
-    fn to_sign(&self) -> Result<ToSign, String> {
+    fn payload(&self) -> Result<Payload, String> {
         if let Some(path) = &self.message_file {
-            return read(path).map(ToSign::Text).map_err(|error| format!("message-file: {error}"));
+            return read(path).map(Payload::Text).map_err(|error| format!("message-file: {error}"));
         }
         let path = self.challenge.as_deref().unwrap_or(Path::new("-"));
         let text = read(path).map_err(|error| format!("challenge: {error}"))?;
@@ -107,9 +100,9 @@ impl Source {
             |path| answer.pointer(path).and_then(serde_json::Value::as_str).filter(|text| !text.is_empty());
         if let Some(json) = member("/challenge/typedDataJson") {
             let message = AuthMessage::from_json(json).ok_or("challenge: has typed data of another kind")?;
-            return Ok(ToSign::TypedData(Box::new(message)));
+            return Ok(Payload::TypedData(Box::new(message)));
         }
-        let message = member("/challenge/message").map(|text| ToSign::Text(text.to_owned()));
+        let message = member("/challenge/message").map(|text| Payload::Text(text.to_owned()));
         message.ok_or_else(|| {
             "challenge: has no `challenge.message`; compose one, and give --message-file".to_owned()
         })

@@ -37,5 +37,5 @@ pub use session::{Party, RevokeReason, Session, SessionState};
 pub use signing_algorithm::SigningAlgorithm;
 pub use template::TextTemplate;
 pub use typed_data::TypedDataDomain;
-pub use verification::{Verification, VerificationMethod};
+pub use verification::{SignatureDetails, Verification, VerificationMethod};
 pub use violation::{Problem, Violation};

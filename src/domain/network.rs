@@ -41,14 +41,6 @@ impl Namespace {
         let namespace = Self::ALL.into_iter().find(|namespace| namespace.as_str() == name)?;
         Some((namespace, reference))
     }
-
-    /// Whether a reference follows the namespace's grammar.
-    fn allows(self, reference: &str) -> bool {
-        match self {
-            Self::Eip155 => is_eip155(reference),
-            Self::Solana => is_solana(reference),
-        }
-    }
 }
 
 impl Network {
@@ -64,7 +56,12 @@ impl Network {
             "SOLANA" => SOLANA_MAINNET,
             chain_id => chain_id,
         };
-        if Namespace::split(canonical).is_some_and(|(namespace, reference)| namespace.allows(reference)) {
+        let is_legal = match Namespace::split(canonical) {
+            Some((Namespace::Eip155, reference)) => is_eip155(reference),
+            Some((Namespace::Solana, reference)) => is_solana(reference),
+            None => false,
+        };
+        if is_legal {
             return Ok(Self(canonical.to_owned()));
         }
         Err(Violation::new(

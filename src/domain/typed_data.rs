@@ -1,6 +1,6 @@
 //! The EIP-712 domain of a client: for what its users sign typed data.
 
-use super::{Violation, policy::is_line};
+use super::{Network, Violation, policy::is_line};
 
 /// Whole numbers below it are exact in JavaScript, by which wallets read JSON.
 pub(super) const EXACT_BELOW: u64 = 1 << 53;
@@ -66,6 +66,11 @@ impl TypedDataDomain {
     /// `chainId`, above 0 and below 2^53
     pub const fn chain_id(&self) -> u64 {
         self.chain_id
+    }
+
+    /// The network of `chainId`.
+    pub fn network(&self) -> Network {
+        Network::from_canonical(format!("eip155:{}", self.chain_id))
     }
 
     /// `verifyingContract`

@@ -1,6 +1,6 @@
 //! How a signature was found to be its wallet's.
 
-use super::{Wallet, WalletKind};
+use super::{Address, Wallet, WalletKind};
 
 /// What accepted a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,4 +68,17 @@ pub struct Verification {
     pub wallet: Wallet,
     /// What accepted its signature.
     pub method: VerificationMethod,
+}
+
+/// Details of a signature that show why it does or does not verify.
+#[derive(Debug, Default)]
+pub struct SignatureDetails {
+    /// The signature in its canonical form; `None` if it is malformed.
+    pub canonical: Option<String>,
+    /// The address whose key made it, claimed or not; `None` where no key can be recovered, as on Solana.
+    pub recovered: Option<Address>,
+    /// The exact bytes that were signed.
+    pub signed_bytes: Option<Vec<u8>>,
+    /// Their Keccak-256; `None` on Solana, where Ed25519 hashes by itself.
+    pub digest: Option<[u8; 32]>,
 }

@@ -177,7 +177,7 @@ impl From<Explanation> for v1::ExplainSignatureResponse {
     fn from(explanation: Explanation) -> Self {
         let accepted = explanation.accepted();
         let hex = |bytes: Vec<u8>| format!("0x{}", hex::encode(bytes));
-        let challenge = explanation.challenge;
+        let (challenge, details) = (explanation.challenge, explanation.details);
         Self {
             accepted,
             checks: explanation.checks.into_iter().map(Into::into).collect(),
@@ -186,10 +186,10 @@ impl From<Explanation> for v1::ExplainSignatureResponse {
             challenge_id: challenge.map(|it| it.id.to_string()).unwrap_or_default(),
             address: explanation.claimed.as_ref().map(|it| it.address.to_string()).unwrap_or_default(),
             network: explanation.claimed.map(|it| it.network.to_string()).unwrap_or_default(),
-            signature: explanation.signature.unwrap_or_default(),
-            recovered_address: explanation.recovered.map(|it| it.to_string()).unwrap_or_default(),
-            signed_bytes_hex: explanation.signed_bytes.map(hex).unwrap_or_default(),
-            digest_hex: explanation.digest.map(|digest| hex(digest.to_vec())).unwrap_or_default(),
+            signature: details.canonical.unwrap_or_default(),
+            recovered_address: details.recovered.map(|it| it.to_string()).unwrap_or_default(),
+            signed_bytes_hex: details.signed_bytes.map(hex).unwrap_or_default(),
+            digest_hex: details.digest.map(|digest| hex(digest.to_vec())).unwrap_or_default(),
             verification: explanation.verification.map(Into::into),
         }
     }

@@ -7,13 +7,83 @@ pub mod evm;
 pub mod siwx;
 pub mod solana;
 
-use crate::domain::{Address, Namespace, Network, Problem, Violation};
+use crate::domain::{
+    Address, Namespace, Network, Party, Problem, SignatureDetails, Verification, VerificationMethod,
+    Violation, Wallet,
+};
+use evm::{
+    contract::{Answer, Question},
+    eip712::AuthMessage,
+};
+
+type Result<T> = std::result::Result<T, Violation>;
+
+/// Content that a wallet signs.
+#[derive(Debug)]
+pub enum Payload {
+    /// A text, byte for byte.
+    Text(String),
+    /// EIP-712 typed data, which only EVM wallets sign.
+    TypedData(Box<AuthMessage>),
+}
+
+/// A payload, and the party that claims to have signed it.
+#[derive(Debug)]
+pub struct SignedMessage {
+    /// The party.
+    pub claimed: Party,
+    /// The payload.
+    pub payload: Payload,
+}
+
+impl SignedMessage {
+    /// The wallet, if the claimed address's own key made the signature.
+    ///
+    /// # Errors
+    /// A violation of `signature` if it is malformed.
+    pub fn verified_by_key(&self, signature: &str) -> Result<Option<Verification>> {
+        let method = match self.claimed.network.namespace() {
+            Namespace::Eip155 => evm::verify(self, signature),
+            Namespace::Solana => solana::verify(self, signature),
+        };
+        Ok(method?.map(|method| self.verification(method)))
+    }
+
+    /// The call that asks the claimed address's contract; `None` where no contract can be a wallet.
+    ///
+    /// # Errors
+    /// A violation of `signature` if it is malformed.
+    pub fn question(&self, signature: &str) -> Result<Option<Question>> {
+        match self.claimed.network.namespace() {
+            Namespace::Eip155 => evm::question(self, signature),
+            Namespace::Solana => Ok(None),
+        }
+    }
+
+    /// The wallet, if its contract accepts the signature, or would once deployed.
+    pub fn verified_by_contract(&self, answer: Answer) -> Option<Verification> {
+        answer.method().map(|method| self.verification(method))
+    }
+
+    /// Details of a signature, whether or not it verifies.
+    pub fn details(&self, signature: &str) -> SignatureDetails {
+        match self.claimed.network.namespace() {
+            Namespace::Eip155 => evm::details(self, signature),
+            Namespace::Solana => solana::details(self, signature),
+        }
+    }
+
+    fn verification(&self, method: VerificationMethod) -> Verification {
+        let Party { address, network } = self.claimed.clone();
+        Verification { wallet: Wallet { address, network, kind: method.wallet_kind() }, method }
+    }
+}
 
 /// Parses the address in `field` as one of the network's namespace.
 ///
 /// # Errors
 /// A violation of `field`, also for the zero address.
-pub fn parse_address(field: &str, text: &str, network: &Network) -> Result<Address, Violation> {
+pub fn parse_address(field: &str, text: &str, network: &Network) -> Result<Address> {
     match network.namespace() {
         Namespace::Eip155 => evm::address::parse(text),
         Namespace::Solana => solana::address::parse(text),

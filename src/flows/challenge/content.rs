@@ -5,7 +5,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::requests::StartChallenge;
 use crate::{
     domain::{
-        ChallengeFormat, Client, Content, Namespace, Nonce, NumericNonce, Party, Policy, Problem, Violation,
+        ChallengeFormat, Client, Content, Nonce, NumericNonce, Party, Policy, Problem, Violation,
         session::SignIn, template::TextValues,
     },
     flows::{Error, Result},
@@ -163,7 +163,6 @@ fn typed_data(policy: &Policy, party: &Party, linking: Option<&SignIn>) -> Resul
     let domain = policy.typed_data_domain.clone().ok_or(Error::PolicyDenied("typed_data_domain"))?;
     let noonce = NumericNonce::from_random(random::bytes());
     let message = AuthMessage::new(domain, &party.address, noonce)
-        .filter(|_| party.network.namespace() == Namespace::Eip155)
         .ok_or_else(|| Violation::new("network", Problem::Network, "must be of eip155 for TYPED_DATA"))?;
     let message = match linking {
         Some(sign_in) => message.linking_to(&sign_in.wallet.address),

@@ -4,13 +4,12 @@ use super::{
     find_signer::signer,
     lookup::{Claim, live, newest},
     requests::VerifyChallenge,
-    signed_message::SignedMessage,
+    signed_message::signed_message,
 };
 use crate::{
-    domain::{Address, Challenge, Client, Party, Role, Session, SessionState, Verification},
+    domain::{Challenge, Client, Party, Role, Session, SessionState, SignatureDetails, Verification},
     flows::{Caller, Error, Flows, Result, authenticate::with_role},
     store::{ChallengeScope, FoundChallenge},
-    wallet::canonical_signature,
 };
 
 /// What came of one check.
@@ -42,14 +41,8 @@ pub struct Explanation {
     pub challenge: Option<Challenge>,
     /// Who claims to have signed.
     pub claimed: Option<Party>,
-    /// The signature in its normal form.
-    pub signature: Option<String>,
-    /// Whose key made the signature.
-    pub recovered: Option<Address>,
-    /// The exact bytes that were signed.
-    pub signed_bytes: Option<Vec<u8>>,
-    /// Their digest, where there is one.
-    pub digest: Option<[u8; 32]>,
+    /// Details of the signature over what would have been signed.
+    pub details: SignatureDetails,
     /// Who signed, if somebody did.
     pub verification: Option<Verification>,
 }
@@ -84,15 +77,6 @@ impl Explanation {
     fn skip(&mut self, names: &[&'static str]) {
         let skipped = names.iter().map(|&name| Check { name, outcome: CheckOutcome::Skipped });
         self.checks.extend(skipped);
-    }
-
-    /// Notes what was signed, and by whom.
-    fn note_signed(&mut self, message: &SignedMessage, signature: &str) {
-        self.claimed = Some(message.claimed.clone());
-        self.recovered = message.recovered(signature);
-        self.signed_bytes = Some(message.signed_bytes());
-        self.digest = message.signed_digest();
-        self.signature = canonical_signature(signature, message.claimed.network.namespace());
     }
 }
 
@@ -148,9 +132,10 @@ impl Flows {
         let signed = signer(client, live.unwrap_or(all), &claim, &request.signature, now, chains).await;
         let challenge = signed.as_ref().map_or(newest, |(challenge, _)| challenge.clone());
         let message =
-            report.check("message", Some(SignedMessage::of(&challenge, &claim, &client.policy, now)))?;
+            report.check("message", Some(signed_message(&challenge, &claim, &client.policy, now)))?;
         if let Some(message) = &message {
-            report.note_signed(message, &request.signature);
+            report.claimed = Some(message.claimed.clone());
+            report.details = message.details(&request.signature);
         }
         let signed = report.check("signature", message.map(|_| signed))?;
         let network = report.claimed.as_ref().map(|party| &party.network);

@@ -4,13 +4,14 @@ use time::OffsetDateTime;
 
 use super::{
     lookup::{Claim, too_many},
-    signed_message::SignedMessage,
+    signed_message::signed_message,
 };
 use crate::{
     chain::{Chains, Unanswered},
     domain::{Challenge, Client, Verification},
     flows::{Error, Result},
     state::error::Trouble,
+    wallet::SignedMessage,
 };
 
 /// How many challenges for one chain its nodes are asked about for one call, at most.
@@ -32,7 +33,7 @@ pub(crate) async fn signer(
     let mut why = None;
     let mut unsigned = Vec::new();
     for challenge in candidates {
-        let message = match SignedMessage::of(&challenge, claim, &client.policy, now) {
+        let message = match signed_message(&challenge, claim, &client.policy, now) {
             Ok(message) => message,
             Err(error) => {
                 why = why.or(Some(error));
@@ -42,7 +43,7 @@ pub(crate) async fn signer(
         match message.verified_by_key(signature) {
             Ok(Some(verification)) => return Ok((challenge, verification)),
             Ok(None) => why = why.or(Some(Error::SignatureMismatch)),
-            Err(error) => why = why.or(Some(error)),
+            Err(malformed) => why = why.or(Some(malformed.into())),
         }
         unsigned.push((challenge, message));
     }

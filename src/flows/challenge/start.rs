@@ -86,9 +86,7 @@ fn party(
 /// Where nothing says otherwise: the chain of the typed data's domain, or Ethereum's own.
 fn usual_network(client: &Client, format: ChallengeFormat) -> Network {
     match (&client.policy.typed_data_domain, format) {
-        (Some(domain), ChallengeFormat::TypedData) => {
-            Network::from_canonical(format!("eip155:{}", domain.chain_id()))
-        }
+        (Some(domain), ChallengeFormat::TypedData) => domain.network(),
         _ => Network::ethereum(),
     }
 }

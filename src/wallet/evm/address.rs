@@ -1,6 +1,7 @@
 //! EVM addresses: 20 bytes, written with the checksum of EIP-55.
 
-use crate::{domain::Address, wallet::hex_digits};
+use crate::domain::Address;
+use crate::wallet::hex_digits;
 
 use super::keccak::keccak256;
 

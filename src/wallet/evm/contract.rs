@@ -4,12 +4,10 @@
 //! code, has it deployed where the signature brings the means, asks it, and tells the outcome in so many words; what
 //! the contracts do can then never be mistaken for trouble of the node.
 
-use crate::{
-    domain::{Address, Violation},
-    wallet::malformed_signature,
-};
+use crate::domain::{Address, VerificationMethod, Violation};
+use crate::wallet::malformed_signature;
 
-use super::address;
+use super::{address, eip712::word};
 
 /// `isValidSignature(bytes32,bytes)`: its selector, and the value that means yes (EIP-1271).
 const MAGIC: [u8; 4] = [0x16, 0x26, 0xba, 0x7e];
@@ -92,7 +90,7 @@ impl Question {
 
     fn ask(wallet: &[u8; 20], factory: [u8; 20], deploy: &[u8], digest: &[u8; 32], signature: &[u8]) -> Self {
         let call = is_valid_signature(digest, signature);
-        let words = [address_word(wallet), address_word(&factory), length(deploy), length(&call)];
+        let words = [word(wallet), word(&factory), length(deploy), length(&call)];
         Self([&PROGRAM, words.concat().as_slice(), deploy, &call].concat())
     }
 }
@@ -124,6 +122,16 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The method by which the wallet accepted the signature; `None` if it did not.
+    pub const fn method(self) -> Option<VerificationMethod> {
+        let block_number = self.block_number;
+        match self.verdict {
+            Verdict::Accepted => Some(VerificationMethod::Eip1271 { block_number }),
+            Verdict::AcceptedOnceDeployed => Some(VerificationMethod::Erc6492 { block_number }),
+            Verdict::Refused | Verdict::NoCode | Verdict::Delegation => None,
+        }
+    }
+
     /// Reads what the program returned; `None` for anything else.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (words, []) = bytes.as_chunks::<32>() else { return None };
@@ -169,19 +177,11 @@ fn number(word: &[u8; 32]) -> Option<u64> {
 }
 
 fn number_word(number: u64) -> [u8; 32] {
-    let mut word = [0; 32];
-    word[24..].copy_from_slice(&number.to_be_bytes());
-    word
+    word(&number.to_be_bytes())
 }
 
 fn length(bytes: &[u8]) -> [u8; 32] {
     number_word(bytes.len() as u64)
-}
-
-fn address_word(address: &[u8; 20]) -> [u8; 32] {
-    let mut word = [0; 32];
-    word[12..].copy_from_slice(address);
-    word
 }
 
 #[cfg(test)]
@@ -201,7 +201,7 @@ mod tests {
     fn wrapped(factory: &[u8; 20], call: &[u8], signature: &[u8]) -> Vec<u8> {
         let pad = |bytes: &[u8]| [bytes, &vec![0; bytes.len().next_multiple_of(32) - bytes.len()]].concat();
         let second = 96 + 32 + pad(call).len() as u64;
-        let head = [address_word(factory), number_word(96), number_word(second)].concat();
+        let head = [word(factory), number_word(96), number_word(second)].concat();
         [head, length(call).to_vec(), pad(call), length(signature).to_vec(), pad(signature), WRAPPED.to_vec()]
             .concat()
     }
@@ -235,7 +235,7 @@ mod tests {
         let signature = wrapped(&[9; 20], &[1, 2, 3], &[4; 65]);
         let question = Question::new(&wallet, &[7; 32], &signature).unwrap().unwrap();
         let words = &question.data()[PROGRAM.len()..];
-        assert_eq!(words[32..64], address_word(&[9; 20]));
+        assert_eq!(words[32..64], word(&[9; 20]));
         assert_eq!(words[64..96], number_word(3));
         assert_eq!(words[128..131], [1, 2, 3]);
         assert_eq!(words[131..135], MAGIC);

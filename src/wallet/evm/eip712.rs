@@ -148,7 +148,7 @@ impl AuthMessage {
 }
 
 /// `encodeData`: a number or an address, on the right of 32 bytes.
-fn word(value: &[u8]) -> [u8; 32] {
+pub(super) fn word(value: &[u8]) -> [u8; 32] {
     let mut word = [0; 32];
     word[32 - value.len()..].copy_from_slice(value);
     word

@@ -11,3 +11,43 @@ mod keccak;
 
 pub use private_key::EvmPrivateKey;
 pub use signature::EvmSignature;
+
+use super::{Payload, Result, SignedMessage};
+use crate::domain::{SignatureDetails, VerificationMethod};
+use contract::Question;
+use signature::SignatureBytes;
+
+pub(super) fn verify(message: &SignedMessage, signature: &str) -> Result<Option<VerificationMethod>> {
+    let recovered = EvmSignature::parse(signature)?.recover(&digest(&message.payload));
+    Ok((recovered.as_ref() == Some(&message.claimed.address)).then_some(VerificationMethod::Eoa))
+}
+
+pub(super) fn question(message: &SignedMessage, signature: &str) -> Result<Option<Question>> {
+    let signature = SignatureBytes::parse(signature)?;
+    Question::new(&message.claimed.address, &digest(&message.payload), signature.as_bytes())
+}
+
+pub(super) fn details(message: &SignedMessage, signature: &str) -> SignatureDetails {
+    let digest = digest(&message.payload);
+    let native = EvmSignature::parse(signature).ok();
+    SignatureDetails {
+        canonical: signature::canonical(signature),
+        recovered: native.and_then(|native| native.recover(&digest)),
+        signed_bytes: Some(signed_bytes(&message.payload)),
+        digest: Some(digest),
+    }
+}
+
+fn digest(payload: &Payload) -> [u8; 32] {
+    match payload {
+        Payload::Text(text) => eip191::digest(text),
+        Payload::TypedData(message) => message.digest(),
+    }
+}
+
+fn signed_bytes(payload: &Payload) -> Vec<u8> {
+    match payload {
+        Payload::Text(text) => eip191::signed_bytes(text),
+        Payload::TypedData(message) => message.signed_bytes().to_vec(),
+    }
+}

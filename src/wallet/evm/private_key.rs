@@ -5,7 +5,7 @@ use secp256k1::{Message, PublicKey, SecretKey, ecdsa::RecoverableSignature};
 use crate::domain::{Address, Secret};
 
 use super::{
-    eip191,
+    Payload, digest, eip191,
     eip712::AuthMessage,
     signature::{address_of, rsv},
 };
@@ -42,17 +42,22 @@ impl EvmPrivateKey {
         address_of(&PublicKey::from_secret_key(self.0.expose()))
     }
 
+    /// Signs as a challenge asks for it: in the form of [`Self::sign_text`].
+    pub fn sign(&self, payload: &Payload) -> String {
+        self.sign_digest(digest(payload))
+    }
+
     /// EIP-191 personal_sign: 65 bytes r, s, v in hex with `0x`, v in {27, 28}.
     pub fn sign_text(&self, message: &str) -> String {
-        self.sign(eip191::digest(message))
+        self.sign_digest(eip191::digest(message))
     }
 
     /// EIP-712, `eth_signTypedData_v4`: in the form of [`Self::sign_text`].
     pub fn sign_typed_data(&self, message: &AuthMessage) -> String {
-        self.sign(message.digest())
+        self.sign_digest(message.digest())
     }
 
-    fn sign(&self, digest: [u8; 32]) -> String {
+    fn sign_digest(&self, digest: [u8; 32]) -> String {
         let message = Message::from_digest(digest);
         let signature = RecoverableSignature::sign_ecdsa_recoverable(message, self.0.expose());
         format!("0x{}", hex::encode(rsv(&signature)))

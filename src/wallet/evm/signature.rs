@@ -3,10 +3,8 @@
 use secp256k1::Message;
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 
-use crate::{
-    domain::{Address, Violation},
-    wallet::{hex_digits, malformed_signature},
-};
+use crate::domain::{Address, Violation};
+use crate::wallet::{hex_digits, malformed_signature};
 
 use super::{address, keccak::keccak256};
 

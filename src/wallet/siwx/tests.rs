@@ -4,10 +4,8 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use time::OffsetDateTime;
 
 use super::*;
-use crate::{
-    domain::{Network, Problem},
-    wallet::parse_address,
-};
+use crate::domain::{Network, Problem};
+use crate::wallet::parse_address;
 
 /// The EIP's own example, with everything that it has a place for.
 const FULL: &str = "https://example.com:3388 wants you to sign in with your Ethereum account:

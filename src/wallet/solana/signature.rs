@@ -4,10 +4,8 @@ use std::fmt;
 
 use ed25519_dalek::VerifyingKey;
 
-use crate::{
-    domain::{Address, Violation},
-    wallet::{hex_digits, malformed_signature},
-};
+use crate::domain::{Address, Violation};
+use crate::wallet::{hex_digits, malformed_signature};
 
 use super::address;
 
