@@ -1,6 +1,6 @@
 //! A text taken line by line: each field where the grammar has it, and none left over.
 
-use crate::domain::Namespace;
+use super::dialect::Dialect;
 
 /// Why a text is refused. It names the part, and never repeats what stands there.
 pub(super) type Refusal = String;
@@ -20,18 +20,17 @@ impl<'a> Lines<'a> {
         line
     }
 
-    /// The statement's line and the blank one after it. Without a statement Ethereum's form has only the
-    /// blank line, and Solana's none.
-    pub(super) fn statement(&mut self, namespace: Namespace) -> Result<Option<&'a str>, Refusal> {
-        let (statement, lines) = match (namespace, self.0) {
-            (Namespace::Eip155, ["", "", ..]) => (Some(""), 2),
-            (Namespace::Eip155, ["", ..]) => (None, 1),
-            (Namespace::Solana, ["", ..]) => {
+    /// The statement's line and the blank one after it. Without a statement, at most the blank line stays.
+    pub(super) fn statement(&mut self, dialect: &Dialect) -> Result<Option<&'a str>, Refusal> {
+        let (statement, lines) = match (dialect.keeps_blank_line, self.0) {
+            (true, ["", "", ..]) => (Some(""), 2),
+            (true, ["", ..]) => (None, 1),
+            (false, ["", ..]) => {
                 return Err("must have one blank line before `URI` where there is no statement".into());
             }
             (_, [statement, "", ..]) => (Some(*statement), 2),
-            (Namespace::Solana, _) => (None, 0),
-            (Namespace::Eip155, _) => {
+            (false, _) => (None, 0),
+            (true, _) => {
                 return Err("must have a blank line before `URI`, and two where there is no statement".into());
             }
         };

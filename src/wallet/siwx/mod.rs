@@ -6,6 +6,7 @@
 //! say which of them are refused.
 
 mod chain_id;
+mod dialect;
 mod grammar;
 mod lines;
 mod parse;
@@ -18,6 +19,7 @@ use std::fmt::{self, Display, Formatter};
 use crate::domain::{Address, Namespace, Nonce, template::SIGN_IN_PHRASE};
 
 pub use chain_id::ChainId;
+use dialect::Dialect;
 pub use grammar::{Domain, RequestId, Scheme, Statement, Uri};
 pub use parse::parse;
 pub use timestamp::Timestamp;
@@ -61,26 +63,18 @@ pub fn looks_like_sign_in(text: &str) -> bool {
     text.contains(SIGN_IN_PHRASE)
 }
 
-/// The end of the first line, after the domain.
-const fn header(namespace: Namespace) -> &'static str {
-    match namespace {
-        Namespace::Eip155 => " wants you to sign in with your Ethereum account:",
-        Namespace::Solana => " wants you to sign in with your Solana account:",
-    }
-}
-
 impl SiwxMessage {
     /// Whose form the text has.
     pub fn namespace(&self) -> Namespace {
         self.chain_id.network().namespace()
     }
 
-    /// Where there is no statement, its line goes, but Ethereum's form keeps the blank line after it.
-    fn write_statement(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match (&self.statement, self.namespace()) {
-            (Some(statement), _) => write!(f, "{statement}\n\n"),
-            (None, Namespace::Eip155) => writeln!(f),
-            (None, Namespace::Solana) => Ok(()),
+    /// The statement's line and the blank one after it. Without a statement, at most the blank line stays.
+    fn write_statement(&self, f: &mut Formatter<'_>, dialect: &Dialect) -> fmt::Result {
+        match &self.statement {
+            Some(statement) => write!(f, "{statement}\n\n"),
+            None if dialect.keeps_blank_line => writeln!(f),
+            None => Ok(()),
         }
     }
 
@@ -93,12 +87,13 @@ impl SiwxMessage {
 
 impl Display for SiwxMessage {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let dialect = Dialect::of(self.namespace());
         if let Some(scheme) = &self.scheme {
             write!(f, "{scheme}://")?;
         }
-        writeln!(f, "{}{}", self.domain, header(self.namespace()))?;
+        writeln!(f, "{}{}", self.domain, dialect.header)?;
         writeln!(f, "{}\n", self.address)?;
-        self.write_statement(f)?;
+        self.write_statement(f, dialect)?;
         writeln!(f, "URI: {}\nVersion: 1\nChain ID: {}", self.uri, self.chain_id)?;
         write!(f, "Nonce: {}\nIssued At: {}", self.nonce.as_str(), self.issued_at)?;
         write_optional(f, "Expiration Time", self.expiration_time.as_ref())?;

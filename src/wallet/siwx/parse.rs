@@ -4,7 +4,8 @@ use crate::domain::{Address, Namespace, Network, Nonce, Problem, Violation};
 use crate::wallet::parse_address;
 
 use super::{
-    ChainId, Domain, RequestId, Scheme, SiwxMessage, Statement, Timestamp, Uri, header,
+    ChainId, Domain, RequestId, Scheme, SiwxMessage, Statement, Timestamp, Uri,
+    dialect::Dialect,
     lines::{Form, Lines, Refusal},
 };
 
@@ -41,14 +42,16 @@ fn read(text: &str) -> Result<SiwxMessage, Refusal> {
     if !lines.next().is_empty() {
         return Err("must have a blank line after the address".into());
     }
-    let statement = lines.statement(namespace)?.map(read_statement).transpose()?;
+    let dialect = Dialect::of(namespace);
+    let statement = lines.statement(dialect)?.map(read_statement).transpose()?;
     let uri = lines.field("URI", &URI)?;
     lines.field("Version", &VERSION)?;
-    let chain_id = lines.field("Chain ID", &chain_id_form(namespace))?;
+    let read_chain_id = |text: &str| ChainId::parse(namespace, text);
+    let chain_id = lines.field("Chain ID", &Form { read: &read_chain_id, must_be: dialect.chain_id_form })?;
     let message = SiwxMessage {
         scheme,
         domain,
-        address: read_address(address, chain_id.network())?,
+        address: read_address(address, chain_id.network(), dialect)?,
         statement,
         uri,
         chain_id,
@@ -64,14 +67,12 @@ fn read(text: &str) -> Result<SiwxMessage, Refusal> {
 
 /// `[ scheme "://" ] domain " wants you to ..."`; Solana's form has no scheme.
 fn read_header(line: &str) -> Result<(Namespace, Option<Scheme>, Domain), Refusal> {
-    let (namespace, origin) = [Namespace::Eip155, Namespace::Solana]
-        .into_iter()
-        .find_map(|namespace| line.strip_suffix(header(namespace)).map(|origin| (namespace, origin)))
-        .ok_or(
-            "must end its first line with `wants you to sign in with your Ethereum account:` (or Solana)",
-        )?;
+    let origin_in = |namespace| Some((namespace, line.strip_suffix(Dialect::of(namespace).header)?));
+    let (namespace, origin) = Namespace::ALL.into_iter().find_map(origin_in).ok_or(
+        "must end its first line with `wants you to sign in with your Ethereum account:` (or Solana)",
+    )?;
     let (scheme, domain) = match origin.split_once("://") {
-        Some((scheme, domain)) if namespace == Namespace::Eip155 => {
+        Some((scheme, domain)) if Dialect::of(namespace).has_scheme => {
             let scheme = Scheme::parse(scheme).ok_or("must have a scheme after RFC 3986 before `://`")?;
             (Some(scheme), domain)
         }
@@ -89,28 +90,9 @@ fn read_statement(text: &str) -> Result<Statement, Refusal> {
 
 /// EIP-4361 says that the checksum of EIP-55 must hold ("ABNF"), and that it should ("Message Fields"): the
 /// libraries write it, and refuse a text without it. So only the canonical form is taken.
-fn read_address(text: &str, network: &Network) -> Result<Address, Refusal> {
+fn read_address(text: &str, network: &Network, dialect: &Dialect) -> Result<Address, Refusal> {
     let address = parse_address("message", text, network).ok();
-    address.filter(|address| address.as_str() == text).ok_or_else(|| {
-        match network.namespace() {
-            Namespace::Eip155 => "must have an address with 0x and the checksum of EIP-55 on its second line",
-            Namespace::Solana => "must have an address, the base58 form of 32 bytes, on its second line",
-        }
-        .into()
-    })
-}
-
-fn chain_id_form(namespace: Namespace) -> Form<'static, ChainId> {
-    match namespace {
-        Namespace::Eip155 => Form {
-            read: &|text| ChainId::parse(Namespace::Eip155, text),
-            must_be: "the chain id of EIP-155 in decimal, without sign and leading zeros",
-        },
-        Namespace::Solana => Form {
-            read: &|text| ChainId::parse(Namespace::Solana, text),
-            must_be: "mainnet, devnet, testnet or a CAIP-2 chain id",
-        },
-    }
+    address.filter(|address| address.as_str() == text).ok_or_else(|| dialect.address_refusal.into())
 }
 
 fn read_nonce(text: &str) -> Option<Nonce> {
