@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::{convert::timestamp, credentials::authenticated, status::status, v1};
 use crate::{
-    domain::{LinkedWallet, LinkedWallets, WalletKind},
+    domain::{LinkedWallet, LinkedWallets},
     flows::{
         Error, Flows,
         account::{link_wallet::LinkWallet, unlink_wallet::UnlinkWallet},
@@ -80,16 +80,6 @@ impl From<LinkedWallet> for v1::Wallet {
             kind: v1::WalletKind::from(linked.wallet.kind).into(),
             link_time: Some(timestamp(linked.link_time)),
             last_sign_in_time: linked.last_sign_in_time.map(timestamp),
-        }
-    }
-}
-
-impl From<WalletKind> for v1::WalletKind {
-    fn from(kind: WalletKind) -> Self {
-        match kind {
-            WalletKind::Eoa => Self::Eoa,
-            WalletKind::Contract => Self::Contract,
-            WalletKind::Ed25519 => Self::Ed25519,
         }
     }
 }

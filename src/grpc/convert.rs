@@ -7,7 +7,7 @@ use super::{status::reason, v1};
 use crate::{
     domain::{
         Account, Challenge, ChallengeFormat, ChallengePurpose, RevokeReason, Session, SessionState,
-        Verification, VerificationMethod, Violation,
+        Verification, VerificationMethod, Violation, WalletKind,
     },
     flows::{
         AccessClaims, KeyMembers, PublicJwk,
@@ -154,21 +154,32 @@ impl From<TokenPair> for v1::TokenPair {
 
 impl From<Verification> for v1::Verification {
     fn from(Verification { wallet, method }: Verification) -> Self {
-        let (method, block_number) = match method {
-            VerificationMethod::Eoa => (v1::VerificationMethod::Eoa, None),
-            VerificationMethod::Eip1271 { block_number } => {
-                (v1::VerificationMethod::Eip1271, Some(block_number))
-            }
-            VerificationMethod::Erc6492 { block_number } => {
-                (v1::VerificationMethod::Erc6492, Some(block_number))
-            }
-            VerificationMethod::Ed25519 => (v1::VerificationMethod::Ed25519, None),
-        };
         Self {
-            method: method.into(),
+            method: v1::VerificationMethod::from(method).into(),
             address: wallet.address.to_string(),
             network: wallet.network.to_string(),
-            block_number,
+            block_number: method.block_number(),
+        }
+    }
+}
+
+impl From<VerificationMethod> for v1::VerificationMethod {
+    fn from(method: VerificationMethod) -> Self {
+        match method {
+            VerificationMethod::Eoa => Self::Eoa,
+            VerificationMethod::Eip1271 { .. } => Self::Eip1271,
+            VerificationMethod::Erc6492 { .. } => Self::Erc6492,
+            VerificationMethod::Ed25519 => Self::Ed25519,
+        }
+    }
+}
+
+impl From<WalletKind> for v1::WalletKind {
+    fn from(kind: WalletKind) -> Self {
+        match kind {
+            WalletKind::Eoa => Self::Eoa,
+            WalletKind::Contract => Self::Contract,
+            WalletKind::Ed25519 => Self::Ed25519,
         }
     }
 }
