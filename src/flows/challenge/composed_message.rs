@@ -6,7 +6,10 @@ use super::lookup::{Claim, Message};
 use crate::{
     domain::{Challenge, Party, Policy, Problem, Violation},
     flows::{Error, Result},
-    wallet::siwx::{Scheme, SiwxMessage, Statement},
+    wallet::{
+        default_network,
+        siwx::{Scheme, SiwxMessage, Statement},
+    },
 };
 
 /// Who claims to have signed, and the exact text.
@@ -40,8 +43,9 @@ fn listed_text(
     let listed = policy.nonce_messages.iter().find(is_meant);
     let text = listed.map(signed).ok_or(Error::PolicyDenied("nonce_messages"))?;
     let party = challenge.party.clone().or_else(|| {
-        let network = claim.network.clone().unwrap_or_else(|| claim.address_network());
-        Some(Party { address: claim.address.clone()?, network })
+        let address = claim.address.clone()?;
+        let network = claim.network.clone().unwrap_or_else(|| default_network(address.as_str()));
+        Some(Party { address, network })
     });
     party.map(|party| (party, text)).ok_or_else(|| {
         Error::invalid("address", "is required: an address that is merely recovered is nobody's claim")

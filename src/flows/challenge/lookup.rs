@@ -95,13 +95,6 @@ impl Claim {
         Ok(())
     }
 
-    /// The network of an address that came without one.
-    pub(crate) fn address_network(&self) -> Network {
-        self.address
-            .as_ref()
-            .map_or_else(Network::ethereum, |address| wallet::default_network(address.as_str()))
-    }
-
     /// Where the text was handed out, the message, if given, must be that text.
     pub(crate) fn same_message(&self, content: &Content) -> Result<()> {
         let Some(message) = &self.message else { return Ok(()) };

@@ -102,49 +102,41 @@ impl AuthMessage {
     }
 
     fn to_value(&self) -> Value {
-        let mut value = self.sign_in_value();
-        if let Some(account) = &self.account {
-            value["types"] = json!({
-                "EIP712Domain": value["types"]["EIP712Domain"],
-                "LinkWallet": [
-                    { "name": "address", "type": "address" },
-                    { "name": "account", "type": "string" },
-                    { "name": "noonce", "type": "uint256" },
-                ],
-            });
-            value["primaryType"] = "LinkWallet".into();
-            value["message"]["account"] = account.as_str().into();
-        }
-        value
-    }
-
-    fn sign_in_value(&self) -> Value {
+        let mut message =
+            json!({ "address": address::checksummed(&self.signer), "noonce": self.noonce.get() });
+        let (primary_type, fields) = match &self.account {
+            None => ("AuthMessage", members(&[("address", "address"), ("noonce", "uint256")])),
+            Some(account) => {
+                message["account"] = account.as_str().into();
+                let fields = [("address", "address"), ("account", "string"), ("noonce", "uint256")];
+                ("LinkWallet", members(&fields))
+            }
+        };
         json!({
             "types": {
-                "EIP712Domain": [
-                    { "name": "name", "type": "string" },
-                    { "name": "version", "type": "string" },
-                    { "name": "chainId", "type": "uint256" },
-                    { "name": "verifyingContract", "type": "address" },
-                ],
-                "AuthMessage": [
-                    { "name": "address", "type": "address" },
-                    { "name": "noonce", "type": "uint256" },
-                ],
+                "EIP712Domain": members(&[
+                    ("name", "string"),
+                    ("version", "string"),
+                    ("chainId", "uint256"),
+                    ("verifyingContract", "address"),
+                ]),
+                primary_type: fields,
             },
-            "primaryType": "AuthMessage",
+            "primaryType": primary_type,
             "domain": {
                 "name": self.domain.name(),
                 "version": self.domain.version(),
                 "chainId": self.domain.chain_id(),
                 "verifyingContract": address::checksummed(self.domain.verifying_contract()),
             },
-            "message": {
-                "address": address::checksummed(&self.signer),
-                "noonce": self.noonce.get(),
-            },
+            "message": message,
         })
     }
+}
+
+/// The members of a struct type, in their order.
+fn members(fields: &[(&str, &str)]) -> Value {
+    fields.iter().map(|(name, kind)| json!({ "name": name, "type": kind })).collect()
 }
 
 /// `encodeData`: a number or an address, on the right of 32 bytes.
