@@ -15,7 +15,6 @@ pub use signature::EvmSignature;
 use super::{Payload, Result, SignedMessage};
 use crate::domain::{SignatureDetails, VerificationMethod};
 use contract::Question;
-use signature::SignatureBytes;
 
 pub(super) fn verify(message: &SignedMessage, signature: &str) -> Result<Option<VerificationMethod>> {
     let recovered = EvmSignature::parse(signature)?.recover(&digest(&message.payload));
@@ -23,8 +22,8 @@ pub(super) fn verify(message: &SignedMessage, signature: &str) -> Result<Option<
 }
 
 pub(super) fn question(message: &SignedMessage, signature: &str) -> Result<Option<Question>> {
-    let signature = SignatureBytes::parse(signature)?;
-    Question::new(&message.claimed.address, &digest(&message.payload), signature.as_bytes())
+    let signature = signature::signature_bytes(signature)?;
+    Question::new(&message.claimed.address, &digest(&message.payload), &signature)
 }
 
 pub(super) fn details(message: &SignedMessage, signature: &str) -> SignatureDetails {

@@ -20,34 +20,6 @@ const MAX_BYTES: usize = 16 * 1024;
 /// What a signature that is none by its length is told.
 const NATIVE_FORMS: &str = "must be 65 bytes r, s, v or 64 bytes after EIP-2098";
 
-/// A signature as it came: a native one, or what only a contract wallet understands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SignatureBytes(Vec<u8>);
-
-impl SignatureBytes {
-    /// Reads at most 16 KiB in hex, with or without `0x`, in any case. `0x` is a signature, too: a Safe takes it for
-    /// what its owners signed on the chain.
-    ///
-    /// # Errors
-    /// A violation of `signature` for anything else.
-    pub fn parse(text: &str) -> Result<Self, Violation> {
-        decode(text, MAX_BYTES, "must be at most 16 KiB").map(Self).map_err(malformed_signature)
-    }
-
-    /// The native signature that the bytes are.
-    ///
-    /// # Errors
-    /// As [`EvmSignature::parse`]; a contract wallet may still accept the bytes.
-    pub fn native(&self) -> Result<EvmSignature, Violation> {
-        from_bytes(&self.0).map(EvmSignature).map_err(malformed_signature)
-    }
-
-    /// The bytes, unchanged.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
 /// A recoverable signature with `r` and `s` in range and `s` in the low half.
 #[derive(Clone, Debug)]
 pub struct EvmSignature(RecoverableSignature);
@@ -59,10 +31,7 @@ impl EvmSignature {
     /// # Errors
     /// A violation of `signature` that says what is wrong with its form.
     pub fn parse(text: &str) -> Result<Self, Violation> {
-        decode(text, 65, NATIVE_FORMS)
-            .and_then(|bytes| from_bytes(&bytes))
-            .map(Self)
-            .map_err(malformed_signature)
+        from_bytes(&decode(text, 65, NATIVE_FORMS)?).map(Self).map_err(malformed_signature)
     }
 
     /// The address whose key made this signature over a digest; `None` where no key can have.
@@ -84,7 +53,7 @@ pub(super) fn address_of(key: &secp256k1::PublicKey) -> Address {
 
 /// The signature in lower-case hex with `0x`: 65 bytes r, s, v with v in {27, 28} if it is native, else its bytes.
 pub(in crate::wallet) fn canonical(text: &str) -> Option<String> {
-    let SignatureBytes(bytes) = SignatureBytes::parse(text).ok()?;
+    let bytes = signature_bytes(text).ok()?;
     let digits = from_bytes(&bytes).map_or_else(|_| hex::encode(&bytes), |native| hex::encode(rsv(&native)));
     Some(format!("0x{digits}"))
 }
@@ -97,16 +66,25 @@ pub(super) fn rsv(signature: &RecoverableSignature) -> [u8; 65] {
     bytes
 }
 
-/// At most so many bytes of hex; a longer text is not read at all.
-fn decode(text: &str, longest: usize, too_long: &'static str) -> Result<Vec<u8>, &'static str> {
+/// Decodes a signature of any kind, native or not: at most 16 KiB in hex, with or without `0x`, in any case. `0x` alone
+/// is a signature, too: a Safe takes it for one that its owners stored on the chain.
+///
+/// # Errors
+/// A violation of `signature` for anything else.
+pub fn signature_bytes(text: &str) -> Result<Vec<u8>, Violation> {
+    decode(text, MAX_BYTES, "must be at most 16 KiB")
+}
+
+/// Decodes hex of at most `longest` bytes; a longer text is rejected unread.
+fn decode(text: &str, longest: usize, too_long: &str) -> Result<Vec<u8>, Violation> {
     if text.is_empty() {
-        return Err("is required");
+        return Err(malformed_signature("is required"));
     }
     let digits = hex_digits(text);
     if digits.len() > 2 * longest {
-        return Err(too_long);
+        return Err(malformed_signature(too_long));
     }
-    hex::decode(digits).map_err(|_| "must be hex, with or without 0x")
+    hex::decode(digits).map_err(|_| malformed_signature("must be hex, with or without 0x"))
 }
 
 fn from_bytes(bytes: &[u8]) -> Result<RecoverableSignature, &'static str> {
@@ -229,16 +207,16 @@ mod tests {
 
     #[test]
     fn bytes_that_are_native_are_read_as_such_and_others_are_kept() {
-        let native = SignatureBytes::parse(&hex::encode_upper(good())).unwrap();
-        let recovered = native.native().unwrap().recover(&eip191::digest(MESSAGE));
+        let digits = hex::encode_upper(good());
+        assert_eq!(signature_bytes(&digits).unwrap(), good());
+        let recovered = EvmSignature::parse(&digits).unwrap().recover(&eip191::digest(MESSAGE));
         assert_eq!(recovered, Some(signer().address()));
         let mut safe = good();
         safe[64] += 4; // Safe's mark of an eth_sign signature
         for bytes in [&safe[..], &good()[..63], &[0], &[], &vec![0xff; MAX_BYTES]] {
             for text in [format!("0X{}", hex::encode(bytes)), format!("0x{}", hex::encode_upper(bytes))] {
-                let kept = SignatureBytes::parse(&text).unwrap();
-                assert_eq!(kept.as_bytes(), bytes);
-                assert_eq!(kept.native().unwrap_err().problem, Problem::SignatureEncoding);
+                assert_eq!(signature_bytes(&text).unwrap(), bytes);
+                assert_eq!(EvmSignature::parse(&text).unwrap_err().problem, Problem::SignatureEncoding);
             }
         }
     }
@@ -253,7 +231,7 @@ mod tests {
             (&long, "at most 16 KiB"),
             (&long.repeat(2), "at most 16 KiB"),
         ] {
-            let violation = SignatureBytes::parse(text).unwrap_err();
+            let violation = signature_bytes(text).unwrap_err();
             assert_eq!(
                 (violation.field.as_str(), violation.problem),
                 ("signature", Problem::SignatureEncoding)

@@ -1,7 +1,5 @@
 //! Ed25519 signatures as Solana's wallets make them, and whether a key made one.
 
-use std::fmt;
-
 use ed25519_dalek::VerifyingKey;
 
 use crate::domain::{Address, Violation};
@@ -25,15 +23,9 @@ impl Ed25519Signature {
     }
 }
 
-impl fmt::Display for Ed25519Signature {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&bs58::encode(self.0.to_bytes()).into_string())
-    }
-}
-
 /// The signature in base58.
 pub(in crate::wallet) fn canonical(text: &str) -> Option<String> {
-    Ed25519Signature::parse(text).ok().map(|signature| signature.to_string())
+    decode(text).ok().map(|bytes| bs58::encode(bytes).into_string())
 }
 
 /// Whether the key that a Solana address is made this signature over a message.
