@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use time::{
-    Date, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset, format_description::well_known::Rfc3339,
-};
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
 /// A time as a text carries it. Two are equal when their texts are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,63 +41,13 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// `full-date "T" full-time`; ABNF's letters are of either case.
+/// `full-date "T" full-time` (ABNF's letters are of either case). The library also takes other separators than `T`, and
+/// leap seconds.
 fn read(text: &str) -> Option<OffsetDateTime> {
-    let (date, time) = text.split_once(['T', 't'])?;
-    let (time, offset) = time.split_at(time.find(['Z', 'z', '+', '-'])?);
-    PrimitiveDateTime::new(read_date(date)?, read_time(time)?)
-        .assume_offset(read_offset(offset)?)
-        .checked_to_offset(UtcOffset::UTC)
-}
-
-fn read_date(text: &str) -> Option<Date> {
-    let [year, month, day] = numbers(text, '-', [4, 2, 2])?;
-    let month = Month::try_from(u8::try_from(month).ok()?).ok()?;
-    Date::from_calendar_date(year.into(), month, u8::try_from(day).ok()?).ok()
-}
-
-fn read_time(text: &str) -> Option<Time> {
-    let (clock, nanoseconds) = match text.split_once('.') {
-        Some((clock, fraction)) => (clock, read_fraction(fraction)?),
-        None => (text, 0),
-    };
-    let [hour, minute, second] = numbers(clock, ':', [2, 2, 2])?.map(u8::try_from);
-    Time::from_hms_nano(hour.ok()?, minute.ok()?, second.ok()?, nanoseconds).ok()
-}
-
-fn read_fraction(text: &str) -> Option<u32> {
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let digits = text.bytes().chain(std::iter::repeat(b'0')).take(9);
-    Some(digits.fold(0, |nanoseconds, digit| nanoseconds * 10 + u32::from(digit - b'0')))
-}
-
-fn read_offset(text: &str) -> Option<UtcOffset> {
-    let sign = match text.as_bytes().first()? {
-        b'+' => 1,
-        b'-' => -1,
-        _ => return (text.len() == 1).then_some(UtcOffset::UTC),
-    };
-    let [hours, minutes] = numbers(&text[1..], ':', [2, 2])?;
-    if hours > 23 || minutes > 59 {
-        return None;
-    }
-    UtcOffset::from_whole_seconds(sign * (i32::from(hours) * 3_600 + i32::from(minutes) * 60)).ok()
-}
-
-/// Numbers of so many digits each, with a separator between.
-fn numbers<const COUNT: usize>(text: &str, separator: char, digits: [usize; COUNT]) -> Option<[u16; COUNT]> {
-    let mut parts = text.split(separator);
-    let mut numbers = [0; COUNT];
-    for (number, length) in numbers.iter_mut().zip(digits) {
-        let part = parts.next()?;
-        if part.len() != length || !part.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        *number = part.parse().ok()?;
-    }
-    parts.next().is_none().then_some(numbers)
+    let has_separator = matches!(text.as_bytes().get(10), Some(b'T' | b't'));
+    let is_leap_second = text.get(17..19) == Some("60");
+    let instant = OffsetDateTime::parse(text, &Rfc3339).ok().filter(|_| has_separator && !is_leap_second);
+    instant?.checked_to_offset(UtcOffset::UTC)
 }
 
 #[cfg(test)]
