@@ -11,10 +11,8 @@ use crate::domain::{
     Address, Namespace, Network, Party, Problem, SignatureDetails, Verification, VerificationMethod,
     Violation, Wallet,
 };
-use evm::{
-    contract::{Answer, Question},
-    eip712::AuthMessage,
-};
+use evm::contract::{Answer, Question};
+use evm::eip712::AuthMessage;
 
 type Result<T> = std::result::Result<T, Violation>;
 

@@ -6,10 +6,7 @@ use super::lookup::{Claim, Message};
 use crate::{
     domain::{Challenge, Party, Policy, Problem, Violation},
     flows::{Error, Result},
-    wallet::{
-        default_network,
-        siwx::{Scheme, SiwxMessage, Statement},
-    },
+    wallet::{default_network, siwx},
 };
 
 /// Who claims to have signed, and the exact text.
@@ -57,7 +54,7 @@ fn sign_in_text(
     challenge: &Challenge,
     claim: &Claim,
     policy: &Policy,
-    text: &SiwxMessage,
+    text: &siwx::SiwxMessage,
     now: OffsetDateTime,
 ) -> Result<Party> {
     let party = Party { address: text.address.clone(), network: text.chain_id.network().clone() };
@@ -72,7 +69,7 @@ fn sign_in_text(
     is_scheme_of_a_uri(text, policy)?;
     is_listed("domains", &policy.domains, Some(text.domain.as_str()))?;
     is_listed("uris", &policy.uris, Some(text.uri.as_str()))?;
-    is_listed("statements", &policy.statements, text.statement.as_ref().map(Statement::as_str))?;
+    is_listed("statements", &policy.statements, text.statement.as_ref().map(siwx::Statement::as_str))?;
     text.resources
         .iter()
         .flatten()
@@ -81,8 +78,8 @@ fn sign_in_text(
 }
 
 /// A domain that is listed for one scheme is not the same site under another.
-fn is_scheme_of_a_uri(text: &SiwxMessage, policy: &Policy) -> Result<()> {
-    let is_of = |scheme: &Scheme| {
+fn is_scheme_of_a_uri(text: &siwx::SiwxMessage, policy: &Policy) -> Result<()> {
+    let is_of = |scheme: &siwx::Scheme| {
         let start = format!("{scheme}://");
         policy.uris.iter().any(|uri| uri.starts_with(&start))
     };
@@ -97,7 +94,7 @@ fn is_listed(rule: &'static str, list: &[String], value: Option<&str>) -> Result
 }
 
 /// The times that a text itself sets (EIP-4361, "Informal Message Template"), on the database's clock.
-fn times(text: &SiwxMessage, now: OffsetDateTime) -> Result<()> {
+fn times(text: &siwx::SiwxMessage, now: OffsetDateTime) -> Result<()> {
     if text.expiration_time.as_ref().is_some_and(|end| end.instant() <= now) {
         return Err(refused("has expired: its `Expiration Time` is over"));
     }

@@ -5,10 +5,7 @@ use crate::{
     domain::{Address, Challenge, ChallengeId, Client, Content, Network, Nonce, Party, Problem, Violation},
     flows::{Error, Result},
     store::{ChallengeKey, ChallengeState, FOUND_LIMIT, FoundChallenge},
-    wallet::{
-        self, parse_address,
-        siwx::{self, SiwxMessage},
-    },
+    wallet::{default_network, parse_address, siwx},
 };
 
 /// What a caller says of a challenge and of who signed it.
@@ -23,7 +20,7 @@ pub(crate) struct Claim {
 /// A message as it came, and what it says if it is an EIP-4361 text.
 pub(crate) struct Message {
     pub(crate) text: String,
-    pub(crate) sign_in: Option<SiwxMessage>,
+    pub(crate) sign_in: Option<siwx::SiwxMessage>,
 }
 
 impl Claim {
@@ -40,7 +37,7 @@ impl Claim {
         let address_network = network
             .clone()
             .or_else(|| in_text.map(|text| text.chain_id.network().clone()))
-            .unwrap_or_else(|| wallet::default_network(&request.address));
+            .unwrap_or_else(|| default_network(&request.address));
         let address = given(&request.address)
             .map(|text| parse_address("address", &text, &address_network))
             .transpose()?;

@@ -28,10 +28,9 @@ pub(super) fn question(message: &SignedMessage, signature: &str) -> Result<Optio
 
 pub(super) fn details(message: &SignedMessage, signature: &str) -> SignatureDetails {
     let digest = digest(&message.payload);
-    let native = EvmSignature::parse(signature).ok();
     SignatureDetails {
         canonical: signature::canonical(signature),
-        recovered: native.and_then(|native| native.recover(&digest)),
+        recovered: EvmSignature::parse(signature).ok().and_then(|native| native.recover(&digest)),
         signed_bytes: Some(signed_bytes(&message.payload)),
         digest: Some(digest),
     }
