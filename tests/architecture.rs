@@ -195,6 +195,52 @@ fn is_named(code: &str, name: &str) -> bool {
     })
 }
 
+/// The path of a source file below `src`.
+fn below_src(path: &Path) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/")
+}
+
+/// The folders of `wallet` know nothing of each other: `evm`, `solana`, and `siwx`, which serves all namespaces.
+#[test]
+fn a_chain_namespace_names_no_other() {
+    let wallet: Vec<_> = sources().into_iter().filter(|(room, ..)| room == "wallet").collect();
+    let folders: BTreeSet<String> = wallet
+        .iter()
+        .filter_map(|(_, path, _)| {
+            below_src(path).strip_prefix("wallet/")?.split_once('/').map(|it| it.0.to_owned())
+        })
+        .collect();
+    assert!(folders.contains("evm") && folders.contains("solana"), "{folders:?}: this test has gone blind");
+    for (_, path, text) in wallet.iter().filter(|(_, path, _)| below_src(path) != "wallet/mod.rs") {
+        let (path, code) = (below_src(path), code(text));
+        for other in folders.iter().filter(|folder| !path.starts_with(&format!("wallet/{folder}/"))) {
+            let paths = [format!("{other}::"), format!("::{other}")];
+            assert!(paths.iter().all(|named| !code.contains(named)), "{path} names {other}");
+        }
+    }
+}
+
+/// The only files that tell namespaces apart. A further one is added where the compiler then asks for it, in these and
+/// in a folder of its own.
+const TELL_NAMESPACES_APART: [&str; 4] =
+    ["domain/account.rs", "domain/network.rs", "wallet/mod.rs", "wallet/siwx/dialect.rs"];
+
+#[test]
+fn few_files_tell_namespaces_apart() {
+    let names_one = |code: &str| {
+        let variant = |rest: &str| rest.chars().nth(1).is_some_and(char::is_lowercase);
+        code.split("Namespace::").skip(1).any(variant)
+    };
+    let named: BTreeSet<String> = sources()
+        .iter()
+        .filter(|(_, _, text)| names_one(&code(text)))
+        .map(|(_, path, _)| below_src(path))
+        .collect();
+    let listed: BTreeSet<String> = TELL_NAMESPACES_APART.into_iter().map(str::to_owned).collect();
+    assert_eq!(named, listed);
+}
+
 #[test]
 fn every_file_states_its_responsibility_first() {
     for (_, path, text) in sources() {

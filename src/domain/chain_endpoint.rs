@@ -2,7 +2,7 @@
 
 use url::{Host, Url};
 
-use super::{Namespace, Network, Secret};
+use super::{Network, Secret};
 
 /// A JSON-RPC endpoint of an EVM chain. Its URL often holds a key, so it is a secret.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ impl ChainEndpoint {
             text.split_once('=').ok_or("must be CHAIN=URL, such as eip155:1=https://host")?;
         let network = Network::parse_chain("", network)
             .ok()
-            .filter(|network| network.namespace() == Namespace::Eip155)
+            .filter(|network| network.chain_id().is_some())
             .ok_or("must begin with a chain of eip155, such as eip155:1=")?;
         let url = Url::parse(url).map_err(|_| "must have an absolute URL after the =")?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
