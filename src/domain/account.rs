@@ -56,8 +56,8 @@ impl WalletKind {
         }
     }
 
-    /// The namespace on all of whose chains the wallet is one and the same; `None` for a wallet that is bound to its
-    /// chain, since the same address on another chain may belong to somebody else.
+    /// Namespace within which the address identifies the wallet; `None` for a wallet that is bound to its chain, since
+    /// the same address on another chain may belong to someone else.
     const fn namespace(self) -> Option<Namespace> {
         match self {
             Self::Eoa => Some(Namespace::Eip155),
@@ -84,19 +84,19 @@ pub struct Wallet {
 }
 
 impl Wallet {
-    /// The scope within which the address names one wallet: a namespace, or one chain.
+    /// Scope within which the address identifies the wallet: a namespace or one chain.
     pub fn identity_scope(&self) -> &str {
         self.kind.namespace().map_or(self.network.as_str(), |namespace| namespace.as_str())
     }
 
-    /// The wallet that an address names within its [`Self::identity_scope`].
+    /// Wallet that an address identifies within an [`Self::identity_scope`].
     pub fn from_identity(scope: String, address: Address, kind: WalletKind) -> Self {
         let network = kind.namespace().map_or_else(|| Network::from_canonical(scope), Network::main);
         Self { address, network, kind }
     }
 
-    /// Whether the wallet may sign in to a session whose signing network this is: a plain EVM key on any chain, every
-    /// other wallet on its own network. The redeeming statements hold the same rule.
+    /// Returns whether the wallet may sign in to a session with this signing network: a plain EVM key on any chain, any
+    /// other wallet on its own network only. The redeeming statements enforce the same rule.
     pub fn signs_on(&self, network: &Network) -> bool {
         self.kind == WalletKind::Eoa || self.network == *network
     }

@@ -24,10 +24,10 @@ pub enum Namespace {
 pub struct Network(String);
 
 impl Namespace {
-    /// Every namespace, in the order in which they are tried where the input names none.
+    /// Every namespace, in the order in which they are tried when the input names none.
     pub const ALL: [Self; 2] = [Self::Eip155, Self::Solana];
 
-    /// The name in CAIP-2 chain ids.
+    /// Name in CAIP-2 chain ids.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Eip155 => "eip155",
@@ -35,7 +35,7 @@ impl Namespace {
         }
     }
 
-    /// The namespace and the reference of a chain id, which may still break the namespace's grammar.
+    /// Splits a chain id of a known namespace. The reference may still break the namespace's grammar.
     fn split(chain_id: &str) -> Option<(Self, &str)> {
         let (name, reference) = chain_id.split_once(':')?;
         let namespace = Self::ALL.into_iter().find(|namespace| namespace.as_str() == name)?;
@@ -93,7 +93,7 @@ impl Network {
         Self(text)
     }
 
-    /// The main network of a namespace.
+    /// Main network of a namespace.
     pub fn main(namespace: Namespace) -> Self {
         let canonical = match namespace {
             Namespace::Eip155 => "eip155:1",
@@ -102,7 +102,7 @@ impl Network {
         Self(canonical.to_owned())
     }
 
-    /// Ethereum's main network, the default.
+    /// Main network of Ethereum, the default.
     pub fn ethereum() -> Self {
         Self::main(Namespace::Eip155)
     }

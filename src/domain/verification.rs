@@ -73,12 +73,12 @@ pub struct Verification {
 /// Details of a signature that show why it does or does not verify.
 #[derive(Debug, Default)]
 pub struct SignatureDetails {
-    /// The signature in its canonical form; `None` if it is malformed.
+    /// Canonical form of the signature; `None` if it is malformed.
     pub canonical: Option<String>,
-    /// The address whose key made it, claimed or not; `None` where no key can be recovered, as on Solana.
+    /// Address whose key signed, claimed or not; `None` where keys cannot be recovered, as on Solana.
     pub recovered: Option<Address>,
-    /// The exact bytes that were signed.
+    /// Exact bytes that were signed.
     pub signed_bytes: Option<Vec<u8>>,
-    /// Their Keccak-256; `None` on Solana, where Ed25519 hashes by itself.
+    /// Keccak-256 of these bytes; `None` on Solana, since Ed25519 hashes on its own.
     pub digest: Option<[u8; 32]>,
 }

@@ -1,7 +1,7 @@
 //! Wallet signatures: dispatch by chain namespace.
 //!
-//! Each namespace has a folder of its own, which names no other; this file alone names them all. `siwx/` reads and
-//! writes the sign-in texts of every namespace. No other module names secp256k1, ed25519_dalek and tiny_keccak.
+//! Each namespace has its own folder, which never names another; only this file names them all. `siwx/` parses and
+//! writes the sign-in texts of every namespace. No other module names secp256k1, ed25519_dalek or tiny_keccak.
 
 pub mod evm;
 pub mod siwx;
@@ -19,23 +19,23 @@ type Result<T> = std::result::Result<T, Violation>;
 /// Content that a wallet signs.
 #[derive(Debug)]
 pub enum Payload {
-    /// A text, byte for byte.
+    /// Text, byte for byte.
     Text(String),
     /// EIP-712 typed data, which only EVM wallets sign.
     TypedData(Box<AuthMessage>),
 }
 
-/// A payload, and the party that claims to have signed it.
+/// Payload with the party that claims to have signed it.
 #[derive(Debug)]
 pub struct SignedMessage {
-    /// The party.
+    /// Claimed signer.
     pub claimed: Party,
-    /// The payload.
+    /// Signed content.
     pub payload: Payload,
 }
 
 impl SignedMessage {
-    /// The wallet, if the claimed address's own key made the signature.
+    /// Verifies the signature with the key of the claimed address; `None` if that key did not sign.
     ///
     /// # Errors
     /// A violation of `signature` if it is malformed.
@@ -47,7 +47,7 @@ impl SignedMessage {
         Ok(method?.map(|method| self.verification(method)))
     }
 
-    /// The call that asks the claimed address's contract; `None` where no contract can be a wallet.
+    /// Call that validates the signature at the claimed address's contract; `None` where no contract can be a wallet.
     ///
     /// # Errors
     /// A violation of `signature` if it is malformed.
@@ -58,12 +58,12 @@ impl SignedMessage {
         }
     }
 
-    /// The wallet, if its contract accepts the signature, or would once deployed.
+    /// Verification by a contract's answer; `None` if the contract did not accept the signature.
     pub fn verified_by_contract(&self, answer: Answer) -> Option<Verification> {
         answer.method().map(|method| self.verification(method))
     }
 
-    /// Details of a signature, whether or not it verifies.
+    /// Details of a signature, also of one that does not verify.
     pub fn details(&self, signature: &str) -> SignatureDetails {
         match self.claimed.network.namespace() {
             Namespace::Eip155 => evm::details(self, signature),
@@ -89,7 +89,7 @@ pub fn parse_address(field: &str, text: &str, network: &Network) -> Result<Addre
     .map_err(|description| Violation::new(field, Problem::Address, description))
 }
 
-/// The network of an address that came without one: the main network of the namespace whose form it has, by default
+/// Network of an address that was given without one: the main network of the namespace whose form it has, else
 /// Ethereum's.
 pub fn default_network(address: &str) -> Network {
     let has_form = |namespace: &Namespace| match namespace {
@@ -99,8 +99,7 @@ pub fn default_network(address: &str) -> Network {
     Network::main(Namespace::ALL.into_iter().find(has_form).unwrap_or(Namespace::Eip155))
 }
 
-/// The canonical form of a signature. EVM: lower-case hex with `0x`, of a native signature the 65 bytes r, s, v with v in
-/// {27, 28}. Solana: base58. `None` if the text is no signature.
+/// Canonical form of a signature, in which equal signatures have equal texts; `None` if it is malformed.
 pub fn canonical_signature(text: &str, namespace: Namespace) -> Option<String> {
     match namespace {
         Namespace::Eip155 => evm::signature::canonical(text),
@@ -108,7 +107,7 @@ pub fn canonical_signature(text: &str, namespace: Namespace) -> Option<String> {
     }
 }
 
-/// The digits of a hex text, without its optional prefix.
+/// Digits of a hex text without its optional prefix.
 fn hex_digits(text: &str) -> &str {
     text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text)
 }

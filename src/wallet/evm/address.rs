@@ -5,7 +5,7 @@ use crate::wallet::hex_digits;
 
 use super::keccak::keccak256;
 
-/// Whether a text has the form of an EVM address rather than of another namespace's.
+/// Returns whether a text has the form of an EVM address rather than another namespace's.
 pub(in crate::wallet) fn has_form(text: &str) -> bool {
     text.starts_with("0x") || text.len() == 40
 }
@@ -30,18 +30,18 @@ pub(in crate::wallet) fn parse(text: &str) -> Result<Address, &'static str> {
     Ok(Address::from_canonical(canonical))
 }
 
-/// The address of these bytes.
+/// Address of these bytes.
 pub(super) fn from_bytes(bytes: &[u8; 20]) -> Address {
     Address::from_canonical(checksummed(bytes))
 }
 
-/// The bytes of an address; `None` if it belongs to another namespace.
+/// Bytes of an address; `None` for another namespace's.
 pub(super) fn to_bytes(address: &Address) -> Option<[u8; 20]> {
     let mut bytes = [0; 20];
     hex::decode_to_slice(address.as_str().strip_prefix("0x")?, &mut bytes).ok().map(|()| bytes)
 }
 
-/// The text with the checksum of EIP-55: a hex digit is upper case where the digest of the lower-case address has a
+/// Text with the checksum of EIP-55: a hex digit is upper case where the digest of the lower-case address has a
 /// nibble above 7.
 pub(super) fn checksummed(bytes: &[u8; 20]) -> String {
     let lower = hex::encode(bytes);

@@ -1,13 +1,13 @@
-//! EIP-191, version 0x45: what `personal_sign` hashes.
+//! EIP-191 version 0x45, the format of `personal_sign`.
 
 use super::keccak::keccak256;
 
-/// What is hashed: the prefix, the text's length, and the text.
+/// Hashed bytes: the prefix, the length of the text, and the text.
 pub fn signed_bytes(message: &str) -> Vec<u8> {
     format!("\x19Ethereum Signed Message:\n{}{message}", message.len()).into_bytes()
 }
 
-/// The digest of a text: its length counts UTF-8 bytes, in decimal.
+/// Digest of a text. Its length is written in decimal and counts UTF-8 bytes.
 pub fn digest(message: &str) -> [u8; 32] {
     let length = message.len().to_string();
     keccak256(&[b"\x19Ethereum Signed Message:\n", length.as_bytes(), message.as_bytes()])

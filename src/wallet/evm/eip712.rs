@@ -1,5 +1,5 @@
-//! EIP-712, for the two structs that are signed here: `AuthMessage {address, noonce}` to sign in, and
-//! `LinkWallet {address, account, noonce}` to link a wallet.
+//! EIP-712 typed data of the two structs in use: `AuthMessage {address, noonce}` signs in,
+//! `LinkWallet {address, account, noonce}` links a wallet.
 
 use serde_json::{Value, json};
 
@@ -11,43 +11,42 @@ use super::{address, keccak::keccak256};
 const DOMAIN_TYPE: &[u8] =
     b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)";
 
-/// `encodeType` of the message. An address shows as one in wallets, and is signed as its 20 bytes, so
-/// that its case does not matter; a number of no stated width is `uint256` in Solidity.
+/// `encodeType` of a sign-in. Wallets show an `address` as such and sign its 20 bytes, so its case does not matter. A
+/// number without a stated width is `uint256` in Solidity.
 const MESSAGE_TYPE: &[u8] = b"AuthMessage(address address,uint256 noonce)";
 
-/// `encodeType` of what links a wallet: no signature over the one is a signature over the other.
+/// `encodeType` of a link. The types differ, so that a signature over one struct is never valid for the other.
 const LINK_TYPE: &[u8] = b"LinkWallet(address address,string account,uint256 noonce)";
 
-/// What a wallet is asked to sign as typed data.
+/// Typed data for a wallet to sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthMessage {
     domain: TypedDataDomain,
     signer: [u8; 20],
     noonce: NumericNonce,
-    /// The wallet to whose account the signer is to be linked.
+    /// Wallet to whose account the signer is linked; `None` for a sign-in.
     account: Option<String>,
 }
 
 impl AuthMessage {
-    /// The message that `address` is to sign; `None` for an address of Solana, whose wallets sign no
-    /// typed data.
+    /// Sign-in message for `address`; `None` unless it is an EVM address, since other wallets sign no typed data.
     pub fn new(domain: TypedDataDomain, address: &Address, noonce: NumericNonce) -> Option<Self> {
         Some(Self { domain, signer: address::to_bytes(address)?, noonce, account: None })
     }
 
-    /// The message that links the signer to the account of another wallet, in place of signing it in.
+    /// Turns the sign-in into a message that links the signer to the account of another wallet.
     #[must_use]
     pub fn linking_to(self, account: &Address) -> Self {
         Self { account: Some(account.as_str().to_owned()), ..self }
     }
 
-    /// The JSON for `eth_signTypedData_v4`. Libraries that want no `EIP712Domain` among the types, such
-    /// as ethers, are given the rest of it.
+    /// JSON for `eth_signTypedData_v4`. Libraries that reject `EIP712Domain` among the types, such as ethers, need it
+    /// removed.
     pub fn to_json(&self) -> String {
         self.to_value().to_string()
     }
 
-    /// Reads what [`Self::to_json`] wrote; `None` for anything else.
+    /// Parses the JSON of [`Self::to_json`]; `None` for anything else.
     pub fn from_json(text: &str) -> Option<Self> {
         let value: Value = serde_json::from_str(text).ok()?;
         let text = |path: &str| value.pointer(path)?.as_str();
@@ -67,12 +66,12 @@ impl AuthMessage {
         (message.to_value() == value).then_some(message)
     }
 
-    /// What is signed: EIP-712, "Specification of the eth_signTypedData JSON RPC".
+    /// Signed digest (EIP-712, "Specification of the eth_signTypedData JSON RPC").
     pub fn digest(&self) -> [u8; 32] {
         keccak256(&[&self.signed_bytes()])
     }
 
-    /// What is hashed: `0x1901`, the domain's separator and the message's hash.
+    /// Hashed bytes: `0x1901`, the domain separator and the message hash.
     pub fn signed_bytes(&self) -> [u8; 66] {
         let mut bytes = [0; 66];
         bytes[..2].copy_from_slice(b"\x19\x01");
@@ -134,12 +133,12 @@ impl AuthMessage {
     }
 }
 
-/// The members of a struct type, in their order.
+/// Members of a struct type, in order.
 fn members(fields: &[(&str, &str)]) -> Value {
     fields.iter().map(|(name, kind)| json!({ "name": name, "type": kind })).collect()
 }
 
-/// `encodeData`: a number or an address, on the right of 32 bytes.
+/// `encodeData` of a number or an address: right-aligned in 32 bytes.
 pub(super) fn word(value: &[u8]) -> [u8; 32] {
     let mut word = [0; 32];
     word[32 - value.len()..].copy_from_slice(value);

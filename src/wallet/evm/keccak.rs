@@ -1,8 +1,8 @@
-//! Keccak-256, as Ethereum uses it (before NIST's padding).
+//! Keccak-256 as Ethereum uses it, with the padding from before NIST's standard.
 
 use tiny_keccak::{Hasher, Keccak};
 
-/// The digest of several pieces, one after the other.
+/// Digest of the concatenated pieces.
 pub(super) fn keccak256(pieces: &[&[u8]]) -> [u8; 32] {
     let mut hasher = Keccak::v256();
     for piece in pieces {

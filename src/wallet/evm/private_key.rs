@@ -1,4 +1,4 @@
-//! Throw-away EVM wallets: for the demo, the load generator, tests, and grpcurl, which cannot sign.
+//! Throw-away EVM wallets for the demo, `bench`, `wallet sign` and the tests.
 
 use secp256k1::{Message, PublicKey, SecretKey, ecdsa::RecoverableSignature};
 
@@ -18,7 +18,7 @@ impl EvmPrivateKey {
     /// Generates a key from `random`, a source of 32 random bytes.
     pub fn generate(mut random: impl FnMut() -> [u8; 32]) -> Self {
         loop {
-            // Fewer than one in 2^127 strings is out of range.
+            // Fewer than one string in 2^127 is out of range.
             if let Ok(key) = SecretKey::from_secret_bytes(random()) {
                 return Self(Secret::new(key));
             }
@@ -32,27 +32,27 @@ impl EvmPrivateKey {
         SecretKey::from_secret_bytes(bytes).ok().map(|key| Self(Secret::new(key)))
     }
 
-    /// The key in hex with `0x`, as wallets import it.
+    /// Key in hex with `0x`, as wallets import it.
     pub fn to_hex(&self) -> Secret<String> {
         Secret::new(format!("0x{}", hex::encode(self.0.expose().to_secret_bytes())))
     }
 
-    /// The wallet's address.
+    /// Address of the wallet.
     pub fn address(&self) -> Address {
         address_of(&PublicKey::from_secret_key(self.0.expose()))
     }
 
-    /// Signs as a challenge asks for it: in the form of [`Self::sign_text`].
+    /// Signs the payload of a challenge, in the form of [`Self::sign_text`].
     pub fn sign(&self, payload: &Payload) -> String {
         self.sign_digest(digest(payload))
     }
 
-    /// EIP-191 personal_sign: 65 bytes r, s, v in hex with `0x`, v in {27, 28}.
+    /// Signs a text (EIP-191 `personal_sign`): 65 bytes r, s, v in hex with `0x`, v in {27, 28}.
     pub fn sign_text(&self, message: &str) -> String {
         self.sign_digest(eip191::digest(message))
     }
 
-    /// EIP-712, `eth_signTypedData_v4`: in the form of [`Self::sign_text`].
+    /// Signs typed data (EIP-712 `eth_signTypedData_v4`), in the form of [`Self::sign_text`].
     pub fn sign_typed_data(&self, message: &AuthMessage) -> String {
         self.sign_digest(message.digest())
     }

@@ -1,4 +1,4 @@
-//! A secp256k1 signature as wallets write it, and who made it.
+//! secp256k1 signatures of EVM wallets: parsing and recovery.
 
 use secp256k1::Message;
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
@@ -8,41 +8,40 @@ use crate::wallet::{hex_digits, malformed_signature};
 
 use super::{address, keccak::keccak256};
 
-/// Half the order of secp256k1: `s` above it is the malleable twin that EIP-2 refuses.
+/// Half the order of secp256k1. EIP-2 rejects `s` above it, the malleable twin.
 const HALF_ORDER: [u8; 32] = [
     0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x5d,
     0x57, 0x6e, 0x73, 0x57, 0xa4, 0x50, 0x1d, 0xdf, 0xe9, 0x2f, 0x46, 0x68, 0x1b, 0x20, 0xa0,
 ];
 
-/// The longest signature that is kept for a contract wallet.
+/// Maximum length of a signature for a contract wallet.
 const MAX_BYTES: usize = 16 * 1024;
 
-/// What a signature that is none by its length is told.
+/// Error for a signature of unsupported length.
 const NATIVE_FORMS: &str = "must be 65 bytes r, s, v or 64 bytes after EIP-2098";
 
-/// A recoverable signature with `r` and `s` in range and `s` in the low half.
+/// Recoverable signature with `r` and `s` in range and `s` in the low half.
 #[derive(Clone, Debug)]
 pub struct EvmSignature(RecoverableSignature);
 
 impl EvmSignature {
-    /// Reads hex, with or without `0x`, in any case: 65 bytes r, s, v with v in {0, 1, 27, 28}, or 64
-    /// bytes after EIP-2098.
+    /// Parses hex, with or without `0x`, in any case: 65 bytes r, s, v with v in {0, 1, 27, 28}, or 64 bytes after
+    /// EIP-2098.
     ///
     /// # Errors
-    /// A violation of `signature` that says what is wrong with its form.
+    /// A violation of `signature` that names the broken rule.
     pub fn parse(text: &str) -> Result<Self, Violation> {
         from_bytes(&decode(text, 65, NATIVE_FORMS)?).map(Self).map_err(malformed_signature)
     }
 
-    /// The address whose key made this signature over a digest; `None` where no key can have.
+    /// Recovers the address whose key signed a digest; `None` if no key can have signed it.
     pub fn recover(&self, digest: &[u8; 32]) -> Option<Address> {
         let key = self.0.recover(Message::from_digest(*digest)).ok()?;
         Some(address_of(&key))
     }
 }
 
-/// The address of a public key: the last 20 bytes of the digest of its 64 bytes (Yellow Paper,
-/// appendix F).
+/// Address of a public key: the last 20 bytes of the digest of its 64 bytes (Yellow Paper, appendix F).
 pub(super) fn address_of(key: &secp256k1::PublicKey) -> Address {
     let point = key.serialize_uncompressed();
     let digest = keccak256(&[&point[1..]]);
@@ -51,14 +50,15 @@ pub(super) fn address_of(key: &secp256k1::PublicKey) -> Address {
     address::from_bytes(&bytes)
 }
 
-/// The signature in lower-case hex with `0x`: 65 bytes r, s, v with v in {27, 28} if it is native, else its bytes.
+/// Canonical form of a signature: lower-case hex with `0x`, of the 65 bytes r, s, v with v in {27, 28} if it is native,
+/// else of its bytes. `None` if it is malformed.
 pub(in crate::wallet) fn canonical(text: &str) -> Option<String> {
     let bytes = signature_bytes(text).ok()?;
     let digits = from_bytes(&bytes).map_or_else(|_| hex::encode(&bytes), |native| hex::encode(rsv(&native)));
     Some(format!("0x{digits}"))
 }
 
-/// r, s and v in {27, 28}.
+/// The 65 bytes r, s, v with v in {27, 28}.
 pub(super) fn rsv(signature: &RecoverableSignature) -> [u8; 65] {
     let (parity, compact) = signature.serialize_compact();
     let mut bytes = [27 + parity.to_u8(); 65];
@@ -66,8 +66,8 @@ pub(super) fn rsv(signature: &RecoverableSignature) -> [u8; 65] {
     bytes
 }
 
-/// Decodes a signature of any kind, native or not: at most 16 KiB in hex, with or without `0x`, in any case. `0x` alone
-/// is a signature, too: a Safe takes it for one that its owners stored on the chain.
+/// Decodes any signature, native or not: at most 16 KiB in hex, with or without `0x`, in any case. It may be empty
+/// (`0x`): a Safe then checks what its owners signed on chain.
 ///
 /// # Errors
 /// A violation of `signature` for anything else.
@@ -75,7 +75,7 @@ pub fn signature_bytes(text: &str) -> Result<Vec<u8>, Violation> {
     decode(text, MAX_BYTES, "must be at most 16 KiB")
 }
 
-/// Decodes hex of at most `longest` bytes; a longer text is rejected unread.
+/// Decodes hex of at most `longest` bytes. A longer text is rejected unread.
 fn decode(text: &str, longest: usize, too_long: &str) -> Result<Vec<u8>, Violation> {
     if text.is_empty() {
         return Err(malformed_signature("is required"));
@@ -103,7 +103,7 @@ fn from_bytes(bytes: &[u8]) -> Result<RecoverableSignature, &'static str> {
     RecoverableSignature::from_compact(&compact, parity).map_err(|_| "has r or s out of range")
 }
 
-/// The 64 bytes r, s and whether y is odd.
+/// Splits r, s, v into the 64 bytes r, s and the parity of y.
 fn split_v(rsv: &[u8; 65]) -> Result<([u8; 64], bool), &'static str> {
     let mut compact = [0; 64];
     compact.copy_from_slice(&rsv[..64]);
@@ -114,7 +114,7 @@ fn split_v(rsv: &[u8; 65]) -> Result<([u8; 64], bool), &'static str> {
     }
 }
 
-/// EIP-2098: the parity of y is the top bit of s.
+/// Splits the form of EIP-2098, in which the top bit of s is the parity of y.
 fn split_eip2098(mut compact: [u8; 64]) -> ([u8; 64], bool) {
     let odd = compact[32] & 0x80 != 0;
     compact[32] &= 0x7f;

@@ -1,11 +1,11 @@
-//! `Chain ID`: how a text names its chain.
+//! `Chain ID`: the name of a network in a sign-in text.
 
 use std::fmt;
 
 use super::dialect::Dialect;
 use crate::domain::{Namespace, Network};
 
-/// A network, and the text that stands for it.
+/// Network with its name in the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainId {
     text: String,
@@ -13,8 +13,7 @@ pub struct ChainId {
 }
 
 impl ChainId {
-    /// The form in which wallets name a network: its name where the namespace's texts have names, else the CAIP-2
-    /// reference.
+    /// Network as wallets write it: by name where the dialect has one, else by its CAIP-2 reference.
     pub fn of(network: &Network) -> Self {
         let (_, reference) = network.as_str().split_once(':').unwrap_or_default();
         let named =
@@ -23,7 +22,7 @@ impl ChainId {
         Self { text, network: network.clone() }
     }
 
-    /// Parses a name or a CAIP-2 reference, each with or without the prefix of the namespace's texts.
+    /// Parses a name or a CAIP-2 reference, each with or without the dialect's prefix.
     pub(super) fn parse(namespace: Namespace, text: &str) -> Option<Self> {
         let Dialect { chain_id_prefix, chain_names, .. } = Dialect::of(namespace);
         let name = text.strip_prefix(chain_id_prefix).unwrap_or(text);
@@ -33,12 +32,12 @@ impl ChainId {
         Some(Self { text: text.to_owned(), network })
     }
 
-    /// The network.
+    /// Network.
     pub const fn network(&self) -> &Network {
         &self.network
     }
 
-    /// The text, as it stands in the message.
+    /// Text as it stands in the message.
     pub fn as_str(&self) -> &str {
         &self.text
     }

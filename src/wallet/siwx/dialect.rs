@@ -6,15 +6,15 @@ use crate::domain::Namespace;
 pub(super) struct Dialect {
     /// End of the first line, after the domain.
     pub(super) header: &'static str,
-    /// Whether the domain may have a scheme before it.
+    /// True if a scheme may precede the domain.
     pub(super) has_scheme: bool,
-    /// Whether a text without a statement keeps the blank line that follows the statement.
+    /// True if a text without a statement keeps the blank line after it.
     pub(super) keeps_blank_line: bool,
-    /// Refusal of an address in another than its canonical form.
+    /// Error for an address that is not in canonical form.
     pub(super) address_refusal: &'static str,
-    /// Required form of `Chain ID`, for its refusal.
+    /// Required form of `Chain ID`, for error messages.
     pub(super) chain_id_form: &'static str,
-    /// Prefix that `Chain ID` may carry.
+    /// Optional prefix of `Chain ID`.
     pub(super) chain_id_prefix: &'static str,
     /// Names that stand for CAIP-2 references in `Chain ID`.
     pub(super) chain_names: &'static [(&'static str, &'static str)],
@@ -31,8 +31,8 @@ const ETHEREUM: Dialect = Dialect {
     chain_names: &[],
 };
 
-/// `sign-in-with-solana`. The clusters have the names that wallets write; their references are the first 32 characters
-/// of the genesis hash. `localnet` has no genesis hash of its own, hence no network.
+/// `sign-in-with-solana`. Wallets write the clusters by name; the references are the first 32 characters of their
+/// genesis hashes. `localnet` has no fixed genesis hash and therefore no network.
 const SOLANA: Dialect = Dialect {
     header: " wants you to sign in with your Solana account:",
     has_scheme: false,

@@ -1,4 +1,4 @@
-//! The pieces of a text that follow RFC 3986, each after its rule there.
+//! Parts of a sign-in text that follow RFC 3986, each with its rule.
 
 use std::{fmt, net::Ipv6Addr};
 
@@ -9,12 +9,12 @@ macro_rules! piece {
         pub struct $name(String);
 
         impl $name {
-            /// Reads the text; `None` where it breaks the rule.
+            /// Parses the text; `None` if it breaks the rule.
             pub fn parse(text: &str) -> Option<Self> {
                 $rule(text).then(|| Self(text.to_owned()))
             }
 
-            /// The text, as it stands in the message.
+            /// Text as it stands in the message.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -34,9 +34,9 @@ piece! {
 }
 
 piece! {
-    /// `authority`: a host and perhaps a port. Narrower than the rule, since it stands for the origin of a
-    /// request: no `user@`, which shows one domain and means another, a host that is not empty, and a
-    /// port from 1 to 65535 without leading zeros.
+    /// `authority`: a host and an optional port. Narrower than the rule, since it states the origin of a request: a
+    /// non-empty host, a port from 1 to 65535 without leading zeros, and no `user@`, which shows one domain and means
+    /// another.
     Domain, is_domain
 }
 
@@ -87,8 +87,8 @@ fn is_pchars(text: &str) -> bool {
     is_encoded(text, is_pchar)
 }
 
-/// `"//" authority path-abempty / path-absolute / path-rootless / path-empty`. Of the last three only
-/// the characters are left to look at: no path starts with `//` once an authority would have.
+/// `"//" authority path-abempty / path-absolute / path-rootless / path-empty`. For the last three only the characters
+/// remain to be checked, since a text that starts with `//` has an authority.
 fn is_hier_part(text: &str) -> bool {
     let Some(rest) = text.strip_prefix("//") else { return is_path(text) };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -104,7 +104,7 @@ fn is_authority(text: &str) -> bool {
         && port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// `IP-literal / IPv4address / reg-name`; every IPv4 address is a `reg-name`, too.
+/// `IP-literal / IPv4address / reg-name`. Every IPv4 address is also a `reg-name`.
 fn is_host(text: &str) -> bool {
     match text.strip_prefix('[') {
         Some(literal) => literal
@@ -133,12 +133,12 @@ fn is_query_or_fragment(text: &str) -> bool {
     is_encoded(text, |byte| is_pchar(byte) || b"/?".contains(&byte))
 }
 
-/// The form in which an origin has its port, when it has one.
+/// Port as an origin writes it.
 fn is_origin_port(text: &str) -> bool {
     text.parse::<u16>().is_ok_and(|port| port > 0 && port.to_string() == text)
 }
 
-/// Host and port; the colons within `[...]` belong to the host.
+/// Splits off the port. Colons within `[...]` belong to the host.
 fn split_port(text: &str) -> (&str, Option<&str>) {
     let host_end = text.find(']').map_or(0, |bracket| bracket + 1);
     match text[host_end..].find(':') {
@@ -151,7 +151,7 @@ fn split_optional(text: &str, separator: char) -> (&str, Option<&str>) {
     text.split_once(separator).map_or((text, None), |(before, after)| (before, Some(after)))
 }
 
-/// Whether every byte is allowed or part of `pct-encoded`: `"%" HEXDIG HEXDIG`.
+/// Returns whether every byte is allowed or part of `pct-encoded`: `"%" HEXDIG HEXDIG`.
 fn is_encoded(text: &str, allowed: impl Fn(u8) -> bool) -> bool {
     let mut pieces = text.split('%');
     let plain = |piece: &str| piece.bytes().all(&allowed);

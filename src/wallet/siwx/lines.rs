@@ -1,11 +1,11 @@
-//! A text taken line by line: each field where the grammar has it, and none left over.
+//! Line-by-line reader: each field in the place that the grammar gives it, and no line left over.
 
 use super::dialect::Dialect;
 
-/// Why a text is refused. It names the part, and never repeats what stands there.
+/// Reason for rejecting a text. It names the part and never repeats the input.
 pub(super) type Refusal = String;
 
-/// The lines that nothing has read yet.
+/// Lines that have not been read yet.
 pub(super) struct Lines<'a>(&'a [&'a str]);
 
 impl<'a> Lines<'a> {
@@ -13,14 +13,14 @@ impl<'a> Lines<'a> {
         Self(lines)
     }
 
-    /// The next line; beyond the end, an empty one.
+    /// Takes the next line; beyond the end, an empty one.
     pub(super) fn next(&mut self) -> &'a str {
         let Some((line, rest)) = self.0.split_first() else { return "" };
         self.0 = rest;
         line
     }
 
-    /// The statement's line and the blank one after it. Without a statement, at most the blank line stays.
+    /// Takes the statement's line and the blank one after it. Without a statement, at most the blank line stays.
     pub(super) fn statement(&mut self, dialect: &Dialect) -> Result<Option<&'a str>, Refusal> {
         let (statement, lines) = match (dialect.keeps_blank_line, self.0) {
             (true, ["", "", ..]) => (Some(""), 2),
@@ -38,14 +38,14 @@ impl<'a> Lines<'a> {
         Ok(statement)
     }
 
-    /// The field that must come next; `form` says how its value is read, and what it must be.
+    /// Takes a required field.
     pub(super) fn field<T>(&mut self, name: &str, form: &Form<T>) -> Result<T, Refusal> {
         self.optional_field(name, form)?.ok_or_else(|| {
             format!("must have `{name}`, a colon and a space on the line where EIP-4361 has it")
         })
     }
 
-    /// The field that may come next.
+    /// Takes an optional field.
     pub(super) fn optional_field<T>(&mut self, name: &str, form: &Form<T>) -> Result<Option<T>, Refusal> {
         let Some((line, rest)) = self.0.split_first() else { return Ok(None) };
         let Some(value) = line.strip_prefix(name).and_then(|line| line.strip_prefix(": ")) else {
@@ -55,7 +55,7 @@ impl<'a> Lines<'a> {
         form.read(name, value).map(Some)
     }
 
-    /// `Resources:` and everything below it.
+    /// Takes `Resources:` and every line below it.
     pub(super) fn resources<T>(&mut self, form: &Form<T>) -> Result<Option<Vec<T>>, Refusal> {
         let Some((&"Resources:", items)) = self.0.split_first() else { return Ok(None) };
         self.0 = &[];
@@ -71,7 +71,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// How a value is read, and in words what it must be.
+/// Parser of a value, and its required form in words.
 pub(super) struct Form<'a, T> {
     pub(super) read: &'a dyn Fn(&str) -> Option<T>,
     pub(super) must_be: &'a str,
@@ -79,7 +79,7 @@ pub(super) struct Form<'a, T> {
 
 impl<T> Form<'_, T> {
     /// # Errors
-    /// A refusal that names the field.
+    /// A reason that names the field.
     pub(super) fn read(&self, name: &str, value: &str) -> Result<T, Refusal> {
         (self.read)(value).ok_or_else(|| format!("`{name}` must be {}", self.must_be))
     }

@@ -1,9 +1,8 @@
-//! EIP-4361 texts ("Sign-In with Ethereum"), and their form for Solana: read strictly, written back.
+//! Sign-in texts (EIP-4361, CAIP-122): a strict parser and a writer that reproduces every parsed text.
 //!
-//! The grammar is the EIP's section "ABNF Message Format". For Solana it is the `sign-in-with-solana`
-//! of Phantom and the wallet standard, which CAIP-122 describes; every field that EIP-4361 requires is
-//! required there, too. Where a grammar allows several texts for one meaning, the notes on the fields
-//! say which of them are refused.
+//! The grammar is the EIP's section "ABNF Message Format"; on Solana it is `sign-in-with-solana` of Phantom and the
+//! wallet standard, with every field that EIP-4361 requires. Where a grammar allows several texts for one meaning, the
+//! notes on the fields say which of them are rejected.
 
 mod chain_id;
 mod dialect;
@@ -24,52 +23,51 @@ pub use grammar::{Domain, RequestId, Scheme, Statement, Uri};
 pub use parse::parse;
 pub use timestamp::Timestamp;
 
-/// What a text says, field by field (EIP-4361, "Message Fields"). The version is always 1.
+/// Fields of a sign-in text (EIP-4361, "Message Fields"). The version is always 1.
 ///
-/// [`parse`] makes one from a text, and `to_string` gives that very text back. Whoever puts one together
-/// from parts takes care that they belong together: an address of the chain's namespace, a nonce of at
-/// least 8 characters, and on Solana neither a scheme nor an empty statement, for which it has no place.
+/// [`parse`] reads a text, and `to_string` reproduces it exactly. Code that builds a message must use an address of the
+/// chain's namespace and a nonce of at least 8 characters; on Solana neither a scheme nor an empty statement, which the
+/// text cannot express.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiwxMessage {
-    /// The scheme before the domain, where the text has one.
+    /// Scheme before the domain, if any.
     pub scheme: Option<Scheme>,
-    /// Who asks for the signature.
+    /// Origin that requests the signature.
     pub domain: Domain,
-    /// Who signs. The text carries the canonical form: with the checksum of EIP-55, or base58.
+    /// Signer, in canonical form: with the checksum of EIP-55, or base58.
     pub address: Address,
-    /// What the person agrees to. An empty statement is not the same text as none.
+    /// Statement that the user agrees to. An empty statement and none are different texts.
     pub statement: Option<Statement>,
-    /// What the sign-in is about.
+    /// Subject of the sign-in.
     pub uri: Uri,
-    /// The chain that the session is bound to.
+    /// Chain that the session is bound to.
     pub chain_id: ChainId,
-    /// At least 8 characters.
+    /// Nonce of at least 8 characters.
     pub nonce: Nonce,
-    /// When the text was made.
+    /// Time of creation.
     pub issued_at: Timestamp,
-    /// When it ends.
+    /// End of validity.
     pub expiration_time: Option<Timestamp>,
-    /// When it begins.
+    /// Start of validity.
     pub not_before: Option<Timestamp>,
-    /// The relying party's own name for the request. It may be empty.
+    /// Relying party's identifier of the request, which may be empty.
     pub request_id: Option<RequestId>,
-    /// What else the person consents to. `Resources:` with no line below is an empty list.
+    /// Resources that the user consents to. `Resources:` without a line below is an empty list.
     pub resources: Option<Vec<Uri>>,
 }
 
-/// Whether a person or a wallet may take a text for EIP-4361 or one of its forms, so that it must not
-/// pass for anything else.
+/// Returns whether a user or a wallet may take a text for a sign-in text. Such a text must never pass as anything else.
 pub fn looks_like_sign_in(text: &str) -> bool {
     text.contains(SIGN_IN_PHRASE)
 }
 
 impl SiwxMessage {
-    /// Whose form the text has.
+    /// Namespace whose form the text has.
     pub fn namespace(&self) -> Namespace {
         self.chain_id.network().namespace()
     }
 
-    /// The statement's line and the blank one after it. Without a statement, at most the blank line stays.
+    /// Writes the statement's line and the blank one after it. Without a statement, at most the blank line stays.
     fn write_statement(&self, f: &mut Formatter<'_>, dialect: &Dialect) -> fmt::Result {
         match &self.statement {
             Some(statement) => write!(f, "{statement}\n\n"),

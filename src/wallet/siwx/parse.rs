@@ -1,4 +1,4 @@
-//! Reads a text after the grammar: nothing is guessed, skipped or put right.
+//! Strict parser: nothing is guessed, skipped or corrected.
 
 use crate::domain::{Address, Namespace, Network, Nonce, Problem, Violation};
 use crate::wallet::parse_address;
@@ -23,10 +23,10 @@ const RESOURCE: Form<'_, Uri> = Form {
     must_be: "the last field, and each line below it `- ` and a URI after RFC 3986",
 };
 
-/// Reads an EIP-4361 text, or one of its form for Solana.
+/// Parses a sign-in text of any namespace.
 ///
 /// # Errors
-/// A violation of `message` that names the part that breaks the grammar, and does not repeat it.
+/// A violation of `message` that names the part that breaks the grammar and does not repeat it.
 pub fn parse(text: &str) -> Result<SiwxMessage, Violation> {
     read(text).map_err(|why| Violation::new("message", Problem::Message, why))
 }
@@ -65,7 +65,7 @@ fn read(text: &str) -> Result<SiwxMessage, Refusal> {
     lines.end().map(|()| message)
 }
 
-/// `[ scheme "://" ] domain " wants you to ..."`; Solana's form has no scheme.
+/// `[ scheme "://" ] domain " wants you to ..."`; on Solana without a scheme.
 fn read_header(line: &str) -> Result<(Namespace, Option<Scheme>, Domain), Refusal> {
     let origin_in = |namespace| Some((namespace, line.strip_suffix(Dialect::of(namespace).header)?));
     let (namespace, origin) = Namespace::ALL.into_iter().find_map(origin_in).ok_or(
@@ -88,8 +88,8 @@ fn read_statement(text: &str) -> Result<Statement, Refusal> {
         .ok_or_else(|| "must have a statement of letters, digits, spaces and -._~:/?#[]@!$&'()*+,;=".into())
 }
 
-/// EIP-4361 says that the checksum of EIP-55 must hold ("ABNF"), and that it should ("Message Fields"): the
-/// libraries write it, and refuse a text without it. So only the canonical form is taken.
+/// EIP-4361 says that the checksum of EIP-55 must hold ("ABNF"), and that it should ("Message Fields"). Libraries write
+/// it and reject a text without it, so only the canonical form is accepted.
 fn read_address(text: &str, network: &Network, dialect: &Dialect) -> Result<Address, Refusal> {
     let address = parse_address("message", text, network).ok();
     address.filter(|address| address.as_str() == text).ok_or_else(|| dialect.address_refusal.into())

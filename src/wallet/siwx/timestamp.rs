@@ -1,10 +1,10 @@
-//! A `date-time` of RFC 3339: the text that was signed, and the instant that it means.
+//! `date-time` of RFC 3339: the signed text and its instant.
 
 use std::fmt;
 
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
-/// A time as a text carries it. Two are equal when their texts are.
+/// Time in a sign-in text. Two are equal if their texts are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timestamp {
     text: String,
@@ -12,24 +12,24 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// An instant in UTC and whole seconds; `None` outside the years 0 to 9999.
+    /// Timestamp of an instant in UTC and whole seconds; `None` outside the years 0 to 9999.
     pub fn of(instant: OffsetDateTime) -> Option<Self> {
         let utc = instant.checked_to_offset(UtcOffset::UTC)?.truncate_to_second();
         Self::parse(&utc.format(&Rfc3339).ok()?)
     }
 
-    /// Reads a time that the calendar and the clock have (RFC 3339, section 5.6). A leap second, `:60`, is
-    /// refused: no instant here stands for one. Digits below the nanosecond count for nothing.
+    /// Parses a time of the calendar (RFC 3339 section 5.6). A leap second, `:60`, has no instant and is rejected.
+    /// Digits below the nanosecond are ignored.
     pub fn parse(text: &str) -> Option<Self> {
         read(text).map(|instant| Self { text: text.to_owned(), instant })
     }
 
-    /// The instant, in UTC.
+    /// Instant in UTC.
     pub const fn instant(&self) -> OffsetDateTime {
         self.instant
     }
 
-    /// The text, as it stands in the message.
+    /// Text as it stands in the message.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -41,8 +41,8 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// `full-date "T" full-time` (ABNF's letters are of either case). The library also takes other separators than `T`, and
-/// leap seconds.
+/// Parses `full-date "T" full-time`; the letters of an ABNF have either case. The library also accepts other separators
+/// and leap seconds.
 fn read(text: &str) -> Option<OffsetDateTime> {
     let has_separator = matches!(text.as_bytes().get(10), Some(b'T' | b't'));
     let is_leap_second = text.get(17..19) == Some("60");

@@ -2,7 +2,7 @@
 
 use crate::domain::Address;
 
-/// Whether a text has the length of a Solana address.
+/// Returns whether a text has the length of a Solana address.
 pub(in crate::wallet) fn has_form(text: &str) -> bool {
     (32..=44).contains(&text.len())
 }
@@ -19,17 +19,17 @@ pub(in crate::wallet) fn parse(text: &str) -> Result<Address, &'static str> {
     }
 }
 
-/// The address of a key.
+/// Address of a key.
 pub(super) fn from_bytes(bytes: &[u8; 32]) -> Address {
     Address::from_canonical(bs58::encode(bytes).into_string())
 }
 
-/// The key that an address is; `None` if it belongs to another namespace: base58 has no `0`, so `0x...` never decodes.
+/// Key of an address; `None` for another namespace's. An EVM address never decodes, since base58 has no `0`.
 pub(super) fn to_bytes(address: &Address) -> Option<[u8; 32]> {
     base58(address.as_str())
 }
 
-/// Exactly `N` bytes of base58.
+/// Decodes base58 of exactly `N` bytes.
 pub(super) fn base58<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     (bs58::decode(text).onto(&mut bytes) == Ok(N)).then_some(bytes)

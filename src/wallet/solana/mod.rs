@@ -25,7 +25,7 @@ pub(super) fn details(message: &SignedMessage, signature: &str) -> SignatureDeta
     }
 }
 
-/// The bytes that are signed; `None` for typed data, which no Solana wallet signs.
+/// Signed bytes of a payload; `None` for typed data, which Solana wallets do not sign.
 fn signed_bytes(payload: &Payload) -> Option<&[u8]> {
     match payload {
         Payload::Text(text) => Some(text.as_bytes()),

@@ -1,4 +1,4 @@
-//! Throw-away Solana wallets: for the demo and tests.
+//! Throw-away Solana wallets for the demo and the tests.
 
 use ed25519_dalek::{Signer as _, SigningKey};
 
@@ -22,12 +22,12 @@ impl SolanaPrivateKey {
         SigningKey::from_keypair_bytes(&bytes).ok().map(|key| Self(Secret::new(key)))
     }
 
-    /// The key as wallets import it: base58 of the 32 bytes of RFC 8032 and the public key.
+    /// Key as wallets import it: base58 of the 32 bytes of RFC 8032 and the public key.
     pub fn to_base58(&self) -> Secret<String> {
         Secret::new(bs58::encode(self.0.expose().to_keypair_bytes()).into_string())
     }
 
-    /// The wallet's address, which is its public key.
+    /// Address of the wallet: its public key.
     pub fn address(&self) -> Address {
         address::from_bytes(self.0.expose().verifying_key().as_bytes())
     }

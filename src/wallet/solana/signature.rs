@@ -1,4 +1,4 @@
-//! Ed25519 signatures as Solana's wallets make them, and whether a key made one.
+//! Ed25519 signatures of Solana wallets: parsing and strict verification.
 
 use ed25519_dalek::VerifyingKey;
 
@@ -7,12 +7,12 @@ use crate::wallet::{hex_digits, malformed_signature};
 
 use super::address;
 
-/// 64 bytes R and S. Whether a key can have made them shows when they are verified.
+/// The 64 bytes R and S, not yet verified.
 #[derive(Clone, Debug)]
 pub struct Ed25519Signature(ed25519_dalek::Signature);
 
 impl Ed25519Signature {
-    /// Reads 64 bytes in base58, as wallets show them, or in hex with or without `0x`, in any case.
+    /// Parses 64 bytes in base58, as wallets show them, or in hex with or without `0x`, in any case.
     ///
     /// # Errors
     /// A violation of `signature` for anything else.
@@ -23,29 +23,29 @@ impl Ed25519Signature {
     }
 }
 
-/// The signature in base58.
+/// Canonical form of a signature: base58. `None` if it is malformed.
 pub(in crate::wallet) fn canonical(text: &str) -> Option<String> {
     decode(text).ok().map(|bytes| bs58::encode(bytes).into_string())
 }
 
-/// Whether the key that a Solana address is made this signature over a message.
+/// Verifies that the key of a Solana address signed a message.
 ///
-/// Strict, as Solana's validators are: RFC 8032, section 5.1.7 without the cofactor, neither A nor R of
-/// small order, R and S canonical. A must be canonical, too, so that a key has but one address.
+/// Verification is strict, as in Solana's validators: RFC 8032 section 5.1.7 without the cofactor, neither A nor R of
+/// small order, R and S canonical. A must be canonical as well, so that a key has exactly one address.
 pub fn verify(address: &Address, message: &[u8], signature: &Ed25519Signature) -> bool {
     address::to_bytes(address)
         .and_then(|bytes| key(&bytes))
         .is_some_and(|key| key.verify_strict(message, &signature.0).is_ok())
 }
 
-/// The key with these very bytes: a point that is encoded otherwise is none.
+/// Decodes a key. Only the canonical encoding of a point is accepted.
 fn key(bytes: &[u8; 32]) -> Option<VerifyingKey> {
     let key = VerifyingKey::from_bytes(bytes).ok()?;
     let canonical = VerifyingKey::from(key.to_edwards());
     (canonical.as_bytes() == bytes).then_some(key)
 }
 
-/// Hex is told from base58 by its length: 64 bytes are 128 digits, or at most 88 characters of base58.
+/// Decodes hex or base58, which differ in length: 64 bytes are 128 hex digits, or at most 88 characters of base58.
 fn decode(text: &str) -> Result<[u8; 64], &'static str> {
     if text.is_empty() {
         return Err("is required");
