@@ -18,6 +18,7 @@ mod repeat;
 mod retry;
 mod revocations;
 mod rotate;
+mod rows;
 mod sessions;
 mod sql_fragments;
 mod sqlite;

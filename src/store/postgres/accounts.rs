@@ -5,14 +5,10 @@
 
 use async_trait::async_trait;
 use sqlx::{PgTransaction, Row as _, postgres::PgRow};
-use uuid::Uuid;
 
 use super::{Postgres, bound_lock_waits, rows};
 use crate::{
-    domain::{
-        Account, AccountId, Address, ChallengeId, LinkedWallet, LinkedWallets, RevokeReason, Verification,
-        Wallet, WalletKind,
-    },
+    domain::{AccountId, ChallengeId, LinkedWallets, RevokeReason, Verification},
     store::{
         AccountStore, FoundChallenge, LinkOutcome, Result, SignedInAs, StoreError, UnlinkOutcome, WalletLink,
         WalletUnlink, accounts::unfit, sql_fragments::challenge_columns, sql_fragments::known_format,
@@ -24,7 +20,7 @@ impl AccountStore for Postgres {
     async fn account(&self, id: AccountId, realm: Option<&str>) -> Result<Option<LinkedWallets>> {
         self.retrying(async || {
             let found = sqlx::query(FIND).bind(id.uuid()).bind(realm).fetch_all(&self.pool).await?;
-            linked_wallets(&found)
+            rows::linked_wallets(&found)
         })
         .await
     }
@@ -283,27 +279,5 @@ async fn unlink(
 /// The account as this transaction leaves it.
 async fn account(tx: &mut PgTransaction<'_>, id: AccountId) -> Result<LinkedWallets> {
     let found = sqlx::query(FIND).bind(id.uuid()).bind(None::<&str>).fetch_all(&mut **tx).await?;
-    linked_wallets(&found)?.ok_or_else(|| StoreError::unreadable("account", &id.to_string()))
-}
-
-/// The account of its rows, one for each wallet.
-fn linked_wallets(found: &[PgRow]) -> Result<Option<LinkedWallets>> {
-    let Some(first) = found.first() else { return Ok(None) };
-    let account = Account {
-        id: first.try_get::<Uuid, _>("id")?.into(),
-        create_time: first.try_get("create_time")?,
-        created: false,
-    };
-    Ok(Some(LinkedWallets { account, wallets: found.iter().map(linked_wallet).collect::<Result<_>>()? }))
-}
-
-fn linked_wallet(row: &PgRow) -> Result<LinkedWallet> {
-    let kind: String = row.try_get("kind")?;
-    let kind = WalletKind::from_stored(&kind).ok_or_else(|| StoreError::unreadable("kind", &kind))?;
-    let address = Address::from_canonical(row.try_get("address")?);
-    Ok(LinkedWallet {
-        wallet: Wallet::from_identity(row.try_get("scope")?, address, kind),
-        link_time: row.try_get("link_time")?,
-        last_sign_in_time: row.try_get("last_sign_in_time")?,
-    })
+    rows::linked_wallets(&found)?.ok_or_else(|| StoreError::unreadable("account", &id.to_string()))
 }

@@ -1,7 +1,7 @@
 //! Clients and their secrets, on PostgreSQL.
 
 use async_trait::async_trait;
-use sqlx::{Row as _, postgres::PgRow};
+use sqlx::Row as _;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -42,7 +42,8 @@ impl ClientStore for Postgres {
         self.retrying(async || {
             let found = sqlx::query(FIND).bind(id.uuid()).fetch_all(&self.pool).await?;
             let Some(first) = found.first() else { return Ok(None) };
-            let secrets = found.iter().filter_map(|row| secret(row).transpose()).collect::<Result<_>>()?;
+            let secrets =
+                found.iter().filter_map(|row| rows::secret(row).transpose()).collect::<Result<_>>()?;
             Ok(Some(ClientRecord { client: rows::client(first)?, secrets }))
         })
         .await
@@ -51,7 +52,7 @@ impl ClientStore for Postgres {
     async fn client_secrets(&self, id: ClientId) -> Result<Vec<LiveSecret>> {
         self.retrying(async || {
             let found = sqlx::query(FIND_SECRETS).bind(id.uuid()).fetch_all(&self.pool).await?;
-            found.iter().filter_map(|row| secret(row).transpose()).collect()
+            found.iter().filter_map(|row| rows::secret(row).transpose()).collect()
         })
         .await
     }
@@ -269,14 +270,3 @@ const NOTE_USE: &str = "
         ORDER BY id FOR UPDATE SKIP LOCKED
     )
     UPDATE client_secrets SET last_used_time = clock_timestamp() FROM held WHERE client_secrets.id = held.id";
-
-/// The secret of a client's row; none where the client has no live one.
-fn secret(row: &PgRow) -> Result<Option<LiveSecret>> {
-    let Some(id) = row.try_get::<Option<Uuid>, _>("secret_id")? else { return Ok(None) };
-    Ok(Some(LiveSecret {
-        id: id.into(),
-        hash: rows::bytes(row, "hash")?,
-        create_time: row.try_get("secret_create_time")?,
-        last_used_time: row.try_get("last_used_time")?,
-    }))
-}

@@ -1,11 +1,10 @@
 //! Signing keys and canaries, on PostgreSQL.
 
 use async_trait::async_trait;
-use sqlx::{Row as _, postgres::PgRow};
 
 use super::{Postgres, bound_lock_waits, rows};
 use crate::{
-    domain::{Fingerprint, MAX_ACCESS_TOKEN_AGE, Sealed, SigningAlgorithm},
+    domain::{Fingerprint, MAX_ACCESS_TOKEN_AGE, Sealed},
     store::{
         Canary, KeyRotation, KeyStore, NewSigningKey, Result, RootKeyUse, RotateKeyOutcome, SigningKeyState,
         StoreError, StoredSigningKey, sql_fragments::known_algorithm, sql_fragments::root_key_uses,
@@ -30,7 +29,7 @@ impl KeyStore for Postgres {
             .fetch_all(&self.pool)
             .await?
             .iter()
-            .map(signing_key)
+            .map(rows::signing_key)
             .collect::<Result<Vec<StoredSigningKey>>>()
         })
         .await
@@ -91,7 +90,7 @@ impl KeyStore for Postgres {
                 .bind(kid)
                 .fetch_optional(&self.pool)
                 .await?;
-            was.map(|was| state(&was)).transpose()
+            was.map(|was| rows::signing_key_state(&was)).transpose()
         })
         .await
     }
@@ -125,7 +124,7 @@ impl KeyStore for Postgres {
             .fetch_all(&self.pool)
             .await?
             .iter()
-            .map(root_key_use)
+            .map(rows::root_key_use)
             .collect::<Result<Vec<RootKeyUse>>>()
         })
         .await
@@ -153,7 +152,7 @@ impl KeyStore for Postgres {
                 .fetch_all(&self.pool)
                 .await?
                 .iter()
-                .map(|row| Ok(Canary { sealed: sealed(row)? }))
+                .map(|row| Ok(Canary { sealed: rows::sealed(row)? }))
                 .collect::<Result<Vec<Canary>>>()
         })
         .await
@@ -245,38 +244,3 @@ const REVOKE: &str = concat!(
     )
     SELECT was FROM verdict"
 );
-
-fn signing_key(row: &PgRow) -> Result<StoredSigningKey> {
-    let algorithm: String = row.try_get("algorithm")?;
-    Ok(StoredSigningKey {
-        kid: row.try_get("kid")?,
-        algorithm: SigningAlgorithm::from_stored(&algorithm)
-            .ok_or_else(|| StoreError::unreadable("algorithm", &algorithm))?,
-        sealed: sealed(row)?,
-        state: state(row.try_get("state")?)?,
-        create_time: row.try_get("create_time")?,
-        activate_time: row.try_get("activate_time")?,
-        remove_time: row.try_get("remove_time")?,
-    })
-}
-
-fn state(stored: &str) -> Result<SigningKeyState> {
-    SigningKeyState::from_stored(stored).ok_or_else(|| StoreError::unreadable("state", stored))
-}
-
-fn root_key_use(row: &PgRow) -> Result<RootKeyUse> {
-    let count = |column| Ok::<_, StoreError>(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0));
-    Ok(RootKeyUse {
-        fingerprint: Fingerprint(rows::bytes(row, "fingerprint")?),
-        signing_keys: count("signing_keys")?,
-        sessions: count("sessions")?,
-        has_canary: row.try_get("canary")?,
-    })
-}
-
-fn sealed(row: &PgRow) -> Result<Sealed> {
-    Ok(Sealed {
-        fingerprint: Fingerprint(rows::bytes(row, "root_fingerprint")?),
-        bytes: row.try_get("sealed")?,
-    })
-}

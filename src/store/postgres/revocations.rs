@@ -1,13 +1,13 @@
 //! What was revoked, on PostgreSQL.
 
 use async_trait::async_trait;
-use sqlx::{Row as _, postgres::PgRow};
+use sqlx::Row as _;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Postgres, rows};
 use crate::{
-    domain::{ClientId, MAX_ACCESS_TOKEN_AGE, MAX_CHECKER_LEEWAY, RevokeReason, audience},
+    domain::{ClientId, MAX_ACCESS_TOKEN_AGE, MAX_CHECKER_LEEWAY, audience},
     store::{
         Lifecycle as _, Result, RevocationStore, Revocations, RevokedKey, RevokedSession, TokensAudience,
         UnservedClient, policy_json, revocations::REVOCATIONS_AT_ONCE,
@@ -74,7 +74,7 @@ impl Postgres {
                 .fetch_all(&self.pool)
                 .await?
                 .iter()
-                .map(revoked_session)
+                .map(rows::revoked_session)
                 .collect::<Result<Vec<RevokedSession>>>()
             })
             .await?;
@@ -119,16 +119,4 @@ impl Postgres {
         })
         .await
     }
-}
-
-fn revoked_session(row: &PgRow) -> Result<RevokedSession> {
-    let reason: String = row.try_get("revoke_reason")?;
-    Ok(RevokedSession {
-        id: row.try_get::<Uuid, _>("id")?.into(),
-        client_id: row.try_get::<Uuid, _>("client_id")?.into(),
-        account_id: row.try_get::<Uuid, _>("account_id")?.into(),
-        revoke_time: row.try_get("revoke_time")?,
-        reason: RevokeReason::from_stored(&reason),
-        access_expire_time: row.try_get("access_expire_time")?,
-    })
 }

@@ -2,14 +2,10 @@
 
 use async_trait::async_trait;
 use sqlx::{Row as _, sqlite::SqliteRow};
-use uuid::Uuid;
 
 use super::{Sqlite, retrying, rows, write_transaction::WriteTransaction};
 use crate::{
-    domain::{
-        Account, AccountId, Address, ChallengeId, LinkedWallet, LinkedWallets, RevokeReason, Verification,
-        Wallet, WalletKind,
-    },
+    domain::{AccountId, ChallengeId, LinkedWallets, RevokeReason, Verification},
     store::{
         AccountStore, FoundChallenge, LinkOutcome, Result, SignedInAs, StoreError, UnlinkOutcome, WalletLink,
         WalletUnlink, accounts::unfit, sql_fragments::challenge_columns, sql_fragments::known_format,
@@ -21,7 +17,7 @@ impl AccountStore for Sqlite {
     async fn account(&self, id: AccountId, realm: Option<&str>) -> Result<Option<LinkedWallets>> {
         retrying(async || {
             let found = sqlx::query(FIND).bind(id.uuid()).bind(realm).fetch_all(&self.reader).await?;
-            linked_wallets(&found)
+            rows::linked_wallets(&found)
         })
         .await
     }
@@ -264,30 +260,5 @@ async fn remove(
 /// The account as this transaction leaves it.
 async fn account(tx: &mut WriteTransaction, id: AccountId) -> Result<LinkedWallets> {
     let found = sqlx::query(FIND).bind(id.uuid()).bind(None::<&str>).fetch_all(&mut **tx).await?;
-    linked_wallets(&found)?.ok_or_else(|| StoreError::unreadable("account", &id.to_string()))
-}
-
-/// The account of its rows, one for each wallet.
-fn linked_wallets(found: &[SqliteRow]) -> Result<Option<LinkedWallets>> {
-    let Some(first) = found.first() else { return Ok(None) };
-    let account = Account {
-        id: first.try_get::<Uuid, _>("id")?.into(),
-        create_time: rows::time(first, "create_time")?,
-        created: false,
-    };
-    Ok(Some(LinkedWallets { account, wallets: found.iter().map(linked_wallet).collect::<Result<_>>()? }))
-}
-
-fn linked_wallet(row: &SqliteRow) -> Result<LinkedWallet> {
-    let kind: String = row.try_get("kind")?;
-    let kind = WalletKind::from_stored(&kind).ok_or_else(|| StoreError::unreadable("kind", &kind))?;
-    let address = Address::from_canonical(row.try_get("address")?);
-    let last_sign_in_time: Option<i64> = row.try_get("last_sign_in_time")?;
-    Ok(LinkedWallet {
-        wallet: Wallet::from_identity(row.try_get("scope")?, address, kind),
-        link_time: rows::time(row, "link_time")?,
-        last_sign_in_time: last_sign_in_time
-            .map(|time| rows::from_millis("last_sign_in_time", time))
-            .transpose()?,
-    })
+    rows::linked_wallets(&found)?.ok_or_else(|| StoreError::unreadable("account", &id.to_string()))
 }

@@ -1,7 +1,7 @@
 //! Clients and their secrets, on SQLite.
 
 use async_trait::async_trait;
-use sqlx::{Row as _, sqlite::SqliteRow};
+use sqlx::Row as _;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -47,7 +47,8 @@ impl ClientStore for Sqlite {
         retrying(async || {
             let found = sqlx::query(FIND).bind(id.uuid()).fetch_all(&self.reader).await?;
             let Some(first) = found.first() else { return Ok(None) };
-            let secrets = found.iter().filter_map(|row| secret(row).transpose()).collect::<Result<_>>()?;
+            let secrets =
+                found.iter().filter_map(|row| rows::secret(row).transpose()).collect::<Result<_>>()?;
             Ok(Some(ClientRecord { client: rows::client(first)?, secrets }))
         })
         .await
@@ -56,7 +57,7 @@ impl ClientStore for Sqlite {
     async fn client_secrets(&self, id: ClientId) -> Result<Vec<LiveSecret>> {
         retrying(async || {
             let found = sqlx::query(FIND_SECRETS).bind(id.uuid()).fetch_all(&self.reader).await?;
-            found.iter().filter_map(|row| secret(row).transpose()).collect()
+            found.iter().filter_map(|row| rows::secret(row).transpose()).collect()
         })
         .await
     }
@@ -257,17 +258,3 @@ const REVOKE_SECRET: &str = "
 const NOTE_USE: &str = "
     UPDATE client_secrets SET last_used_time = clock.now
     FROM clock WHERE id = ?1 AND (last_used_time IS NULL OR last_used_time < clock.now - 30000)";
-
-/// The secret of a client's row; none where the client has no live one.
-fn secret(row: &SqliteRow) -> Result<Option<LiveSecret>> {
-    let Some(id) = row.try_get::<Option<Uuid>, _>("secret_id")? else { return Ok(None) };
-    let last_used_time: Option<i64> = row.try_get("last_used_time")?;
-    Ok(Some(LiveSecret {
-        id: id.into(),
-        hash: rows::bytes(row, "hash")?,
-        create_time: rows::time(row, "secret_create_time")?,
-        last_used_time: last_used_time
-            .map(|stored| rows::from_millis("last_used_time", stored))
-            .transpose()?,
-    }))
-}

@@ -1,11 +1,11 @@
 //! Signing keys and canaries, on SQLite.
 
 use async_trait::async_trait;
-use sqlx::{Row as _, sqlite::SqliteRow};
+use sqlx::Row as _;
 
 use super::{Sqlite, retrying, rows, write_transaction::WriteTransaction};
 use crate::{
-    domain::{Fingerprint, MAX_ACCESS_TOKEN_AGE, Sealed, SigningAlgorithm},
+    domain::{Fingerprint, MAX_ACCESS_TOKEN_AGE, Sealed},
     store::{
         Canary, KeyRotation, KeyStore, NewSigningKey, Result, RootKeyUse, RotateKeyOutcome, SigningKeyState,
         StoreError, StoredSigningKey, sql_fragments::known_algorithm, sql_fragments::root_key_uses,
@@ -30,7 +30,7 @@ impl KeyStore for Sqlite {
             .fetch_all(&self.reader)
             .await?
             .iter()
-            .map(signing_key)
+            .map(rows::signing_key)
             .collect::<Result<Vec<StoredSigningKey>>>()
         })
         .await
@@ -101,7 +101,7 @@ impl KeyStore for Sqlite {
             .fetch_all(&self.reader)
             .await?
             .iter()
-            .map(root_key_use)
+            .map(rows::root_key_use)
             .collect::<Result<Vec<RootKeyUse>>>()
         })
         .await
@@ -131,7 +131,7 @@ impl KeyStore for Sqlite {
                 .fetch_all(&self.reader)
                 .await?
                 .iter()
-                .map(|row| Ok(Canary { sealed: sealed(row)? }))
+                .map(|row| Ok(Canary { sealed: rows::sealed(row)? }))
                 .collect::<Result<Vec<Canary>>>()
         })
         .await
@@ -235,7 +235,7 @@ async fn revoke(
 ) -> Result<Option<SigningKeyState>> {
     let row = sqlx::query(REVOKE_VERDICT).bind(kid).fetch_optional(&mut **tx).await?;
     let Some(row) = row else { return Ok(None) };
-    let (was, now) = (state(row.try_get("was")?)?, row.try_get::<i64, _>("now")?);
+    let (was, now) = (rows::signing_key_state(row.try_get("was")?)?, row.try_get::<i64, _>("now")?);
     sqlx::query("UPDATE signing_keys SET revoke_time = ?2 WHERE kid = ?1")
         .bind(kid)
         .bind(now)
@@ -260,43 +260,4 @@ async fn activate(tx: &mut WriteTransaction, kid: &str, now: i64) -> Result<()> 
         .execute(&mut **tx)
         .await?;
     Ok(())
-}
-
-fn signing_key(row: &SqliteRow) -> Result<StoredSigningKey> {
-    let algorithm: String = row.try_get("algorithm")?;
-    let time = |column| {
-        let stored: Option<i64> = row.try_get(column)?;
-        stored.map(|stored| rows::from_millis(column, stored)).transpose()
-    };
-    Ok(StoredSigningKey {
-        kid: row.try_get("kid")?,
-        algorithm: SigningAlgorithm::from_stored(&algorithm)
-            .ok_or_else(|| StoreError::unreadable("algorithm", &algorithm))?,
-        sealed: sealed(row)?,
-        state: state(row.try_get("state")?)?,
-        create_time: rows::time(row, "create_time")?,
-        activate_time: time("activate_time")?,
-        remove_time: time("remove_time")?,
-    })
-}
-
-fn state(stored: &str) -> Result<SigningKeyState> {
-    SigningKeyState::from_stored(stored).ok_or_else(|| StoreError::unreadable("state", stored))
-}
-
-fn root_key_use(row: &SqliteRow) -> Result<RootKeyUse> {
-    let count = |column| Ok::<_, StoreError>(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0));
-    Ok(RootKeyUse {
-        fingerprint: Fingerprint(rows::bytes(row, "fingerprint")?),
-        signing_keys: count("signing_keys")?,
-        sessions: count("sessions")?,
-        has_canary: row.try_get("canary")?,
-    })
-}
-
-fn sealed(row: &SqliteRow) -> Result<Sealed> {
-    Ok(Sealed {
-        fingerprint: Fingerprint(rows::bytes(row, "root_fingerprint")?),
-        bytes: row.try_get("sealed")?,
-    })
 }

@@ -1,13 +1,13 @@
 //! What was revoked, on SQLite.
 
 use async_trait::async_trait;
-use sqlx::{Row as _, sqlite::SqliteRow};
+use sqlx::Row as _;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Sqlite, retrying, rows};
 use crate::{
-    domain::{ClientId, MAX_ACCESS_TOKEN_AGE, MAX_CHECKER_LEEWAY, RevokeReason, audience},
+    domain::{ClientId, MAX_ACCESS_TOKEN_AGE, MAX_CHECKER_LEEWAY, audience},
     store::{
         Lifecycle as _, Result, RevocationStore, Revocations, RevokedKey, RevokedSession, TokensAudience,
         UnservedClient, policy_json, revocations::REVOCATIONS_AT_ONCE,
@@ -70,7 +70,7 @@ impl Sqlite {
             .fetch_all(&self.reader)
             .await?
             .iter()
-            .map(revoked_session)
+            .map(rows::revoked_session)
             .collect::<Result<Vec<RevokedSession>>>()
         })
         .await?;
@@ -118,16 +118,4 @@ impl Sqlite {
         })
         .await
     }
-}
-
-fn revoked_session(row: &SqliteRow) -> Result<RevokedSession> {
-    let reason: String = row.try_get("revoke_reason")?;
-    Ok(RevokedSession {
-        id: row.try_get::<Uuid, _>("id")?.into(),
-        client_id: row.try_get::<Uuid, _>("client_id")?.into(),
-        account_id: row.try_get::<Uuid, _>("account_id")?.into(),
-        revoke_time: rows::time(row, "revoke_time")?,
-        reason: RevokeReason::from_stored(&reason),
-        access_expire_time: rows::time(row, "access_expire_time")?,
-    })
 }
