@@ -5,7 +5,7 @@ use crate::{
     flows::{
         Caller, Error, Flows, Result,
         authenticate::{User, with_role},
-        challenge::{find_signer::signer, lookup::Claim, requests::VerifyChallenge},
+        challenge::{find_signer::signer, lookup::ChallengeLookup, requests::VerifyChallenge},
     },
     state::audit,
     store::{ChallengeState, LinkOutcome, SignedInAs, Unfit, WalletLink},
@@ -29,7 +29,7 @@ impl Flows {
         let user = caller.user()?;
         with_role(user.client, Role::SignIn)?;
         let challenge_id = ChallengeId::parse("challenge_id", &request.challenge_id)?;
-        let claim = Claim::parse(user.client, &request.clone().into())?;
+        let lookup = ChallengeLookup::parse(user.client, &request.clone().into())?;
         self.rate_limits.count(user.client, Some(user.session), None)?;
         let found = self.store.link_challenge(user.who(), challenge_id).await?;
         let found = found.ok_or(Error::ChallengeNotFound)?;
@@ -39,7 +39,7 @@ impl Flows {
             ChallengeState::Redeemed => true,
             ChallengeState::Live => false,
         };
-        let verification = match self.linking_wallet(&user, found.challenge, &claim, request).await {
+        let verification = match self.linking_wallet(&user, found.challenge, &lookup, request).await {
             Err(Error::SignatureMismatch) if is_redeemed => return Err(Error::ChallengeAlreadyUsed),
             verification => verification?,
         };
@@ -61,13 +61,13 @@ impl Flows {
         &self,
         user: &User<'_>,
         challenge: Challenge,
-        claim: &Claim,
+        lookup: &ChallengeLookup,
         request: &LinkWallet,
     ) -> Result<Verification> {
         let now = self.clock.now()?;
         let chains = Some(&self.chains);
         let (challenge, verification) =
-            signer(user.client, vec![challenge], claim, &request.signature, now, chains).await?;
+            signer(user.client, vec![challenge], lookup, &request.signature, now, chains).await?;
         user.client.policy.check_challenge(challenge.format, &verification.wallet.network)?;
         Ok(verification)
     }

@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::lookup::{Claim, Message};
+use super::lookup::{ChallengeLookup, Message};
 use crate::{
     domain::{Challenge, Party, Policy, Problem, Violation},
     flows::{Error, Result},
@@ -12,25 +12,25 @@ use crate::{
 /// Who claims to have signed, and the exact text.
 pub(crate) fn check(
     challenge: &Challenge,
-    claim: &Claim,
+    lookup: &ChallengeLookup,
     policy: &Policy,
     now: OffsetDateTime,
 ) -> Result<(Party, String)> {
-    let Some(message) = &claim.message else {
+    let Some(message) = &lookup.message else {
         return Err(refused("is required: the caller composed it"));
     };
     match &message.sign_in {
         Some(text) => {
-            sign_in_text(challenge, claim, policy, text, now).map(|party| (party, message.text.clone()))
+            sign_in_text(challenge, lookup, policy, text, now).map(|party| (party, message.text.clone()))
         }
-        None => listed_text(challenge, claim, policy, message),
+        None => listed_text(challenge, lookup, policy, message),
     }
 }
 
 /// A text of the policy, followed by the nonce, once; the request may leave the nonce out.
 fn listed_text(
     challenge: &Challenge,
-    claim: &Claim,
+    lookup: &ChallengeLookup,
     policy: &Policy,
     message: &Message,
 ) -> Result<(Party, String)> {
@@ -40,8 +40,8 @@ fn listed_text(
     let listed = policy.nonce_messages.iter().find(is_meant);
     let text = listed.map(signed).ok_or(Error::PolicyDenied("nonce_messages"))?;
     let party = challenge.party.clone().or_else(|| {
-        let address = claim.address.clone()?;
-        let network = claim.network.clone().unwrap_or_else(|| default_network(address.as_str()));
+        let address = lookup.address.clone()?;
+        let network = lookup.network.clone().unwrap_or_else(|| default_network(address.as_str()));
         Some(Party { address, network })
     });
     party.map(|party| (party, text)).ok_or_else(|| {
@@ -52,13 +52,13 @@ fn listed_text(
 /// An EIP-4361 text, each of whose fields is checked against the challenge and the policy.
 fn sign_in_text(
     challenge: &Challenge,
-    claim: &Claim,
+    lookup: &ChallengeLookup,
     policy: &Policy,
     text: &siwx::SiwxMessage,
     now: OffsetDateTime,
 ) -> Result<Party> {
     let party = Party { address: text.address.clone(), network: text.chain_id.network().clone() };
-    claim.is_of(&party)?;
+    lookup.is_of(&party)?;
     if challenge.party.as_ref().is_some_and(|asked| asked.address != party.address) {
         return Err(refused("names another address than the challenge"));
     }

@@ -2,7 +2,7 @@
 
 use super::{
     find_signer::signer,
-    lookup::{Claim, live, newest},
+    lookup::{ChallengeLookup, live, newest},
     requests::VerifyChallenge,
     signed_message::signed_message,
 };
@@ -49,7 +49,7 @@ pub struct Explanation {
 
 /// What a request names.
 struct Meant {
-    claim: Claim,
+    lookup: ChallengeLookup,
     found: Vec<FoundChallenge>,
     newest: Challenge,
 }
@@ -103,16 +103,16 @@ impl Flows {
         request: &VerifyChallenge,
         report: &mut Explanation,
     ) -> Result<Option<Meant>> {
-        let claim = report.check("fields", Some(Claim::parse(client, request)))?;
-        let key = report.check("key", claim.as_ref().map(Claim::key))?;
-        let (Some(claim), Some(key)) = (claim, key) else {
+        let lookup = report.check("fields", Some(ChallengeLookup::parse(client, request)))?;
+        let key = report.check("key", lookup.as_ref().map(ChallengeLookup::key))?;
+        let (Some(lookup), Some(key)) = (lookup, key) else {
             report.skip(&["challenge"]);
             return Ok(None);
         };
         let scope = ChallengeScope { client_id: client.id, session_id: None };
-        let found = self.store.find_challenges(scope, key, claim.network.clone()).await?;
+        let found = self.store.find_challenges(scope, key, lookup.network.clone()).await?;
         let newest = report.check("challenge", Some(newest(&found).map(|one| one.challenge.clone())))?;
-        Ok(newest.map(|newest| Meant { claim, found, newest }))
+        Ok(newest.map(|newest| Meant { lookup, found, newest }))
     }
 
     /// The checks of what was found.
@@ -120,19 +120,19 @@ impl Flows {
         &self,
         client: &Client,
         request: &VerifyChallenge,
-        Meant { claim, found, newest }: Meant,
+        Meant { lookup, found, newest }: Meant,
         report: &mut Explanation,
     ) -> Result<()> {
         let now = self.clock.now()?;
-        report.check("agreement", Some(claim.agrees_with(&newest)))?;
+        report.check("agreement", Some(lookup.agrees_with(&newest)))?;
         let all = found.iter().map(|one| one.challenge.clone()).collect();
         let live = report.check("state", Some(live(found)))?;
         // Nodes are not asked about what would be refused anyway.
         let chains = report.accepted().then_some(&self.chains);
-        let signed = signer(client, live.unwrap_or(all), &claim, &request.signature, now, chains).await;
+        let signed = signer(client, live.unwrap_or(all), &lookup, &request.signature, now, chains).await;
         let challenge = signed.as_ref().map_or(newest, |(challenge, _)| challenge.clone());
         let message =
-            report.check("message", Some(signed_message(&challenge, &claim, &client.policy, now)))?;
+            report.check("message", Some(signed_message(&challenge, &lookup, &client.policy, now)))?;
         if let Some(message) = &message {
             report.claimed = Some(message.claimed.clone());
             report.details = message.details(&request.signature);

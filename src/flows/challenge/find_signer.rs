@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 
 use super::{
-    lookup::{Claim, too_many},
+    lookup::{ChallengeLookup, too_many},
     signed_message::signed_message,
 };
 use crate::{
@@ -25,7 +25,7 @@ type Unsigned = (Challenge, SignedMessage);
 pub(crate) async fn signer(
     client: &Client,
     candidates: Vec<Challenge>,
-    claim: &Claim,
+    lookup: &ChallengeLookup,
     signature: &str,
     now: OffsetDateTime,
     chains: Option<&Chains>,
@@ -33,7 +33,7 @@ pub(crate) async fn signer(
     let mut why = None;
     let mut unsigned = Vec::new();
     for challenge in candidates {
-        let message = match signed_message(&challenge, claim, &client.policy, now) {
+        let message = match signed_message(&challenge, lookup, &client.policy, now) {
             Ok(message) => message,
             Err(error) => {
                 why = why.or(Some(error));

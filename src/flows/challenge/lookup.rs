@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// What a caller says of a challenge and of who signed it.
-pub(crate) struct Claim {
+pub(crate) struct ChallengeLookup {
     challenge_id: Option<ChallengeId>,
     nonce: Option<Nonce>,
     pub(crate) address: Option<Address>,
@@ -23,7 +23,7 @@ pub(crate) struct Message {
     pub(crate) sign_in: Option<siwx::SiwxMessage>,
 }
 
-impl Claim {
+impl ChallengeLookup {
     pub(crate) fn parse(client: &Client, request: &VerifyChallenge) -> Result<Self> {
         if request.signature.is_empty() {
             return Err(Violation::new("signature", Problem::SignatureEncoding, "is required").into());

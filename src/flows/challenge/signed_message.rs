@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::{composed_message, lookup::Claim};
+use super::{composed_message, lookup::ChallengeLookup};
 use crate::{
     domain::{Challenge, Content, Policy},
     flows::{Error, Result},
@@ -12,13 +12,13 @@ use crate::{
 /// The message that was signed for a challenge. The policy must allow one that the caller composed.
 pub(crate) fn signed_message(
     challenge: &Challenge,
-    claim: &Claim,
+    lookup: &ChallengeLookup,
     policy: &Policy,
     now: OffsetDateTime,
 ) -> Result<SignedMessage> {
     let payload = match &challenge.content {
         Content::Nonce => {
-            let (claimed, text) = composed_message::check(challenge, claim, policy, now)?;
+            let (claimed, text) = composed_message::check(challenge, lookup, policy, now)?;
             return Ok(SignedMessage { claimed, payload: Payload::Text(text) });
         }
         Content::Text(text) => Payload::Text(text.clone()),
@@ -29,7 +29,7 @@ pub(crate) fn signed_message(
             ))
         }
     };
-    claim.same_message(&challenge.content)?;
+    lookup.same_message(&challenge.content)?;
     let claimed = challenge.party.clone().ok_or_else(|| Error::internal("a challenge without an address"))?;
     Ok(SignedMessage { claimed, payload })
 }

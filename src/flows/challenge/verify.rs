@@ -1,7 +1,7 @@
 //! A wallet has signed: the challenge is redeemed, and a session begins.
 
 use super::{
-    find_signer::signer, lookup::Claim, owner::ChallengeOwner, replay::request_digest,
+    find_signer::signer, lookup::ChallengeLookup, owner::ChallengeOwner, replay::request_digest,
     requests::VerifyChallenge,
 };
 use crate::{
@@ -33,13 +33,13 @@ impl Flows {
     pub async fn verify_challenge(&self, caller: &Caller, request: &VerifyChallenge) -> Result<Verified> {
         let owner = ChallengeOwner::redeeming(caller)?;
         let (ChallengeOwner { client, session, .. }, scope) = (owner, owner.scope());
-        let claim = Claim::parse(client, request)?;
+        let lookup = ChallengeLookup::parse(client, request)?;
         let digest = request_digest(scope, request)?;
         self.rate_limits.count(client, session, None)?;
         if let Some(verified) = self.repeat(client, scope, digest).await? {
             return Ok(verified);
         }
-        match self.redeem(client, scope, &claim, request, digest).await {
+        match self.redeem(client, scope, &lookup, request, digest).await {
             Err(error) => self.repeat(client, scope, digest).await?.ok_or(error),
             verified => verified,
         }
@@ -60,15 +60,15 @@ impl Flows {
         &self,
         client: &Client,
         scope: ChallengeScope,
-        claim: &Claim,
+        lookup: &ChallengeLookup,
         request: &VerifyChallenge,
         digest: Option<RequestDigest>,
     ) -> Result<Verified> {
-        let found = self.store.find_challenges(scope, claim.key()?, claim.network.clone()).await?;
-        let candidates = claim.candidates(found)?;
+        let found = self.store.find_challenges(scope, lookup.key()?, lookup.network.clone()).await?;
+        let candidates = lookup.candidates(found)?;
         let now = self.clock.now()?;
         let (challenge, verification) =
-            signer(client, candidates, claim, &request.signature, now, Some(&self.chains)).await?;
+            signer(client, candidates, lookup, &request.signature, now, Some(&self.chains)).await?;
         client.policy.check_challenge(challenge.format, &verification.wallet.network)?;
         let redemption = self.redemption(client, scope, challenge.id, &verification, digest);
         let signed_in = signed_in(self.store.redeem_challenge(redemption).await?)?;
