@@ -12,7 +12,7 @@ use std::{
 };
 
 use countersign::{
-    domain::{Network, Party},
+    domain::{ChainAddress, Network},
     wallet::{
         Payload, SignedMessage,
         evm::{EvmPrivateKey, eip191},
@@ -66,7 +66,7 @@ fn case(number: u8) -> Case {
     let parity = if bytes[64] == 28 { RecoveryId::One } else { RecoveryId::Zero };
     let signature = RecoverableSignature::from_compact(bytes.first_chunk::<64>().unwrap(), parity).unwrap();
     let digest = Message::from_digest(eip191::digest(&message));
-    let claimed = Party { address, network };
+    let claimed = ChainAddress { address, network };
     Case { message: SignedMessage { claimed, payload: Payload::Text(message) }, text, signature, digest }
 }
 

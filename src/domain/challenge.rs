@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::{ChallengeId, ClientId, Nonce, Party, SessionId};
+use super::{ChainAddress, ChallengeId, ClientId, Nonce, SessionId};
 
 /// How the signed bytes are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +108,7 @@ pub struct Challenge {
     /// What was handed out.
     pub content: Content,
     /// Who is asked to sign; `None` where anybody may.
-    pub party: Option<Party>,
+    pub signer: Option<ChainAddress>,
     /// When it was made.
     pub create_time: OffsetDateTime,
     /// Its deadline.

@@ -33,7 +33,7 @@ pub use nonce::{Nonce, NumericNonce};
 pub use policy::{DeniedBy, Policy, RateLimit};
 pub use sealed::{Fingerprint, Sealed};
 pub use secret::Secret;
-pub use session::{Party, RevokeReason, Session, SessionState};
+pub use session::{ChainAddress, RevokeReason, Session, SessionState};
 pub use signing_algorithm::SigningAlgorithm;
 pub use template::TextTemplate;
 pub use typed_data::TypedDataDomain;

@@ -6,7 +6,7 @@ use super::{AccountId, Address, ClientId, Network, SessionId, Wallet};
 
 /// An address on a network, as the client named it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Party {
+pub struct ChainAddress {
     /// The address.
     pub address: Address,
     /// Its network.
@@ -112,9 +112,9 @@ pub struct Session {
     /// Its state when the row was read, on the database's clock.
     pub state: SessionState,
     /// Who signs in.
-    pub signing: Party,
+    pub signing: ChainAddress,
     /// Who is paid.
-    pub deposit: Party,
+    pub deposit: ChainAddress,
     /// When it was created.
     pub create_time: OffsetDateTime,
     /// When it last changed.

@@ -95,8 +95,8 @@ impl From<Challenge> for v1::Challenge {
             nonce: challenge.nonce.as_str().to_owned(),
             message: challenge.content.text().unwrap_or_default().to_owned(),
             typed_data_json: challenge.content.typed_data().unwrap_or_default().to_owned(),
-            address: challenge.party.as_ref().map(|party| party.address.to_string()).unwrap_or_default(),
-            network: challenge.party.as_ref().map(|party| party.network.to_string()).unwrap_or_default(),
+            address: challenge.signer.as_ref().map(|signer| signer.address.to_string()).unwrap_or_default(),
+            network: challenge.signer.as_ref().map(|signer| signer.network.to_string()).unwrap_or_default(),
             create_time: Some(timestamp(challenge.create_time)),
             expire_time: Some(timestamp(challenge.expire_time)),
         }

@@ -5,8 +5,8 @@ use time::OffsetDateTime;
 
 use super::Result;
 use crate::domain::{
-    AccountId, Address, Challenge, ChallengeFormat, ChallengeId, ChallengePurpose, ClientId, Content,
-    Network, Nonce, Party, SessionId,
+    AccountId, Address, ChainAddress, Challenge, ChallengeFormat, ChallengeId, ChallengePurpose, ClientId,
+    Content, Network, Nonce, SessionId,
 };
 
 /// The live challenges that one client, session, address, network and format may have side by side.
@@ -33,7 +33,7 @@ pub struct NewChallenge {
     /// What is handed out.
     pub content: Content,
     /// Who is asked to sign; `None` where anybody may.
-    pub party: Option<Party>,
+    pub signer: Option<ChainAddress>,
     /// When it was made: the database's clock as it stands in the text.
     pub create_time: OffsetDateTime,
     /// Its deadline, as it stands in the text.

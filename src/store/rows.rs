@@ -11,8 +11,8 @@ use super::{
     StoredSigningKey, policy_json,
 };
 use crate::domain::{
-    Account, Address, Challenge, ChallengeFormat, ChallengePurpose, Client, Content, Fingerprint,
-    LinkedWallet, LinkedWallets, LiveSecret, Network, Nonce, Party, RevokeReason, Sealed, Session,
+    Account, Address, ChainAddress, Challenge, ChallengeFormat, ChallengePurpose, Client, Content,
+    Fingerprint, LinkedWallet, LinkedWallets, LiveSecret, Network, Nonce, RevokeReason, Sealed, Session,
     SessionState, SigningAlgorithm, Wallet, WalletKind,
     session::{Revocation, SignIn},
 };
@@ -46,8 +46,8 @@ pub(super) fn session(row: &impl StoredRow) -> Result<Session> {
         id: row.read::<Uuid>("id")?.into(),
         client_id: row.read::<Uuid>("client_id")?.into(),
         state: SessionState::Pending,
-        signing: party(row, "signing_address", "signing_network")?,
-        deposit: party(row, "deposit_address", "deposit_network")?,
+        signing: chain_address(row, "signing_address", "signing_network")?,
+        deposit: chain_address(row, "deposit_address", "deposit_network")?,
         create_time: row.time("create_time")?,
         update_time: row.time("update_time")?,
         expire_time: row.time("expire_time")?,
@@ -62,7 +62,7 @@ fn sign_in(row: &impl StoredRow) -> Result<Option<SignIn>> {
     let Some(account_id) = row.read::<Option<Uuid>>("account_id")? else {
         return Ok(None);
     };
-    let wallet = party(row, "wallet_address", "wallet_network")?;
+    let wallet = chain_address(row, "wallet_address", "wallet_network")?;
     let kind: String = row.read("wallet_kind")?;
     Ok(Some(SignIn {
         account_id: account_id.into(),
@@ -93,8 +93,8 @@ fn revocation(row: &impl StoredRow) -> Result<Option<Revocation>> {
     Ok(Some(Revocation { time, reason }))
 }
 
-fn party(row: &impl StoredRow, address: &str, network: &str) -> Result<Party> {
-    Ok(Party {
+fn chain_address(row: &impl StoredRow, address: &str, network: &str) -> Result<ChainAddress> {
+    Ok(ChainAddress {
         address: Address::from_canonical(row.read(address)?),
         network: Network::from_canonical(row.read(network)?),
     })
@@ -104,8 +104,8 @@ fn party(row: &impl StoredRow, address: &str, network: &str) -> Result<Party> {
 pub(super) fn challenge(row: &impl StoredRow) -> Result<Challenge> {
     let purpose: String = row.read("purpose")?;
     let format: String = row.read("format")?;
-    let party = match row.read::<Option<String>>("address")? {
-        Some(_) => Some(party(row, "address", "network")?),
+    let signer = match row.read::<Option<String>>("address")? {
+        Some(_) => Some(chain_address(row, "address", "network")?),
         None => None,
     };
     Ok(Challenge {
@@ -118,7 +118,7 @@ pub(super) fn challenge(row: &impl StoredRow) -> Result<Challenge> {
             .ok_or_else(|| StoreError::unreadable("format", &format))?,
         nonce: Nonce::from_stored(row.read("nonce")?),
         content: content(row)?,
-        party,
+        signer,
         create_time: row.time("create_time")?,
         expire_time: row.time("expire_time")?,
     })

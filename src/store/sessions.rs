@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::Result;
-use crate::domain::{AccountId, Address, ClientId, Party, RevokeReason, Session, SessionId};
+use crate::domain::{AccountId, Address, ChainAddress, ClientId, RevokeReason, Session, SessionId};
 
 /// A session to be made, PENDING.
 #[derive(Clone, Debug)]
@@ -17,9 +17,9 @@ pub struct NewSession {
     /// SHA-256 of its session token.
     pub token_hash: [u8; 32],
     /// Who will sign in.
-    pub signing: Party,
+    pub signing: ChainAddress,
     /// Who is paid.
-    pub deposit: Party,
+    pub deposit: ChainAddress,
     /// How long it may stay PENDING.
     pub pending_ttl: Duration,
 }

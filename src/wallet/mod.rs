@@ -8,7 +8,7 @@ pub mod siwx;
 pub mod solana;
 
 use crate::domain::{
-    Address, Namespace, Network, Party, Problem, SignatureDetails, Verification, VerificationMethod,
+    Address, ChainAddress, Namespace, Network, Problem, SignatureDetails, Verification, VerificationMethod,
     Violation, Wallet,
 };
 use evm::contract::{Answer, Question};
@@ -25,11 +25,11 @@ pub enum Payload {
     TypedData(Box<AuthMessage>),
 }
 
-/// Payload with the party that claims to have signed it.
+/// Payload with the signer that claims to have signed it.
 #[derive(Debug)]
 pub struct SignedMessage {
     /// Claimed signer.
-    pub claimed: Party,
+    pub claimed: ChainAddress,
     /// Signed content.
     pub payload: Payload,
 }
@@ -72,7 +72,7 @@ impl SignedMessage {
     }
 
     fn verification(&self, method: VerificationMethod) -> Verification {
-        let Party { address, network } = self.claimed.clone();
+        let ChainAddress { address, network } = self.claimed.clone();
         Verification { wallet: Wallet { address, network, kind: method.wallet_kind() }, method }
     }
 }

@@ -3,14 +3,14 @@
 use std::{collections::HashSet, sync::Arc};
 
 use countersign::{
-    domain::{Address, Challenge, ChallengeId, Network, Party},
+    domain::{Address, ChainAddress, Challenge, ChallengeId, Network},
     store::{ChallengeKey, ChallengeState, LIVE_CHALLENGE_LIMIT, NewChallenge, RedeemOutcome, Store},
 };
 
 use crate::{
     crowd::{CROWD, Instances},
     database::{assert_unchanged, contents, set},
-    fixture::{Bench, new_address, party_of},
+    fixture::{Bench, new_address, signer_of},
     support::TestStore,
 };
 
@@ -70,11 +70,11 @@ async fn each_session_client_network_format_and_address_counts_by_itself(test: &
     let (one, other) = (bench.pending(&address).await, bench.pending(&address).await);
     let usual = async || bench.new_challenge(&bench.client, &address).await;
     let polygon = Network::parse("", "POLYGON").unwrap();
-    let at = |network| Some(Party { address: address.clone(), network });
+    let at = |network| Some(ChainAddress { address: address.clone(), network });
     assert!(!is_new(&bench, usual().await).await, "the scope itself is full");
     assert!(is_new(&bench, bench.new_challenge(&bench.client, &new_address()).await).await);
     assert!(is_new(&bench, bench.new_challenge(&neighbour, &address).await).await);
-    assert!(is_new(&bench, NewChallenge { party: at(polygon), ..usual().await }).await);
+    assert!(is_new(&bench, NewChallenge { signer: at(polygon), ..usual().await }).await);
     for _ in 0..LIVE_CHALLENGE_LIMIT {
         assert!(is_new(&bench, NewChallenge { session_id: Some(one.id), ..usual().await }).await);
     }
@@ -104,7 +104,7 @@ async fn after_one_has_expired_there_is_room_for_exactly_one_more(test: &TestSto
 }
 
 async fn assert_room_for_one(bench: &Bench<'_>, issued: &[Challenge], gone: ChallengeId) {
-    let address = &party_of(&issued[0]).address;
+    let address = &signer_of(&issued[0]).address;
     let added = bench.challenge(address).await;
     assert!(issued.iter().all(|old| old.id != added.id), "there was no room");
     assert_eq!(bench.challenge(address).await, added, "there was room for a second one");

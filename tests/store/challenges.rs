@@ -2,8 +2,8 @@
 
 use countersign::{
     domain::{
-        Address, Challenge, ChallengeFormat, ChallengeId, Content, Network, Nonce, Party, Verification,
-        VerificationMethod, Wallet, WalletKind,
+        Address, ChainAddress, Challenge, ChallengeFormat, ChallengeId, Content, Network, Nonce,
+        Verification, VerificationMethod, Wallet, WalletKind,
     },
     store::{
         ChallengeKey, ChallengeScope, ChallengeState, FOUND_LIMIT, FoundChallenge, LIVE_CHALLENGE_LIMIT,
@@ -13,7 +13,7 @@ use countersign::{
 
 use crate::{
     database::set,
-    fixture::{Bench, new_address, party_of, redeem, redemption, scope, signed_in},
+    fixture::{Bench, new_address, redeem, redemption, scope, signed_in, signer_of},
     support::TestStore,
 };
 
@@ -49,7 +49,7 @@ fn keys(challenge: &Challenge) -> [ChallengeKey; 3] {
     [
         ChallengeKey::Id(challenge.id),
         ChallengeKey::Nonce(challenge.nonce.clone()),
-        ChallengeKey::Address(party_of(challenge).address),
+        ChallengeKey::Address(signer_of(challenge).address),
     ]
 }
 
@@ -69,7 +69,7 @@ async fn a_challenge_is_answered_and_found_as_it_was_handed_out(test: &TestStore
     let issued = bench.store.issue_challenge(new.clone()).await.unwrap();
     assert_eq!((issued.id, issued.client_id, issued.session_id), (new.id, new.client_id, new.session_id));
     assert_eq!((&issued.nonce, &issued.content, issued.format), (&new.nonce, &new.content, new.format));
-    assert_eq!(issued.party, new.party);
+    assert_eq!(issued.signer, new.signer);
     assert_eq!((issued.create_time, issued.expire_time), (new.create_time, new.expire_time));
     for key in keys(&issued) {
         let found = bench.find(key.clone()).await;
@@ -189,7 +189,7 @@ async fn by_address_a_given_network_is_looked_at(test: &TestStore) {
     let address = new_address();
     let on_ethereum = bench.challenge(&address).await;
     let there = NewChallenge {
-        party: Some(Party { address: address.clone(), network: polygon() }),
+        signer: Some(ChainAddress { address: address.clone(), network: polygon() }),
         ..bench.new_challenge(&bench.client, &address).await
     };
     let on_polygon = bench.store.issue_challenge(there).await.unwrap();
@@ -247,7 +247,7 @@ async fn assert_never_found(test: &TestStore, change: &str) {
         assert!(bench.find(key).await.is_empty());
     }
     test.age("challenges", challenge.id.uuid(), 3_600).await;
-    let by_address = ChallengeKey::Address(party_of(&challenge).address);
+    let by_address = ChallengeKey::Address(signer_of(&challenge).address);
     assert!(bench.find(by_address).await.is_empty(), "nor as the newest dead one");
 }
 
@@ -284,7 +284,7 @@ async fn every_format_reads_back_as_it_was_handed_out(test: &TestStore) {
         let usual = bench.new_challenge(&bench.client, &address).await;
         let new = NewChallenge { format, content: content.clone(), ..usual };
         let issued = bench.store.issue_challenge(new.clone()).await.unwrap();
-        assert_eq!((issued.format, &issued.content, &issued.party), (format, &content, &new.party));
+        assert_eq!((issued.format, &issued.content, &issued.signer), (format, &content, &new.signer));
         for key in [ChallengeKey::Id(issued.id), ChallengeKey::Nonce(issued.nonce.clone())] {
             let found = bench.find(key).await;
             assert_eq!((found.len(), &found[0].challenge), (1, &issued));
@@ -296,7 +296,7 @@ async fn every_format_reads_back_as_it_was_handed_out(test: &TestStore) {
 /// A nonce that anybody may sign.
 async fn for_anybody(bench: &Bench<'_>) -> Challenge {
     let usual = bench.new_challenge(&bench.client, &new_address()).await;
-    let new = NewChallenge { format: ChallengeFormat::Nonce, content: Content::Nonce, party: None, ..usual };
+    let new = NewChallenge { format: ChallengeFormat::Nonce, content: Content::Nonce, signer: None, ..usual };
     bench.store.issue_challenge(new).await.unwrap()
 }
 
@@ -318,8 +318,8 @@ async fn whoever_signs_a_nonce_for_anybody_is_signed_in_with_it_once(test: &Test
     let challenge = for_anybody(&bench).await;
     let solana = Network::parse("", "SOLANA").unwrap();
     let address = Address::from_canonical("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA".to_owned());
-    let party = Some(Party { address: address.clone(), network: solana.clone() });
-    let asked = Challenge { party, ..challenge };
+    let signer = Some(ChainAddress { address: address.clone(), network: solana.clone() });
+    let asked = Challenge { signer, ..challenge };
     let usual = redemption(&bench.client, &asked);
     let wallet = Wallet { address, network: solana, kind: WalletKind::Ed25519 };
     let by_solana = countersign::store::Redemption {

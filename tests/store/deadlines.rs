@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     database::{Lock, assert_unchanged, contents, in_millis, literal, set},
-    fixture::{Bench, REALM, new_address, party_of, rotation},
+    fixture::{Bench, REALM, new_address, rotation, signer_of},
     support::TestStore,
 };
 
@@ -259,7 +259,7 @@ async fn a_challenge_expires_while_its_redeem_waits_for_a_wallet_that_does_not_c
     let bench = Bench::on(test).await;
     let challenge = bench.challenge(&new_address()).await;
     let deadline = ("challenges", "expire_time", challenge.id.uuid());
-    let locked = Locked::NewWallet(party_of(&challenge).address);
+    let locked = Locked::NewWallet(signer_of(&challenge).address);
     let situation = Situation { bench: &bench, deadline, locked, holder: Holder::RollsBack };
     assert_is!(redeems(situation, &challenge).await, RedeemOutcome::Expired);
 }
@@ -268,7 +268,7 @@ async fn a_challenge_expires_while_its_redeem_waits_for_a_wallet_that_comes(test
     let bench = Bench::on(test).await;
     let challenge = bench.challenge(&new_address()).await;
     let deadline = ("challenges", "expire_time", challenge.id.uuid());
-    let locked = Locked::NewWallet(party_of(&challenge).address);
+    let locked = Locked::NewWallet(signer_of(&challenge).address);
     let situation = Situation { bench: &bench, deadline, locked, holder: Holder::Commits };
     assert_is!(redeems(situation, &challenge).await, RedeemOutcome::Expired);
     assert_eq!(test.count("challenges", "redeem_time IS NOT NULL").await, 0);
@@ -280,7 +280,7 @@ async fn a_session_expires_while_its_sign_in_waits_for_a_wallet(test: &TestStore
     let bench = Bench::on(test).await;
     let (session, challenge) = bound(&bench).await;
     let deadline = ("sessions", "expire_time", session.uuid());
-    let locked = Locked::NewWallet(party_of(&challenge).address);
+    let locked = Locked::NewWallet(signer_of(&challenge).address);
     let situation = Situation { bench: &bench, deadline, locked, holder: Holder::RollsBack };
     assert_is!(redeems(situation, &challenge).await, RedeemOutcome::SessionExpired);
 }

@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use countersign::{
     domain::{
-        AccountId, Address, Challenge, ChallengeFormat, ChallengeId, Client, ClientId, Content, Fingerprint,
-        Network, Nonce, Party, Policy, Session, SessionId, SessionState, Verification, VerificationMethod,
-        Wallet, WalletKind,
+        AccountId, Address, ChainAddress, Challenge, ChallengeFormat, ChallengeId, Client, ClientId, Content,
+        Fingerprint, Network, Nonce, Policy, Session, SessionId, SessionState, Verification,
+        VerificationMethod, Wallet, WalletKind,
     },
     store::{
         ChallengeKey, ChallengeScope, FoundChallenge, NewChallenge, NewClient, NewSession, RedeemOutcome,
@@ -76,7 +76,7 @@ impl<'a> Bench<'a> {
             format: ChallengeFormat::Text,
             nonce: Nonce::from_random(random::byte_source()),
             content: Content::Text("Sign in to Shop\n\n'); DROP TABLE challenges; -- ü".to_owned()),
-            party: Some(Party { address: address.clone(), network: Network::ethereum() }),
+            signer: Some(ChainAddress { address: address.clone(), network: Network::ethereum() }),
             create_time: now,
             expire_time: now + Duration::from_mins(2),
         }
@@ -158,8 +158,8 @@ pub fn new_session(client: &Client, address: &Address) -> NewSession {
         id: SessionId::generate(),
         client_id: client.id,
         token_hash: random::bytes(),
-        signing: Party { address: address.clone(), network: Network::ethereum() },
-        deposit: Party { address: new_address(), network: polygon },
+        signing: ChainAddress { address: address.clone(), network: Network::ethereum() },
+        deposit: ChainAddress { address: new_address(), network: polygon },
         pending_ttl: Duration::from_mins(10),
     }
 }
@@ -192,13 +192,13 @@ pub fn redemption(client: &Client, challenge: &Challenge) -> Redemption {
 }
 
 /// Who is asked to sign a challenge.
-pub fn party_of(challenge: &Challenge) -> Party {
-    challenge.party.clone().unwrap()
+pub fn signer_of(challenge: &Challenge) -> ChainAddress {
+    challenge.signer.clone().unwrap()
 }
 
 /// The wallet that is asked to sign a challenge.
 pub fn wallet_of(challenge: &Challenge) -> Wallet {
-    let Party { address, network } = party_of(challenge);
+    let ChainAddress { address, network } = signer_of(challenge);
     Wallet { address, network, kind: WalletKind::Eoa }
 }
 

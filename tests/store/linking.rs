@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use countersign::{
     domain::{
-        AccountId, Address, Challenge, LinkedWallets, Network, Party, Verification, VerificationMethod,
-        Wallet, WalletKind,
+        AccountId, Address, ChainAddress, Challenge, LinkedWallets, Network, Verification,
+        VerificationMethod, Wallet, WalletKind,
     },
     store::{
         LinkOutcome, NewChallenge, RedeemOutcome, Redemption, SignedIn, SignedInAs, Store, UnlinkOutcome,
@@ -72,8 +72,8 @@ impl Bench<'_> {
 
 /// A contract wallet that has signed.
 pub fn contract(address: &Address, network: &str) -> Verification {
-    let Party { address, network } =
-        Party { address: address.clone(), network: Network::parse("", network).unwrap() };
+    let ChainAddress { address, network } =
+        ChainAddress { address: address.clone(), network: Network::parse("", network).unwrap() };
     let wallet = Wallet { address, network, kind: WalletKind::Contract };
     Verification { wallet, method: VerificationMethod::Eip1271 { block_number: 7 } }
 }

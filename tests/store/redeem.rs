@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use countersign::{
-    domain::{Account, Network, Party, SessionState},
+    domain::{Account, ChainAddress, Network, SessionState},
     store::{ChallengeScope, NewChallenge, Redemption, SessionQuery},
 };
 
 use crate::{
     database::{after, holds},
-    fixture::{Bench, new_address, new_session, party_of, redeem, redemption, signed_in},
+    fixture::{Bench, new_address, new_session, redeem, redemption, signed_in, signer_of},
     support::TestStore,
 };
 
@@ -40,8 +40,8 @@ async fn a_first_sign_in_makes_an_account_and_a_session(test: &TestStore) {
     assert_eq!((session.id, session.client_id), (wanted.new_session_id, bench.client.id));
     assert_eq!((session.state, &session.revocation), (SessionState::Active, &None));
     assert_eq!((session.create_time, session.update_time), (signed_in.now, signed_in.now));
-    let party = party_of(&challenge);
-    assert_eq!((&session.signing, &session.deposit), (&party, &party));
+    let signer = signer_of(&challenge);
+    assert_eq!((&session.signing, &session.deposit), (&signer, &signer));
     let sign_in = session.sign_in.clone().unwrap();
     assert_eq!((sign_in.account_id, &sign_in.wallet), (account.id, &wanted.verification.wallet));
     assert_eq!((sign_in.authenticate_time, sign_in.generation), (signed_in.now, 1));
@@ -89,12 +89,12 @@ async fn a_plain_key_is_the_same_wallet_on_every_evm_chain(test: &TestStore) {
     let address = new_address();
     let on_ethereum = bench.sign_in(&address).await;
     let network = Network::parse("", "eip155:42161").unwrap();
-    let party = Some(Party { address: address.clone(), network });
-    let new = NewChallenge { party, ..bench.new_challenge(&bench.client, &address).await };
+    let signer = Some(ChainAddress { address: address.clone(), network });
+    let new = NewChallenge { signer, ..bench.new_challenge(&bench.client, &address).await };
     let challenge = bench.store.issue_challenge(new).await.unwrap();
     let elsewhere = signed_in(bench.redeem(&challenge).await);
     assert_eq!(elsewhere.account, Account { created: false, ..on_ethereum.account });
-    assert_eq!(elsewhere.session.sign_in.unwrap().wallet.network, party_of(&challenge).network);
+    assert_eq!(elsewhere.session.sign_in.unwrap().wallet.network, signer_of(&challenge).network);
 }
 
 async fn another_wallet_has_another_account(test: &TestStore) {

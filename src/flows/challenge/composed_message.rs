@@ -4,7 +4,7 @@ use time::OffsetDateTime;
 
 use super::lookup::{ChallengeLookup, Message};
 use crate::{
-    domain::{Challenge, Party, Policy, Problem, Violation},
+    domain::{ChainAddress, Challenge, Policy, Problem, Violation},
     flows::{Error, Result},
     wallet::{default_network, siwx},
 };
@@ -15,13 +15,13 @@ pub(crate) fn check(
     lookup: &ChallengeLookup,
     policy: &Policy,
     now: OffsetDateTime,
-) -> Result<(Party, String)> {
+) -> Result<(ChainAddress, String)> {
     let Some(message) = &lookup.message else {
         return Err(refused("is required: the caller composed it"));
     };
     match &message.sign_in {
         Some(text) => {
-            sign_in_text(challenge, lookup, policy, text, now).map(|party| (party, message.text.clone()))
+            sign_in_text(challenge, lookup, policy, text, now).map(|signer| (signer, message.text.clone()))
         }
         None => listed_text(challenge, lookup, policy, message),
     }
@@ -33,18 +33,18 @@ fn listed_text(
     lookup: &ChallengeLookup,
     policy: &Policy,
     message: &Message,
-) -> Result<(Party, String)> {
+) -> Result<(ChainAddress, String)> {
     let nonce = challenge.nonce.as_str();
     let signed = |listed: &String| format!("{listed}{nonce}");
     let is_meant = |listed: &&String| message.text == **listed || message.text == signed(listed);
     let listed = policy.nonce_messages.iter().find(is_meant);
     let text = listed.map(signed).ok_or(Error::PolicyDenied("nonce_messages"))?;
-    let party = challenge.party.clone().or_else(|| {
+    let signer = challenge.signer.clone().or_else(|| {
         let address = lookup.address.clone()?;
         let network = lookup.network.clone().unwrap_or_else(|| default_network(address.as_str()));
-        Some(Party { address, network })
+        Some(ChainAddress { address, network })
     });
-    party.map(|party| (party, text)).ok_or_else(|| {
+    signer.map(|signer| (signer, text)).ok_or_else(|| {
         Error::invalid("address", "is required: an address that is merely recovered is nobody's claim")
     })
 }
@@ -56,10 +56,10 @@ fn sign_in_text(
     policy: &Policy,
     text: &siwx::SiwxMessage,
     now: OffsetDateTime,
-) -> Result<Party> {
-    let party = Party { address: text.address.clone(), network: text.chain_id.network().clone() };
-    lookup.is_of(&party)?;
-    if challenge.party.as_ref().is_some_and(|asked| asked.address != party.address) {
+) -> Result<ChainAddress> {
+    let signer = ChainAddress { address: text.address.clone(), network: text.chain_id.network().clone() };
+    lookup.is_of(&signer)?;
+    if challenge.signer.as_ref().is_some_and(|asked| asked.address != signer.address) {
         return Err(refused("names another address than the challenge"));
     }
     if text.nonce != challenge.nonce {
@@ -74,7 +74,7 @@ fn sign_in_text(
         .iter()
         .flatten()
         .try_for_each(|one| is_listed("resources", &policy.resources, Some(one.as_str())))?;
-    Ok(party)
+    Ok(signer)
 }
 
 /// A domain that is listed for one scheme is not the same site under another.

@@ -5,7 +5,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::requests::StartChallenge;
 use crate::{
     domain::{
-        ChallengeFormat, Client, Content, Nonce, NumericNonce, Party, Policy, Problem, Violation,
+        ChainAddress, ChallengeFormat, Client, Content, Nonce, NumericNonce, Policy, Problem, Violation,
         session::SignIn, template::TextValues,
     },
     flows::{Error, Result},
@@ -28,24 +28,24 @@ pub(crate) struct Life {
 pub(crate) fn content(
     client: &Client,
     format: ChallengeFormat,
-    party: Option<&Party>,
+    signer: Option<&ChainAddress>,
     request: &StartChallenge,
     life: Life,
     linking: Option<&SignIn>,
 ) -> Result<(Nonce, Content)> {
     let link = linking.map(link_statement);
     let nonce = Nonce::from_random(random::byte_source());
-    let party = || party.ok_or_else(address_required);
+    let signer = || signer.ok_or_else(address_required);
     Ok(match format {
         ChallengeFormat::Text => {
-            let text = template_text(client, party()?, &nonce, life)?;
+            let text = template_text(client, signer()?, &nonce, life)?;
             (nonce, Content::Text(link.map(|link| format!("{link}\n\n{text}")).unwrap_or(text)))
         }
         ChallengeFormat::Siwx => {
-            let text = sign_in_text(&client.policy, party()?, &nonce, request, life, link)?;
+            let text = sign_in_text(&client.policy, signer()?, &nonce, request, life, link)?;
             (nonce, Content::Text(text))
         }
-        ChallengeFormat::TypedData => typed_data(&client.policy, party()?, linking)?,
+        ChallengeFormat::TypedData => typed_data(&client.policy, signer()?, linking)?,
         ChallengeFormat::Nonce => (nonce, Content::Nonce),
     })
 }
@@ -61,11 +61,11 @@ pub(crate) fn address_required() -> Error {
     Violation::new("address", Problem::Address, "is required").into()
 }
 
-fn template_text(client: &Client, party: &Party, nonce: &Nonce, life: Life) -> Result<String> {
+fn template_text(client: &Client, signer: &ChainAddress, nonce: &Nonce, life: Life) -> Result<String> {
     Ok(client.policy.text_template.render(&TextValues {
         app: client.policy.app_name(),
         origin: &client.policy.origin,
-        address: party.address.as_str(),
+        address: signer.address.as_str(),
         nonce: nonce.as_str(),
         issued_at: &rfc3339(life.create_time)?,
         expires_at: &rfc3339(life.expire_time)?,
@@ -80,7 +80,7 @@ fn rfc3339(time: OffsetDateTime) -> Result<String> {
 /// An EIP-4361 text whose every field comes from the policy, the challenge or the request.
 fn sign_in_text(
     policy: &Policy,
-    party: &Party,
+    signer: &ChainAddress,
     nonce: &Nonce,
     request: &StartChallenge,
     life: Life,
@@ -93,7 +93,7 @@ fn sign_in_text(
         scheme: None,
         domain: chosen("domains", "domain", &policy.domains, &request.domain, Domain::parse)?
             .ok_or(Error::PolicyDenied("domains"))?,
-        address: party.address.clone(),
+        address: signer.address.clone(),
         statement: match link {
             Some(link) => Some(fixed_statement(&link, request)?),
             None => {
@@ -102,7 +102,7 @@ fn sign_in_text(
         },
         uri: chosen("uris", "uri", &policy.uris, &request.uri, Uri::parse)?
             .ok_or(Error::PolicyDenied("uris"))?,
-        chain_id: ChainId::of(&party.network),
+        chain_id: ChainId::of(&signer.network),
         nonce: nonce.clone(),
         issued_at: time(life.create_time)?,
         expiration_time: Some(time(life.expire_time)?),
@@ -159,10 +159,10 @@ fn request_id(text: &str) -> Result<Option<RequestId>> {
 }
 
 /// EIP-712 in the client's domain; the nonce is a number.
-fn typed_data(policy: &Policy, party: &Party, linking: Option<&SignIn>) -> Result<(Nonce, Content)> {
+fn typed_data(policy: &Policy, signer: &ChainAddress, linking: Option<&SignIn>) -> Result<(Nonce, Content)> {
     let domain = policy.typed_data_domain.clone().ok_or(Error::PolicyDenied("typed_data_domain"))?;
     let noonce = NumericNonce::from_random(random::bytes());
-    let message = AuthMessage::new(domain, &party.address, noonce)
+    let message = AuthMessage::new(domain, &signer.address, noonce)
         .ok_or_else(|| Violation::new("network", Problem::Network, "must be of eip155 for TYPED_DATA"))?;
     let message = match linking {
         Some(sign_in) => message.linking_to(&sign_in.wallet.address),

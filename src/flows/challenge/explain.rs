@@ -7,7 +7,7 @@ use super::{
     signed_message::signed_message,
 };
 use crate::{
-    domain::{Challenge, Client, Party, Role, Session, SessionState, SignatureDetails, Verification},
+    domain::{ChainAddress, Challenge, Client, Role, Session, SessionState, SignatureDetails, Verification},
     flows::{Caller, Error, Flows, Result, authenticate::with_role},
     store::{ChallengeScope, FoundChallenge},
 };
@@ -40,7 +40,7 @@ pub struct Explanation {
     /// The challenge that was meant, or the newest of several.
     pub challenge: Option<Challenge>,
     /// Who claims to have signed.
-    pub claimed: Option<Party>,
+    pub claimed: Option<ChainAddress>,
     /// Details of the signature over what would have been signed.
     pub details: SignatureDetails,
     /// Who signed, if somebody did.
@@ -138,7 +138,7 @@ impl Flows {
             report.details = message.details(&request.signature);
         }
         let signed = report.check("signature", message.map(|_| signed))?;
-        let network = report.claimed.as_ref().map(|party| &party.network);
+        let network = report.claimed.as_ref().map(|signer| &signer.network);
         let policy = network.map(|network| Ok(client.policy.check_challenge(challenge.format, network)?));
         report.check("policy", policy)?;
         report.verification = signed.map(|(_, verification)| verification);

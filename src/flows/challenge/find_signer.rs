@@ -95,7 +95,7 @@ fn to_be_asked(client: &Client, unsigned: Vec<Unsigned>, chains: &Chains) -> Res
     let mut passed_over = false;
     for (challenge, message) in unsigned {
         let network = &message.claimed.network;
-        let is_of_its_chain = challenge.party.as_ref().is_none_or(|party| party.network == *network);
+        let is_of_its_chain = challenge.signer.as_ref().is_none_or(|signer| signer.network == *network);
         if !chains.know(network) || !is_of_its_chain {
             continue;
         }

@@ -2,7 +2,9 @@
 
 use super::requests::VerifyChallenge;
 use crate::{
-    domain::{Address, Challenge, ChallengeId, Client, Content, Network, Nonce, Party, Problem, Violation},
+    domain::{
+        Address, ChainAddress, Challenge, ChallengeId, Client, Content, Network, Nonce, Problem, Violation,
+    },
     flows::{Error, Result},
     store::{ChallengeKey, ChallengeState, FOUND_LIMIT, FoundChallenge},
     wallet::{default_network, parse_address, siwx},
@@ -75,18 +77,18 @@ impl ChallengeLookup {
         if self.nonce.as_ref().is_some_and(|nonce| *nonce != challenge.nonce) {
             return Err(differs("nonce", Problem::Request));
         }
-        match &challenge.party {
-            Some(party) => self.is_of(party),
+        match &challenge.signer {
+            Some(signer) => self.is_of(signer),
             None => Ok(()),
         }
     }
 
-    /// Whether address and network, where they were given, are those of a party.
-    pub(crate) fn is_of(&self, party: &Party) -> Result<()> {
-        if self.address.as_ref().is_some_and(|address| *address != party.address) {
+    /// Whether address and network, where they were given, are those of a chain address.
+    pub(crate) fn is_of(&self, signer: &ChainAddress) -> Result<()> {
+        if self.address.as_ref().is_some_and(|address| *address != signer.address) {
             return Err(differs("address", Problem::Address));
         }
-        if self.network.as_ref().is_some_and(|network| *network != party.network) {
+        if self.network.as_ref().is_some_and(|network| *network != signer.network) {
             return Err(differs("network", Problem::Network));
         }
         Ok(())

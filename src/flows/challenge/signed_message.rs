@@ -30,6 +30,7 @@ pub(crate) fn signed_message(
         }
     };
     lookup.same_message(&challenge.content)?;
-    let claimed = challenge.party.clone().ok_or_else(|| Error::internal("a challenge without an address"))?;
+    let claimed =
+        challenge.signer.clone().ok_or_else(|| Error::internal("a challenge without an address"))?;
     Ok(SignedMessage { claimed, payload })
 }

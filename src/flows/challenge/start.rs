@@ -6,7 +6,9 @@ use super::{
     requests::StartChallenge,
 };
 use crate::{
-    domain::{Challenge, ChallengeFormat, ChallengeId, Client, Network, Party, Problem, Session, Violation},
+    domain::{
+        ChainAddress, Challenge, ChallengeFormat, ChallengeId, Client, Network, Problem, Session, Violation,
+    },
     flows::{Caller, Error, Flows, Result},
     store::NewChallenge,
     wallet::parse_address,
@@ -22,15 +24,15 @@ impl Flows {
         let ChallengeOwner { client, session, linking } = owner;
         let format = owner.format(request.format)?;
         only_for_siwx(format, request)?;
-        let party = party(client, format, owner.pending_session(), request)?;
-        if let Some(party) = &party {
-            client.policy.check_network(&party.network)?;
+        let signer = signer(client, format, owner.pending_session(), request)?;
+        if let Some(signer) = &signer {
+            client.policy.check_network(&signer.network)?;
         }
-        self.rate_limits.count(client, session, party.as_ref().map(|party| &party.address))?;
+        self.rate_limits.count(client, session, signer.as_ref().map(|signer| &signer.address))?;
         let create_time = self.clock.now()?;
         owner.check_reauthentication(create_time)?;
         let life = Life { create_time, expire_time: create_time + client.policy.challenge_ttl };
-        let (nonce, content) = content(client, format, party.as_ref(), request, life, linking)?;
+        let (nonce, content) = content(client, format, signer.as_ref(), request, life, linking)?;
         let challenge = NewChallenge {
             id: ChallengeId::generate(),
             client_id: client.id,
@@ -39,7 +41,7 @@ impl Flows {
             format,
             nonce,
             content,
-            party,
+            signer,
             create_time: life.create_time,
             expire_time: life.expire_time,
         };
@@ -68,19 +70,19 @@ fn only_for_siwx(format: ChallengeFormat, request: &StartChallenge) -> Result<()
 
 /// Who is asked to sign: whom the request names, who for a session can only be its own signer. A nonce alone may
 /// be for anybody.
-fn party(
+fn signer(
     client: &Client,
     format: ChallengeFormat,
     session: Option<&Session>,
     request: &StartChallenge,
-) -> Result<Option<Party>> {
+) -> Result<Option<ChainAddress>> {
     if format == ChallengeFormat::Nonce && session.is_none() && request.address.is_empty() {
         if request.network.is_empty() {
             return Ok(None);
         }
         return Err(Violation::new("network", Problem::Network, "needs an `address` beside it").into());
     }
-    named_party(client, format, session, request).map(Some)
+    named_signer(client, format, session, request).map(Some)
 }
 
 /// Where nothing says otherwise: the chain of the typed data's domain, or Ethereum's own.
@@ -91,12 +93,12 @@ fn usual_network(client: &Client, format: ChallengeFormat) -> Network {
     }
 }
 
-fn named_party(
+fn named_signer(
     client: &Client,
     format: ChallengeFormat,
     session: Option<&Session>,
     request: &StartChallenge,
-) -> Result<Party> {
+) -> Result<ChainAddress> {
     let network = match (request.network.as_str(), session) {
         ("", Some(session)) => session.signing.network.clone(),
         ("", None) => usual_network(client, format),
@@ -106,7 +108,7 @@ fn named_party(
     };
     let Some(session) = session else {
         let address = parse_address("address", &request.address, &network)?;
-        return Ok(Party { address, network });
+        return Ok(ChainAddress { address, network });
     };
     if network.namespace() != session.signing.network.namespace() {
         let why = "must be of the namespace of the session's signing_network";
@@ -114,7 +116,7 @@ fn named_party(
     }
     let address = session.signing.address.clone();
     if request.address.is_empty() || parse_address("address", &request.address, &network)? == address {
-        return Ok(Party { address, network });
+        return Ok(ChainAddress { address, network });
     }
     let why = "must be the session's signing_address";
     Err(Violation::new("address", Problem::Address, why).into())

@@ -1,7 +1,7 @@
 //! A client announces that a wallet is about to sign in.
 
 use crate::{
-    domain::{Client, Network, Party, Role, Session, SessionId},
+    domain::{ChainAddress, Client, Network, Role, Session, SessionId},
     flows::{Caller, Flows, Result, authenticate::with_role},
     store::NewSession,
     token::SessionToken,
@@ -29,8 +29,8 @@ impl Flows {
         request: &CreateSession,
     ) -> Result<(Session, SessionToken)> {
         let client = with_role(caller.client()?, Role::SignIn)?;
-        let signing = signing_party(client, request)?;
-        let deposit = deposit_party(&signing, request)?;
+        let signing = signing_address(client, request)?;
+        let deposit = deposit_address(&signing, request)?;
         self.rate_limits.count(client, None, None)?;
         let token = SessionToken::generate();
         let session = self
@@ -48,14 +48,14 @@ impl Flows {
     }
 }
 
-fn signing_party(client: &Client, request: &CreateSession) -> Result<Party> {
+fn signing_address(client: &Client, request: &CreateSession) -> Result<ChainAddress> {
     let network = client.policy.parse_wallet_network("signing_network", &request.signing_network)?;
     let address = parse_address("signing_address", &request.signing_address, &network)?;
     client.policy.check_network(&network)?;
-    Ok(Party { address, network })
+    Ok(ChainAddress { address, network })
 }
 
-fn deposit_party(signing: &Party, request: &CreateSession) -> Result<Party> {
+fn deposit_address(signing: &ChainAddress, request: &CreateSession) -> Result<ChainAddress> {
     let network = match request.deposit_network.as_str() {
         "" => signing.network.clone(),
         text => Network::parse("deposit_network", text)?,
@@ -64,5 +64,5 @@ fn deposit_party(signing: &Party, request: &CreateSession) -> Result<Party> {
         "" if network.namespace() == signing.network.namespace() => signing.address.clone(),
         text => parse_address("deposit_address", text, &network)?,
     };
-    Ok(Party { address, network })
+    Ok(ChainAddress { address, network })
 }

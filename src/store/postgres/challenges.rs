@@ -15,7 +15,7 @@ use crate::{
 impl ChallengeStore for Postgres {
     async fn issue_challenge(&self, challenge: NewChallenge) -> Result<Challenge> {
         self.retrying(async || {
-            let statement = if challenge.party.is_some() { ISSUE } else { ISSUE_TO_ANYBODY };
+            let statement = if challenge.signer.is_some() { ISSUE } else { ISSUE_TO_ANYBODY };
             let query = sqlx::query(statement)
                 .bind(challenge.id.uuid())
                 .bind(challenge.client_id.uuid())
@@ -28,11 +28,11 @@ impl ChallengeStore for Postgres {
                 .bind(challenge.create_time)
                 .bind(challenge.expire_time)
                 .bind(challenge.link_to.map(AccountId::uuid));
-            let query = match &challenge.party {
+            let query = match &challenge.signer {
                 None => query,
-                Some(party) => query
-                    .bind(party.address.as_str())
-                    .bind(party.network.as_str())
+                Some(signer) => query
+                    .bind(signer.address.as_str())
+                    .bind(signer.network.as_str())
                     .bind(i32::try_from(LIVE_CHALLENGE_LIMIT).unwrap_or(i32::MAX)),
             };
             rows::challenge(&once_more(query.fetch_optional(&self.pool).await?)?)

@@ -116,14 +116,14 @@ const FIND_BY_ADDRESS: &str = concat!(
 
 /// The newest live challenge of a scope that has as many as it may. Where anybody may sign, there is no limit.
 async fn newest_at_limit(tx: &mut WriteTransaction, wanted: &NewChallenge) -> Result<Option<Challenge>> {
-    let Some(party) = &wanted.party else { return Ok(None) };
+    let Some(signer) = &wanted.signer else { return Ok(None) };
     let live = sqlx::query(LIVE)
         .bind(wanted.client_id.uuid())
         .bind(wanted.session_id.map(SessionId::uuid))
         .bind(wanted.purpose().as_str())
         .bind(wanted.format.as_str())
-        .bind(party.address.as_str())
-        .bind(party.network.as_str())
+        .bind(signer.address.as_str())
+        .bind(signer.network.as_str())
         .bind(i64::try_from(LIVE_CHALLENGE_LIMIT).unwrap_or(i64::MAX))
         .fetch_all(&mut **tx)
         .await?;
@@ -141,8 +141,8 @@ async fn add(tx: &mut WriteTransaction, challenge: &NewChallenge) -> Result<Chal
         .bind(challenge.nonce.as_str())
         .bind(challenge.content.text())
         .bind(challenge.content.typed_data())
-        .bind(challenge.party.as_ref().map(|party| party.address.as_str()))
-        .bind(challenge.party.as_ref().map(|party| party.network.as_str()))
+        .bind(challenge.signer.as_ref().map(|signer| signer.address.as_str()))
+        .bind(challenge.signer.as_ref().map(|signer| signer.network.as_str()))
         .bind(rows::to_millis(challenge.create_time))
         .bind(rows::to_millis(challenge.expire_time))
         .bind(challenge.link_to.map(AccountId::uuid))

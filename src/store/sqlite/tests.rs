@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use super::Sqlite;
 use crate::{
     domain::{
-        AccountId, Address, ChallengeFormat, ChallengeId, ClientId, Content, Fingerprint, Network, Nonce,
-        Party, Policy, SessionId, Verification, VerificationMethod, Wallet, WalletKind,
+        AccountId, Address, ChainAddress, ChallengeFormat, ChallengeId, ClientId, Content, Fingerprint,
+        Network, Nonce, Policy, SessionId, Verification, VerificationMethod, Wallet, WalletKind,
     },
     store::{
         ChallengeKey, ChallengeScope, ChallengeState, Lifecycle as _, NewChallenge, NewClient, OpenError,
@@ -68,7 +68,7 @@ impl Bench {
             format: ChallengeFormat::Text,
             nonce: Nonce::from_stored(id.uuid().simple().to_string()),
             content: Content::Text("Sign in".to_owned()),
-            party: Some(Party { address: address(), network: Network::ethereum() }),
+            signer: Some(ChainAddress { address: address(), network: Network::ethereum() }),
             create_time: now,
             expire_time: now + Duration::from_mins(2),
         };
