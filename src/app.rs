@@ -136,7 +136,7 @@ impl App {
             () = &mut end => None,
             ended = self.servers.join_next() => ended,
         };
-        self.flows.vitals().drain();
+        self.flows.health().drain();
         if failed.is_none() {
             tokio::time::sleep(self.shutdown_delay).await;
         }
@@ -169,10 +169,10 @@ impl App {
         let flows = Arc::clone(&self.flows);
         let idle = async move {
             loop {
-                let begun = flows.vitals().begun();
+                let begun = flows.health().begun();
                 tokio::time::sleep(LAST_ANSWERS).await;
                 // Peers may send calls until they have read that they should not.
-                if flows.vitals().is_idle() && flows.vitals().begun() == begun {
+                if flows.health().is_idle() && flows.health().begun() == begun {
                     return;
                 }
             }

@@ -26,7 +26,7 @@ use crate::{
     state::{
         client_cache::ClientDirectory,
         database_clock::DatabaseClock,
-        health::Vitals,
+        health::Health,
         rate_limiter::RateLimits,
         revocation_feed::RevocationFeed,
         signing_keys::{self, Schedule, SigningKeys, StartError, Unrevoked},
@@ -47,7 +47,7 @@ pub struct Flows {
     verified: VerifiedTokens,
     chains: Chains,
     issuer: String,
-    vitals: Vitals,
+    health: Health,
 }
 
 impl Flows {
@@ -83,7 +83,7 @@ impl Flows {
             verified: VerifiedTokens::default(),
             chains,
             issuer,
-            vitals: Vitals::default(),
+            health: Health::default(),
         })
     }
 
@@ -99,8 +99,8 @@ impl Flows {
     }
 
     /// How the service is.
-    pub const fn vitals(&self) -> &Vitals {
-        &self.vitals
+    pub const fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Reads the database's clock and the signing keys anew, notes whether the store answered, and replaces keys
@@ -110,7 +110,7 @@ impl Flows {
     /// If the store does not answer, or holds a key that does not open; what was known stays in force.
     pub async fn keep_current(&self) -> std::result::Result<(), StartError> {
         let clock = self.clock.measure(self.store.as_ref()).await;
-        self.vitals.store_answers(clock.is_ok());
+        self.health.store_answers(clock.is_ok());
         clock?;
         self.keys.reload(self.store.as_ref(), &self.roots).await?;
         match self.clock.now() {

@@ -94,7 +94,7 @@ where
             if oversized { OVERSIZED } else { request.uri().path().trim_start_matches('/') }.to_owned();
         let bound = if is_stream(&method) { None } else { Some(bound(request.headers(), self.longest)) };
         // A stream does not keep the server from its end.
-        let running = bound.map(|_| self.flows.vitals().begin_call());
+        let running = bound.map(|_| self.flows.health().begin_call());
         request.extensions_mut().insert(call.clone());
         // The service that was asked whether it is ready must be the one that is called.
         let ready = self.inner.clone();

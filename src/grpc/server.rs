@@ -38,7 +38,7 @@ use super::{
         token_service_server::{self, TokenServiceServer},
     },
 };
-use crate::{flows::Flows, state::health::State};
+use crate::{flows::Flows, state::health::HealthState};
 
 /// What answers on the gRPC port.
 ///
@@ -49,7 +49,7 @@ pub async fn services(
     longest_call: Duration,
     revocations_max_age: Duration,
 ) -> Result<Around<Services>, tonic_reflection::server::Error> {
-    let health = health(flows.vitals().watch()).await;
+    let health = health(flows.health().watch()).await;
     let session = SessionServiceServer::new(SessionApi(Arc::clone(&flows)))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
     let challenge = ChallengeServiceServer::new(ChallengeApi(Arc::clone(&flows)))
@@ -109,7 +109,7 @@ where
 /// that need it do not serve; the server as a whole (`""`) does, and what decides from memory, until the end is
 /// called for.
 async fn health(
-    mut states: watch::Receiver<State>,
+    mut states: watch::Receiver<HealthState>,
 ) -> HealthServer<impl tonic_health::pb::health_server::Health> {
     let (reporter, service) = tonic_health::server::health_reporter();
     let now = *states.borrow_and_update();
@@ -123,7 +123,7 @@ async fn health(
     service
 }
 
-async fn report(reporter: &HealthReporter, state: State) {
+async fn report(reporter: &HealthReporter, state: HealthState) {
     let serving = |serves| if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
     for service in ["", authorization_server::SERVICE_NAME] {
         reporter.set_service_status(service, serving(!state.draining)).await;

@@ -26,7 +26,7 @@ pub fn operations(flows: Arc<Flows>) -> Router {
 /// Ready from the first answer of the store on until the end is called for. An outage of the store is told
 /// by health and metrics: taking every instance out of service would not mend it.
 async fn ready(State(flows): State<Arc<Flows>>) -> (StatusCode, &'static str) {
-    if flows.vitals().state().draining {
+    if flows.health().state().draining {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else {
         (StatusCode::OK, "ready\n")

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 /// What can change while the service runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct State {
+pub struct HealthState {
     /// Whether the store answered when it was last asked.
     pub store_answers: bool,
     /// Whether the end was called for: what runs is finished, and nothing new should come.
@@ -17,8 +17,8 @@ pub struct State {
 }
 
 /// The state, whoever watches it, and the calls that are under way.
-pub struct Vitals {
-    state: watch::Sender<State>,
+pub struct Health {
+    state: watch::Sender<HealthState>,
     running: Arc<AtomicUsize>,
     begun: AtomicUsize,
 }
@@ -32,16 +32,16 @@ impl Drop for Running {
     }
 }
 
-impl Default for Vitals {
+impl Default for Health {
     /// As it is once the service has started: the store has answered.
     fn default() -> Self {
-        let state = watch::Sender::new(State { store_answers: true, draining: false });
+        let state = watch::Sender::new(HealthState { store_answers: true, draining: false });
         metrics::gauge!("countersign_store_up").set(1);
         Self { state, running: Arc::default(), begun: AtomicUsize::new(0) }
     }
 }
 
-impl Vitals {
+impl Health {
     /// Notes that a call has begun.
     pub fn begin_call(&self) -> Running {
         self.running.fetch_add(1, Ordering::AcqRel);
@@ -60,12 +60,12 @@ impl Vitals {
     }
 
     /// The state now.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> HealthState {
         *self.state.borrow()
     }
 
     /// The state now, and each time it changes.
-    pub fn watch(&self) -> watch::Receiver<State> {
+    pub fn watch(&self) -> watch::Receiver<HealthState> {
         self.state.subscribe()
     }
 

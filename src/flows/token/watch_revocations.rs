@@ -14,7 +14,7 @@ use crate::{
     flows::{Caller, Credentials, Error, Flows, Result},
     state::{
         error::Trouble,
-        health::State,
+        health::HealthState,
         revocation_feed::{LOOK_FAR_BACK, Page, Revocation},
     },
 };
@@ -47,7 +47,7 @@ pub struct Watch {
     position: u64,
     snapshot: bool,
     news: watch::Receiver<u64>,
-    state: watch::Receiver<State>,
+    state: watch::Receiver<HealthState>,
     authenticated: Instant,
     told: Option<Instant>,
     audiences: HashMap<ClientId, (Instant, bool)>,
@@ -79,7 +79,7 @@ impl Flows {
             position: position.unwrap_or(0),
             snapshot: position.is_none(),
             news: self.revocations.news(),
-            state: self.vitals.watch(),
+            state: self.health.watch(),
             authenticated: Instant::now(),
             told: None,
             audiences: HashMap::new(),
