@@ -84,7 +84,7 @@ pub(super) fn weight() {
     let (feed, before) = (RevocationFeed::default(), resident());
     for _ in 0..1_000 {
         let sessions = (0..1_000).map(|_| session()).collect();
-        feed.hear(
+        feed.apply(
             Instant::now(),
             Revocations { as_of: now, sessions, clients: Vec::new(), keys: Vec::new() },
         );

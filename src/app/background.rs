@@ -14,7 +14,7 @@ use super::until;
 use crate::{config::ServeSettings, flows::Flows, http, state::signing_keys::StartError};
 
 /// How often is heard what has been revoked; every instance is to know within a second.
-const HEAR_REVOCATIONS: Duration = Duration::from_millis(200);
+const REVOCATION_POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// How often the database's clock and the signing keys are read anew; so long an outage stays unnoticed.
 const KEEP_CURRENT: Duration = Duration::from_secs(1);
 
@@ -31,9 +31,9 @@ pub(super) fn spawn(
     let own = Arc::clone(flows);
     let revocations = move || {
         let flows = Arc::clone(&own);
-        async move { flows.hear_revocations().await }
+        async move { flows.poll_revocations().await }
     };
-    tasks.spawn(repeat(HEAR_REVOCATIONS, "revocations", revocations, until(ended.clone())));
+    tasks.spawn(repeat(REVOCATION_POLL_INTERVAL, "revocations", revocations, until(ended.clone())));
     let (retention, interval) = (settings.store.retention, settings.clean_up_interval);
     tasks.spawn(clean_up(Arc::clone(flows), retention, interval, until(ended.clone())));
 }

@@ -71,7 +71,7 @@ impl Flows {
         clock.start(store.as_ref()).await?;
         let revocations = RevocationFeed::default();
         let began = Instant::now();
-        revocations.hear(began, store.revocations(None).await?);
+        revocations.apply(began, store.revocations(None).await?);
         Ok(Self {
             store,
             roots,
@@ -90,7 +90,7 @@ impl Flows {
     /// The public keys that verify access tokens.
     pub fn public_keys(&self) -> Vec<PublicJwk> {
         let mut keys = self.keys.ring().public_keys();
-        keys.retain(|key| !self.revocations.ends_key(&key.kid));
+        keys.retain(|key| !self.revocations.is_key_revoked(&key.kid));
         keys
     }
 
@@ -119,21 +119,21 @@ impl Flows {
         }
     }
 
-    /// Hears what has been revoked; to be called several times a second.
+    /// Polls the store for revocations and applies them to the feed; called every [`POLL_INTERVAL`].
     ///
     /// # Errors
-    /// If the store does not answer; what was heard before stays in force. Or if the keys cannot be read, one of
-    /// which is revoked: that is heard, and it verifies nothing more.
-    pub async fn hear_revocations(&self) -> std::result::Result<(), StartError> {
+    /// If the store does not answer: what was applied before stays in force. If a signing key was revoked and the keys
+    /// cannot be read again: its revocation is applied all the same, so that it verifies nothing more.
+    pub async fn poll_revocations(&self) -> std::result::Result<(), StartError> {
         let began = Instant::now();
         let read = self.store.revocations(self.revocations.look_back()).await?;
         let has_new_key = self.revocations.has_new_key(&read);
-        // First, so that whoever hears of it finds the key in its place.
+        // First, so that a watcher that receives the event finds the replacement published.
         let reloaded = match has_new_key {
             true => self.keys.reload(self.store.as_ref(), &self.roots).await,
             false => Ok(()),
         };
-        self.revocations.hear(began, read);
+        self.revocations.apply(began, read);
         reloaded
     }
 

@@ -1,4 +1,4 @@
-//! What is revoked, as this instance has heard it: asked before a token is taken for good, and told to watchers.
+//! The revocations that this instance has read from the store: consulted before a token is accepted, sent to watchers.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -24,9 +24,9 @@ const FAR_EVERY: u32 = 5;
 /// One reading a minute looks back as far as matters: a server that waits for a standby which does not answer ends
 /// a statement's commit whenever that comes back, however late.
 const WHOLE_EVERY: u32 = 300;
-/// How long an answer to "what came after this time" can be given; who was away for longer starts anew.
+/// Age up to which a watcher can resume; an older `resume_from` gets a snapshot.
 const RESUMABLE: Duration = Duration::from_hours(1);
-/// How often what no live token can contradict any more is forgotten.
+/// Pruning interval for entries whose tokens have all expired.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
 /// How many revocations a page holds.
 pub const PAGE: usize = 500;
@@ -34,15 +34,16 @@ pub const PAGE: usize = 500;
 /// Something that ends access tokens before their time, or undoes that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revocation {
-    /// A session's.
+    /// A session was revoked.
     Session(RevokedSession),
-    /// All of a client's, for now. With when it was heard of.
+    /// A client was disabled: its tokens are rejected for now. With the time at which the feed noticed it.
     ClientDisabled(ClientId, OffsetDateTime),
-    /// The client's are good again, but for its revoked sessions. With when it was heard of.
+    /// A client was enabled: its tokens are accepted again, except those of revoked sessions. With the time at which
+    /// the feed noticed it.
     ClientEnabled(ClientId, OffsetDateTime),
-    /// All of a client's. With when it was deleted.
+    /// A client was deleted. With the time of that.
     ClientDeleted(ClientId, OffsetDateTime),
-    /// All that a key has signed.
+    /// A signing key was revoked, and with it every token that it has signed.
     Key(RevokedKey),
 }
 
@@ -70,34 +71,34 @@ impl Revocation {
     }
 }
 
-/// Some of what was heard, in the order of hearing.
+/// A page of revocation events, in the order in which the feed read them.
 #[derive(Debug)]
 pub struct Page {
     /// The revocations.
     pub revocations: Vec<Revocation>,
     /// Where the next page begins.
     pub next: u64,
-    /// If there is no further page yet: the database's clock up to which everything has been told.
+    /// On the last page: the time on the database's clock up to which the feed is complete.
     pub as_of: Option<OffsetDateTime>,
 }
 
-/// What was heard so far.
+/// The revocation feed of this instance.
 pub struct RevocationFeed {
-    heard: RwLock<Heard>,
-    news: watch::Sender<u64>,
+    state: RwLock<FeedState>,
+    changes: watch::Sender<u64>,
 }
 
 impl Default for RevocationFeed {
     fn default() -> Self {
-        Self { heard: RwLock::default(), news: watch::Sender::new(0) }
+        Self { state: RwLock::default(), changes: watch::Sender::new(0) }
     }
 }
 
 impl RevocationFeed {
     /// Since when the next reading is to tell; `None` for as far back as matters.
     pub fn look_back(&self) -> Option<OffsetDateTime> {
-        let heard = self.heard();
-        let (as_of, readings) = (heard.as_of?, heard.readings);
+        let state = self.state();
+        let (as_of, readings) = (state.as_of?, state.readings);
         if readings.is_multiple_of(WHOLE_EVERY) {
             return None;
         }
@@ -106,71 +107,71 @@ impl RevocationFeed {
 
     /// Whether a signing key is among what was read that was not known before.
     pub fn has_new_key(&self, read: &Revocations) -> bool {
-        let heard = self.heard();
-        read.keys.iter().any(|key| !heard.keys.contains(&key.kid))
+        let state = self.state();
+        read.keys.iter().any(|key| !state.keys.contains(&key.kid))
     }
 
-    /// Takes in what was read since `began`, most of which is known already.
-    pub fn hear(&self, began: Instant, read: Revocations) {
-        let mut heard = self.heard_mut();
-        heard.read_at = Some(began);
-        heard.hear(read);
-        let next = heard.next;
-        drop(heard);
-        self.news.send_if_modified(|told| std::mem::replace(told, next) != next);
+    /// Applies what was read in a poll that began at `began`, most of which is known already.
+    pub fn apply(&self, began: Instant, read: Revocations) {
+        let mut state = self.state_mut();
+        state.read_at = Some(began);
+        state.apply(read);
+        let next = state.next;
+        drop(state);
+        self.changes.send_if_modified(|last| std::mem::replace(last, next) != next);
     }
 
-    /// Whether a session is revoked, as far as was heard.
-    pub fn ends_session(&self, id: SessionId) -> bool {
-        self.heard().sessions.contains(&id)
+    /// Whether the feed has read that a session is revoked.
+    pub fn is_session_revoked(&self, id: SessionId) -> bool {
+        self.state().sessions.contains(&id)
     }
 
-    /// Whether a signing key is revoked, as far as was heard.
-    pub fn ends_key(&self, kid: &str) -> bool {
-        self.heard().keys.contains(kid)
+    /// Whether the feed has read that a signing key is revoked.
+    pub fn is_key_revoked(&self, kid: &str) -> bool {
+        self.state().keys.contains(kid)
     }
 
-    /// Whether a client is disabled or deleted, as far as was heard.
-    pub fn ends_client(&self, id: ClientId) -> bool {
-        self.heard().clients.contains_key(&id)
+    /// Whether the feed has read that a client is disabled or deleted.
+    pub fn is_client_inactive(&self, id: ClientId) -> bool {
+        self.state().clients.contains_key(&id)
     }
 
-    /// For how long nothing has been heard.
+    /// Age of the last successful poll.
     pub fn age(&self) -> Duration {
-        self.heard().read_at.map_or(Duration::MAX, |at| at.elapsed())
+        self.state().read_at.map_or(Duration::MAX, |at| at.elapsed())
     }
 
     /// Where to go on after everything that had been committed by `from`; `None` where that is not known any more.
     pub fn position_at(&self, from: OffsetDateTime) -> Option<u64> {
-        self.heard().position_at(from)
+        self.state().position_at(from)
     }
 
-    /// The revocations heard at a position and after it.
+    /// The revocation events from a position on.
     pub fn page(&self, position: u64) -> Page {
-        self.heard().page(position)
+        self.state().page(position)
     }
 
-    /// Whoever is told when there is something new.
-    pub fn news(&self) -> watch::Receiver<u64> {
-        self.news.subscribe()
+    /// A receiver that changes when there are new events.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
-    fn heard(&self) -> RwLockReadGuard<'_, Heard> {
-        self.heard.read().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> RwLockReadGuard<'_, FeedState> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn heard_mut(&self) -> RwLockWriteGuard<'_, Heard> {
-        self.heard.write().unwrap_or_else(PoisonError::into_inner)
+    fn state_mut(&self) -> RwLockWriteGuard<'_, FeedState> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The revocations in the order of hearing, and by what a token is asked for.
+/// The revocation events in the order in which they were read, and indexed by what a token is checked for.
 #[derive(Default)]
-struct Heard {
+struct FeedState {
     read_at: Option<Instant>,
     as_of: Option<OffsetDateTime>,
     readings: u32,
-    /// The first reading told the state of things; what changed before it is not known.
+    /// Time of the first poll, which reads the state of things; events before it are not known.
     began: Option<OffsetDateTime>,
     log: VecDeque<(u64, Revocation)>,
     next: u64,
@@ -183,15 +184,15 @@ struct Heard {
     keys: HashSet<String>,
 }
 
-impl Heard {
-    fn hear(&mut self, read: Revocations) {
+impl FeedState {
+    fn apply(&mut self, read: Revocations) {
         let position = self.next;
         for session in read.sessions {
             if self.sessions.insert(session.id) {
                 self.push(Revocation::Session(session));
             }
         }
-        self.hear_clients(read.as_of, &read.clients);
+        self.apply_clients(read.as_of, &read.clients);
         for key in read.keys {
             if self.keys.insert(key.kid.clone()) {
                 self.push(Revocation::Key(key));
@@ -207,7 +208,7 @@ impl Heard {
     }
 
     /// Every client that is not served was read, so the ones that are missing are served again.
-    fn hear_clients(&mut self, now: OffsetDateTime, unserved: &[UnservedClient]) {
+    fn apply_clients(&mut self, now: OffsetDateTime, unserved: &[UnservedClient]) {
         let mut before = std::mem::take(&mut self.clients);
         for client in unserved {
             let known = before.remove(&client.id);
@@ -247,14 +248,14 @@ impl Heard {
         }
     }
 
-    /// A reading may have heard what was committed well before its end, hence the look back.
+    /// A poll may return what was committed well before it ended, hence the look back.
     fn position_at(&self, from: OffsetDateTime) -> Option<u64> {
         let (began, as_of) = (self.began?, self.as_of?);
         let oldest = began.max(as_of - RESUMABLE);
         if from < oldest || from > as_of + LOOK_FAR_BACK {
             return None;
         }
-        let at = self.marks.partition_point(|(heard, _)| *heard < from - LOOK_FAR_BACK);
+        let at = self.marks.partition_point(|(as_of, _)| *as_of < from - LOOK_FAR_BACK);
         Some(self.marks.get(at).map_or(self.next, |(_, position)| *position))
     }
 

@@ -233,7 +233,7 @@ pub(crate) struct Unrevoked<'a> {
 
 impl VerifyingKeys for Unrevoked<'_> {
     fn verifying(&self, kid: &str) -> Option<VerifyingKey<'_>> {
-        if self.revocations.ends_key(kid) { None } else { self.ring.verifying(kid) }
+        if self.revocations.is_key_revoked(kid) { None } else { self.ring.verifying(kid) }
     }
 }
 

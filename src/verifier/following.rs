@@ -82,18 +82,18 @@ pub(super) async fn watch(shared: &Shared, channel: &Channel) -> Result<Option<S
     let answer = timeout(PATIENCE, service.watch_revocations(request)).await;
     let mut stream = answer.map_err(|_| Status::deadline_exceeded("no answer within 10 s"))??.into_inner();
     shared.revoked.write().unwrap_or_else(PoisonError::into_inner).begin();
-    while !hear(shared, &mut stream).await? {}
+    while !receive(shared, &mut stream).await? {}
     Ok(Some(stream))
 }
 
 /// Hears one message: whether everything has been told for now.
-async fn hear(shared: &Shared, stream: &mut Stream) -> Result<bool, Status> {
+async fn receive(shared: &Shared, stream: &mut Stream) -> Result<bool, Status> {
     let message = timeout(PATIENCE, stream.message()).await;
     let message = message.map_err(|_| Status::deadline_exceeded("nothing was told for 10 s"))??;
     let message = message.ok_or_else(|| Status::unavailable("the stream ended"))?;
     let complete = message.current_as_of.is_some();
     let mut revoked = shared.revoked.write().unwrap_or_else(PoisonError::into_inner);
-    if revoked.hear(message) {
+    if revoked.apply(message) {
         let mut keys = shared.keys.write().unwrap_or_else(PoisonError::into_inner);
         *keys = Arc::new(keys.only(|kid| !revoked.has_key(kid)));
         // The key in its place may be one that was not published before.
@@ -107,7 +107,7 @@ pub(super) async fn follow_revocations(shared: Arc<Shared>, channel: Channel, fi
     let (mut stream, mut pause) = (Some(first), BACKOFF.0);
     loop {
         if let Some(open) = &mut stream {
-            while hear(&shared, open).await.is_ok() {
+            while receive(&shared, open).await.is_ok() {
                 pause = BACKOFF.0;
             }
         }

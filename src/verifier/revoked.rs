@@ -21,7 +21,7 @@ pub(super) struct Revoked {
     /// A full account that is not complete yet.
     next: Option<Known>,
     /// When `as_of` last went on: who says the same time again has heard nothing itself.
-    heard: Option<Instant>,
+    updated_at: Option<Instant>,
     as_of: Option<prost_types::Timestamp>,
     forgot: Option<Instant>,
 }
@@ -41,20 +41,20 @@ impl Revoked {
     }
 
     /// Takes in a message: whether other keys are revoked than before.
-    pub(super) fn hear(&mut self, message: WatchRevocationsResponse) -> bool {
+    pub(super) fn apply(&mut self, message: WatchRevocationsResponse) -> bool {
         let keys = self.known.keys.clone();
         if message.snapshot {
             self.next = Some(Known::default());
         }
         let known = self.next.as_mut().unwrap_or(&mut self.known);
-        message.revocations.into_iter().for_each(|revocation| known.take_in(revocation));
+        message.revocations.into_iter().for_each(|revocation| known.apply(revocation));
         if let Some(as_of) = message.current_as_of {
             if let Some(next) = self.next.take() {
                 self.known = next;
             }
             let at = |time: &prost_types::Timestamp| (time.seconds, time.nanos);
             if self.as_of.as_ref().is_none_or(|before| at(before) < at(&as_of)) {
-                self.heard = Some(Instant::now());
+                self.updated_at = Some(Instant::now());
                 self.forget(as_of.seconds);
                 self.as_of = Some(as_of);
             }
@@ -75,7 +75,7 @@ impl Revoked {
     /// # Errors
     /// If the token is revoked, or nothing has been heard for too long.
     pub(super) fn refuse(&self, claims: &AccessClaims, max_age: Duration) -> Result<(), Refusal> {
-        if self.heard.is_none_or(|heard| heard.elapsed() > max_age) {
+        if self.updated_at.is_none_or(|at| at.elapsed() > max_age) {
             return Err(Refusal::Stale);
         }
         let known = &self.known;
@@ -97,7 +97,7 @@ impl Revoked {
 impl Known {
     /// What a later version tells is not understood, and not needed by what this one promises; what is no id
     /// is in no token.
-    fn take_in(&mut self, revocation: Revocation) {
+    fn apply(&mut self, revocation: Revocation) {
         let end = |time: Option<prost_types::Timestamp>| time.map_or(i64::MAX - 60, |time| time.seconds);
         match revocation.event {
             Some(Event::SessionRevoked(event)) => {
@@ -178,9 +178,9 @@ mod tests {
     fn before_anything_was_heard_and_when_that_is_long_ago_nothing_is_taken() {
         let mut revoked = Revoked::default();
         assert_eq!(revoked.refuse(&claims(), LONG), Err(Refusal::Stale));
-        revoked.hear(message(true, vec![], None));
+        revoked.apply(message(true, vec![], None));
         assert_eq!(revoked.refuse(&claims(), LONG), Err(Refusal::Stale));
-        revoked.hear(message(false, vec![], Some(1)));
+        revoked.apply(message(false, vec![], Some(1)));
         assert_eq!(revoked.refuse(&claims(), LONG), Ok(()));
         assert_eq!(revoked.refuse(&claims(), Duration::ZERO), Err(Refusal::Stale));
     }
@@ -188,37 +188,37 @@ mod tests {
     #[test]
     fn a_new_account_counts_once_it_is_complete() {
         let mut revoked = Revoked::default();
-        revoked.hear(message(true, vec![session(1_000)], Some(1)));
+        revoked.apply(message(true, vec![session(1_000)], Some(1)));
         assert_eq!(revoked.refuse(&claims(), LONG), Err(Refusal::Revoked));
-        revoked.hear(message(true, vec![], None));
+        revoked.apply(message(true, vec![], None));
         assert_eq!(revoked.refuse(&claims(), LONG), Err(Refusal::Revoked));
-        revoked.hear(message(false, vec![], Some(2)));
+        revoked.apply(message(false, vec![], Some(2)));
         assert_eq!(revoked.refuse(&claims(), LONG), Ok(()));
     }
 
     #[test]
     fn an_account_that_was_cut_off_does_not_replace_what_is_known() {
         let mut revoked = Revoked::default();
-        revoked.hear(message(true, vec![session(1_000)], Some(1)));
+        revoked.apply(message(true, vec![session(1_000)], Some(1)));
         revoked.begin();
-        revoked.hear(message(true, vec![], None));
+        revoked.apply(message(true, vec![], None));
         // Another instance goes on where the first one had come to.
         revoked.begin();
-        revoked.hear(message(false, vec![], Some(2)));
+        revoked.apply(message(false, vec![], Some(2)));
         assert_eq!(revoked.refuse(&claims(), LONG), Err(Refusal::Revoked));
     }
 
     #[test]
     fn whoever_says_the_same_time_again_has_heard_nothing() {
         let mut revoked = Revoked::default();
-        revoked.hear(message(true, vec![], Some(2)));
-        let heard = revoked.heard;
+        revoked.apply(message(true, vec![], Some(2)));
+        let updated_at = revoked.updated_at;
         for as_of in [2, 1] {
-            revoked.hear(message(false, vec![], Some(as_of)));
-            assert_eq!((revoked.heard, revoked.as_of().unwrap().seconds), (heard, 2));
+            revoked.apply(message(false, vec![], Some(as_of)));
+            assert_eq!((revoked.updated_at, revoked.as_of().unwrap().seconds), (updated_at, 2));
         }
-        revoked.hear(message(false, vec![], Some(3)));
-        assert_ne!(revoked.heard, heard);
+        revoked.apply(message(false, vec![], Some(3)));
+        assert_ne!(revoked.updated_at, updated_at);
     }
 
     #[test]
@@ -227,9 +227,9 @@ mod tests {
             Event::SigningKeyRevoked(SigningKeyRevoked { kid: kid.to_owned(), revoke_time: None })
         };
         let mut revoked = Revoked::default();
-        assert!(revoked.hear(message(true, vec![key("one")], Some(1))));
-        assert!(!revoked.hear(message(false, vec![key("one")], Some(2))));
-        assert!(revoked.hear(message(true, vec![key("other")], Some(3))));
+        assert!(revoked.apply(message(true, vec![key("one")], Some(1))));
+        assert!(!revoked.apply(message(false, vec![key("one")], Some(2))));
+        assert!(revoked.apply(message(true, vec![key("other")], Some(3))));
     }
 
     #[test]
@@ -237,19 +237,19 @@ mod tests {
         let mut revoked = Revoked::default();
         let disabled = ClientDisabled { client_id: CLIENT.to_string(), hear_time: None };
         let enabled = ClientEnabled { client_id: CLIENT.to_string(), hear_time: None };
-        revoked.hear(message(true, vec![Event::ClientDisabled(disabled)], Some(1)));
+        revoked.apply(message(true, vec![Event::ClientDisabled(disabled)], Some(1)));
         assert_eq!(revoked.refuse(&claims(), LONG), Err(Refusal::Revoked));
-        revoked.hear(message(false, vec![Event::ClientEnabled(enabled)], Some(2)));
+        revoked.apply(message(false, vec![Event::ClientEnabled(enabled)], Some(2)));
         assert_eq!(revoked.refuse(&claims(), LONG), Ok(()));
     }
 
     #[test]
     fn a_session_is_forgotten_after_its_last_token() {
         let mut revoked = Revoked::default();
-        revoked.hear(message(true, vec![session(1_000)], Some(1_059)));
+        revoked.apply(message(true, vec![session(1_000)], Some(1_059)));
         assert_eq!(revoked.known.sessions.len(), 1);
         revoked.forgot = None;
-        revoked.hear(message(false, vec![], Some(1_060)));
+        revoked.apply(message(false, vec![], Some(1_060)));
         assert!(revoked.known.sessions.is_empty());
     }
 }

@@ -76,8 +76,8 @@ impl Flows {
 
     fn refuse_revoked(&self, claims: &AccessClaims) -> Result<()> {
         match () {
-            () if self.revocations.ends_client(claims.client_id) => Err(Error::AccessTokenInvalid),
-            () if self.revocations.ends_session(claims.sid) => Err(Error::SessionRevoked),
+            () if self.revocations.is_client_inactive(claims.client_id) => Err(Error::AccessTokenInvalid),
+            () if self.revocations.is_session_revoked(claims.sid) => Err(Error::SessionRevoked),
             () => Ok(()),
         }
     }

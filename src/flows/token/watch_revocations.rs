@@ -22,7 +22,7 @@ use crate::{
 /// How often a watcher hears something, be it that there is nothing.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// An instance that has heard nothing for this long has nothing to tell: another one may have.
-const SILENCE: Duration = Duration::from_secs(10);
+const MAX_FEED_AGE: Duration = Duration::from_secs(10);
 /// How long it is remembered that another client's audience is guarded.
 const AUDIENCE_AGE: Duration = Duration::from_secs(10);
 /// Of how many clients it is.
@@ -46,10 +46,10 @@ pub struct Watch {
     client: Client,
     position: u64,
     snapshot: bool,
-    news: watch::Receiver<u64>,
+    changes: watch::Receiver<u64>,
     state: watch::Receiver<HealthState>,
     authenticated: Instant,
-    told: Option<Instant>,
+    sent: Option<Instant>,
     audiences: HashMap<ClientId, (Instant, bool)>,
 }
 
@@ -66,7 +66,7 @@ impl Flows {
     ) -> Result<Watch> {
         let caller = self.authenticate(&credentials).await?;
         let client = caller.client()?.clone();
-        self.refuse_if_deaf()?;
+        self.ensure_fresh()?;
         // What a client may hear of may have grown when it was last changed, by what it was never told.
         let changed = (client.update_time != client.create_time).then_some(client.update_time);
         let grown = |from| changed.is_some_and(|changed| from <= changed + LOOK_FAR_BACK);
@@ -78,16 +78,16 @@ impl Flows {
             client,
             position: position.unwrap_or(0),
             snapshot: position.is_none(),
-            news: self.revocations.news(),
+            changes: self.revocations.subscribe(),
             state: self.health.watch(),
             authenticated: Instant::now(),
-            told: None,
+            sent: None,
             audiences: HashMap::new(),
         })
     }
 
-    fn refuse_if_deaf(&self) -> Result<()> {
-        if self.revocations.age() <= SILENCE {
+    fn ensure_fresh(&self) -> Result<()> {
+        if self.revocations.age() <= MAX_FEED_AGE {
             return Ok(());
         }
         Err(Error::StoreUnavailable(Trouble("nothing was heard of revocations for 10 s".to_owned())))
@@ -107,12 +107,12 @@ impl Watch {
     pub async fn next(&mut self) -> Result<Update> {
         loop {
             self.refuse_if_over().await?;
-            self.news.mark_unchanged();
+            self.changes.mark_unchanged();
             let Page { revocations, next, as_of } = self.flows.revocations.page(self.position);
             self.position = next;
             let revocations = self.in_scope(revocations).await?;
             if !revocations.is_empty() || (as_of.is_some() && self.heartbeat_is_due()) {
-                self.told = Some(Instant::now());
+                self.sent = Some(Instant::now());
                 return Ok(Update { snapshot: std::mem::take(&mut self.snapshot), revocations, as_of });
             }
             if as_of.is_some() {
@@ -122,14 +122,14 @@ impl Watch {
     }
 
     fn heartbeat_is_due(&self) -> bool {
-        self.told.is_none_or(|told| told.elapsed() >= HEARTBEAT)
+        self.sent.is_none_or(|sent| sent.elapsed() >= HEARTBEAT)
     }
 
     /// Until there is news, or it is time to say that there is none, or the service ends.
     async fn wait(&mut self) {
-        let rest = HEARTBEAT.saturating_sub(self.told.map_or(Duration::ZERO, |told| told.elapsed()));
+        let rest = HEARTBEAT.saturating_sub(self.sent.map_or(Duration::ZERO, |sent| sent.elapsed()));
         tokio::select! {
-            _ = self.news.changed() => {}
+            _ = self.changes.changed() => {}
             _ = self.state.wait_for(|state| state.draining) => {}
             () = tokio::time::sleep(rest) => {}
         }
@@ -142,7 +142,7 @@ impl Watch {
         if self.state.borrow().draining {
             return Err(Error::Draining);
         }
-        self.flows.refuse_if_deaf()?;
+        self.flows.ensure_fresh()?;
         if self.authenticated.elapsed() < HEARTBEAT {
             return Ok(());
         }
@@ -157,11 +157,11 @@ impl Watch {
     }
 
     async fn in_scope(&mut self, revocations: Vec<Revocation>) -> Result<Vec<Revocation>> {
-        let heard = Instant::now();
+        let received = Instant::now();
         let mut kept = Vec::with_capacity(revocations.len());
         for revocation in revocations {
             let concerns = match revocation.client_id() {
-                Some(id) => id == self.client.id || self.guards(id, heard).await?,
+                Some(id) => id == self.client.id || self.guards(id, received).await?,
                 None => true,
             };
             if concerns {
@@ -173,11 +173,11 @@ impl Watch {
 
     /// Whether the client may look into access tokens of another one, as IntrospectToken has it: that goes by the
     /// audience that a token has, which may be one from before the other's last change.
-    async fn guards(&mut self, other: ClientId, heard: Instant) -> Result<bool> {
+    async fn guards(&mut self, other: ClientId, received: Instant) -> Result<bool> {
         let Some(guarded) = scope(&self.client) else { return Ok(false) };
         if let Some((asked, guards)) = self.audiences.get(&other) {
             // Who was not guarded then may be by what it was changed to before its token was revoked.
-            if *asked >= heard || (*guards && asked.elapsed() < AUDIENCE_AGE) {
+            if *asked >= received || (*guards && asked.elapsed() < AUDIENCE_AGE) {
                 return Ok(*guards);
             }
         }

@@ -33,14 +33,14 @@ fn what_is_read_again_is_told_once() {
     let feed = RevocationFeed::default();
     assert_eq!(feed.look_back(), None);
     let (first, second) = (session(0), session(1));
-    feed.hear(Instant::now(), read(1, vec![first.clone()]));
-    feed.hear(Instant::now(), read(2, vec![first.clone(), second.clone()]));
+    feed.apply(Instant::now(), read(1, vec![first.clone()]));
+    feed.apply(Instant::now(), read(2, vec![first.clone(), second.clone()]));
     let page = feed.page(0);
     assert_eq!(page.revocations, [Revocation::Session(first.clone()), Revocation::Session(second)]);
     assert_eq!(page.as_of, Some(at(2)));
     assert!(feed.page(page.next).revocations.is_empty());
-    assert!(feed.ends_session(first.id));
-    assert!(!feed.ends_session(SessionId::generate()));
+    assert!(feed.is_session_revoked(first.id));
+    assert!(!feed.is_session_revoked(SessionId::generate()));
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn a_second_looks_far_back_once() {
     let feed = RevocationFeed::default();
     let mut far = 0;
     for reading in 0..10 {
-        feed.hear(Instant::now(), read(reading, Vec::new()));
+        feed.apply(Instant::now(), read(reading, Vec::new()));
         let back = feed.page(0).as_of.unwrap() - feed.look_back().unwrap();
         far += usize::from(back == LOOK_FAR_BACK);
     }
@@ -58,11 +58,11 @@ fn a_second_looks_far_back_once() {
 #[test]
 fn a_minute_looks_at_everything_once() {
     let feed = RevocationFeed::default();
-    feed.hear(Instant::now(), read(0, Vec::new()));
+    feed.apply(Instant::now(), read(0, Vec::new()));
     let mut whole = 0;
     for reading in 1..=600 {
         whole += usize::from(feed.look_back().is_none());
-        feed.hear(Instant::now(), read(reading, Vec::new()));
+        feed.apply(Instant::now(), read(reading, Vec::new()));
     }
     assert_eq!(whole, 2);
 }
@@ -75,13 +75,13 @@ fn a_client_is_disabled_enabled_and_deleted() {
         clients: vec![UnservedClient { id, delete_time }],
         ..read(seconds, Vec::new())
     };
-    let refused = || feed.ends_client(id);
-    feed.hear(Instant::now(), with(1, None));
-    feed.hear(Instant::now(), with(2, None));
+    let refused = || feed.is_client_inactive(id);
+    feed.apply(Instant::now(), with(1, None));
+    feed.apply(Instant::now(), with(2, None));
     assert!(refused());
-    feed.hear(Instant::now(), read(3, Vec::new()));
+    feed.apply(Instant::now(), read(3, Vec::new()));
     assert!(!refused());
-    feed.hear(Instant::now(), with(4, Some(at(4))));
+    feed.apply(Instant::now(), with(4, Some(at(4))));
     assert!(refused());
     let told = feed.page(0).revocations;
     let expected = [
@@ -98,9 +98,9 @@ fn a_revoked_key_is_news_once() {
     let keys = || vec![RevokedKey { kid: "bad".to_owned(), revoke_time: START }];
     let read = || Revocations { keys: keys(), ..read(1, Vec::new()) };
     assert!(feed.has_new_key(&read()));
-    feed.hear(Instant::now(), read());
+    feed.apply(Instant::now(), read());
     assert!(!feed.has_new_key(&read()));
-    feed.hear(Instant::now(), read());
+    feed.apply(Instant::now(), read());
     assert_eq!(feed.page(0).revocations.len(), 1);
 }
 
@@ -108,21 +108,21 @@ fn a_revoked_key_is_news_once() {
 fn a_revoked_key_stays_refused_when_it_is_told_no_more() {
     let feed = RevocationFeed::default();
     let key = RevokedKey { kid: "bad".to_owned(), revoke_time: START };
-    feed.hear(Instant::now(), Revocations { keys: vec![key], ..read(1, Vec::new()) });
-    feed.hear(Instant::now(), read(26 * 3_600, Vec::new()));
+    feed.apply(Instant::now(), Revocations { keys: vec![key], ..read(1, Vec::new()) });
+    feed.apply(Instant::now(), read(26 * 3_600, Vec::new()));
     assert!(feed.page(0).revocations.is_empty());
-    assert!(feed.ends_key("bad"), "an instance that cannot open the next key still has this one");
+    assert!(feed.is_key_revoked("bad"), "an instance that cannot open the next key still has this one");
 }
 
 #[test]
 fn what_no_token_can_contradict_is_forgotten() {
     let feed = RevocationFeed::default();
     let old = session(0);
-    feed.hear(Instant::now(), read(1, vec![old.clone()]));
-    feed.hear(Instant::now(), read(30 * 60 + 59, Vec::new()));
-    assert!(feed.ends_session(old.id));
-    feed.hear(Instant::now(), read(32 * 60, Vec::new()));
-    assert!(!feed.ends_session(old.id));
+    feed.apply(Instant::now(), read(1, vec![old.clone()]));
+    feed.apply(Instant::now(), read(30 * 60 + 59, Vec::new()));
+    assert!(feed.is_session_revoked(old.id));
+    feed.apply(Instant::now(), read(32 * 60, Vec::new()));
+    assert!(!feed.is_session_revoked(old.id));
     assert!(feed.page(0).revocations.is_empty());
 }
 
@@ -131,7 +131,7 @@ fn whoever_was_away_hears_what_it_missed_and_never_less() {
     let feed = RevocationFeed::default();
     let sessions: Vec<_> = (0..10).map(|at| session(at * 60)).collect();
     for (minute, session) in (0..).zip(&sessions) {
-        feed.hear(Instant::now(), read(minute * 60 + 1, vec![session.clone()]));
+        feed.apply(Instant::now(), read(minute * 60 + 1, vec![session.clone()]));
     }
     let since = |seconds| {
         let position = feed.position_at(at(seconds)).unwrap();
@@ -149,7 +149,7 @@ fn whoever_was_away_hears_what_it_missed_and_never_less() {
 fn pages_follow_each_other_without_a_gap() {
     let feed = RevocationFeed::default();
     let sessions: Vec<_> = (0..i64::try_from(PAGE).unwrap() * 2 + 1).map(session).collect();
-    feed.hear(Instant::now(), read(1, sessions.clone()));
+    feed.apply(Instant::now(), read(1, sessions.clone()));
     let (mut position, mut told) = (0, Vec::new());
     loop {
         let page = feed.page(position);
