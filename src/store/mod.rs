@@ -14,7 +14,7 @@ mod lifecycle;
 mod policy_json;
 mod postgres;
 mod redeem;
-mod repeat;
+mod replay;
 mod retry;
 mod revocations;
 mod rotate;
@@ -40,7 +40,7 @@ pub use keys::{
 };
 pub use lifecycle::{Lifecycle, Location, SchemaState};
 pub use redeem::{RedeemOutcome, RedeemStore, Redemption, SignedIn};
-pub use repeat::{RepeatOutcome, RepeatStore, Repeated, Repetition, RequestDigest};
+pub use replay::{Replay, ReplayOutcome, ReplayStore, ReplayedRedemption, RequestDigest};
 pub use revocations::{
     RevocationStore, Revocations, RevokedKey, RevokedSession, TokensAudience, UnservedClient,
 };
@@ -57,7 +57,7 @@ pub trait Store:
     + KeyStore
     + Lifecycle
     + RedeemStore
-    + RepeatStore
+    + ReplayStore
     + RevocationStore
     + RotateStore
     + SessionStore

@@ -40,7 +40,7 @@ pub enum RotateOutcome {
     /// It was current; the next one is.
     Rotated(Rotated),
     /// It was spent within the grace: the same next one, again.
-    Repeated(Rotated),
+    Replayed(Rotated),
     /// It was spent before: the session is now revoked.
     Reused(SessionId, ClientId),
     /// The session was revoked before.

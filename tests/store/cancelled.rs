@@ -77,7 +77,7 @@ async fn a_refresh_whose_caller_went_away_happened_wholly_or_not_at_all(test: &T
     settled(test, lock).await;
     let generation = bench.session(id).await.sign_in.unwrap().generation;
     let again = bench.rotate(id, 1).await;
-    assert_is!((again, generation), (RotateOutcome::Repeated(_), 2) | (RotateOutcome::Rotated(_), 1));
+    assert_is!((again, generation), (RotateOutcome::Replayed(_), 2) | (RotateOutcome::Rotated(_), 1));
     goes_on(&bench).await;
 }
 

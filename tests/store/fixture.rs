@@ -245,10 +245,10 @@ pub fn rotated(outcome: RotateOutcome) -> Rotated {
 }
 
 /// The repetition that a rotation must have been.
-pub fn repeated(outcome: RotateOutcome) -> Rotated {
+pub fn replayed(outcome: RotateOutcome) -> Rotated {
     match outcome {
-        RotateOutcome::Repeated(rotated) => rotated,
-        other => panic!("not repeated: {other:?}"),
+        RotateOutcome::Replayed(rotated) => rotated,
+        other => panic!("not replayed: {other:?}"),
     }
 }
 
@@ -256,7 +256,7 @@ pub fn repeated(outcome: RotateOutcome) -> Rotated {
 pub fn next_token(outcome: &RotateOutcome) -> (u32, Fingerprint) {
     match outcome {
         RotateOutcome::Rotated(Rotated { generation, fingerprint, .. })
-        | RotateOutcome::Repeated(Rotated { generation, fingerprint, .. }) => (*generation, *fingerprint),
+        | RotateOutcome::Replayed(Rotated { generation, fingerprint, .. }) => (*generation, *fingerprint),
         other => panic!("{other:?}"),
     }
 }

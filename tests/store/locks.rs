@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     database::{Lock, assert_unchanged, contents, in_millis, literal},
-    fixture::{Bench, new_address, patiently, redeem, repeated, rotate, rotated, rotation, scope, signed_in},
+    fixture::{Bench, new_address, patiently, redeem, replayed, rotate, rotated, rotation, scope, signed_in},
     support::TestStore,
 };
 
@@ -132,7 +132,7 @@ async fn a_token_that_stepped_meanwhile_is_repeated(test: &TestStore) {
     let id = session(&bench).await.id;
     let call = rotate(bench.store.clone(), rotation(id, 1));
     let outcome = meanwhile(test, ("sessions", id.uuid()), &stepped(test, 1), true, call).await;
-    assert_eq!(repeated(outcome).generation, 2);
+    assert_eq!(replayed(outcome).generation, 2);
     assert_eq!(bench.session(id).await.sign_in.unwrap().generation, 2);
 }
 

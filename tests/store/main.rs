@@ -40,7 +40,7 @@ mod open;
 mod redeem;
 mod redeem_races;
 mod redeem_refused;
-mod repeat;
+mod replay;
 mod revocations;
 mod revoke;
 mod revoke_account;

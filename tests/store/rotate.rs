@@ -9,7 +9,7 @@ use countersign::{
 
 use crate::{
     database::{after, column, holds, set, set_policy},
-    fixture::{Bench, FIRST_KEY, NEXT_KEY, new_address, repeated, rotate, rotated, rotation},
+    fixture::{Bench, FIRST_KEY, NEXT_KEY, new_address, replayed, rotate, rotated, rotation},
     support::TestStore,
 };
 
@@ -67,10 +67,10 @@ async fn within_the_grace_the_spent_token_gives_the_same_next_one_again(test: &T
     for _ in 0..3 {
         // Whatever key this instance would take: the next token is derived from the stored one.
         let again = Rotation { fingerprint: FIRST_KEY, ..rotation(id, 1) };
-        let repeated = repeated(rotate(bench.store.clone(), again).await);
-        assert_eq!((repeated.generation, repeated.fingerprint), (first.generation, first.fingerprint));
-        assert_eq!(repeated.session, first.session);
-        assert!(repeated.now >= first.now);
+        let replayed = replayed(rotate(bench.store.clone(), again).await);
+        assert_eq!((replayed.generation, replayed.fingerprint), (first.generation, first.fingerprint));
+        assert_eq!(replayed.session, first.session);
+        assert!(replayed.now >= first.now);
     }
     assert_eq!(rotated(bench.rotate(id, 2).await).generation, 3);
 }
@@ -91,7 +91,7 @@ async fn a_repetition_moves_neither_the_step_nor_a_deadline(test: &TestStore) {
         values
     };
     let before = moving().await;
-    repeated(bench.rotate(id, 1).await);
+    replayed(bench.rotate(id, 1).await);
     assert_eq!(moving().await, before);
     // So the grace ends when it would have: 500 and 101 seconds are more than 10 minutes.
     test.age("sessions", id.uuid(), 101).await;
@@ -107,13 +107,13 @@ async fn a_repetition_lets_its_access_token_end_later_never_earlier(test: &TestS
     let ttl = bench.client.policy.access_token_ttl;
     let of_step = format!("access_expire_time = {}", after(test, "refresh_step_time", ttl));
     assert!(holds(test, "sessions", id.uuid(), &of_step).await);
-    let repeated = repeated(bench.rotate(id, 1).await);
+    let replayed = replayed(bench.rotate(id, 1).await);
     let later =
         format!("access_expire_time >= {}", after(test, "refresh_step_time", ttl + Duration::from_secs(500)));
-    assert!(holds(test, "sessions", id.uuid(), &later).await, "the token of {} outlives it", repeated.now);
+    assert!(holds(test, "sessions", id.uuid(), &later).await, "the token of {} outlives it", replayed.now);
     let end = column(test, id, "access_expire_time").await;
     set_policy(test, bench.client.id, "access_token_ttl_ms", "60000").await;
-    assert_is!(bench.rotate(id, 1).await, RotateOutcome::Repeated(_));
+    assert_is!(bench.rotate(id, 1).await, RotateOutcome::Replayed(_));
     assert_is!(bench.rotate(id, 2).await, RotateOutcome::Rotated(_));
     assert_eq!(column(test, id, "access_expire_time").await, end, "earlier tokens are still good");
 }
@@ -124,10 +124,10 @@ async fn the_grace_is_the_policys_and_counts_from_the_step(test: &TestStore) {
     // The age of the session before the step counts for nothing.
     test.age("sessions", id.uuid(), 3_600).await;
     rotated(bench.rotate(id, 1).await);
-    assert_is!(bench.rotate(id, 1).await, RotateOutcome::Repeated(_));
+    assert_is!(bench.rotate(id, 1).await, RotateOutcome::Replayed(_));
     set_policy(test, bench.client.id, "refresh_grace_ms", "600000").await;
     test.age("sessions", id.uuid(), 500).await;
-    assert_is!(bench.rotate(id, 1).await, RotateOutcome::Repeated(_));
+    assert_is!(bench.rotate(id, 1).await, RotateOutcome::Replayed(_));
     set_policy(test, bench.client.id, "refresh_grace_ms", "0").await;
     assert_is!(bench.rotate(id, 1).await, RotateOutcome::Reused(..));
 }
@@ -164,7 +164,7 @@ async fn no_step_pushes_a_deadline_past_the_hard_end(test: &TestStore) {
     let ends = "expire_time = hard_expire_time AND latest_expire_time = hard_expire_time
                 AND access_expire_time = hard_expire_time";
     assert!(holds(test, "sessions", id.uuid(), ends).await);
-    repeated(bench.rotate(id, 1).await);
+    replayed(bench.rotate(id, 1).await);
     assert!(holds(test, "sessions", id.uuid(), ends).await);
 }
 
@@ -193,7 +193,7 @@ async fn credentials_of_the_sessions_own_client_are_welcome(test: &TestStore) {
     let id = session(&bench).await;
     let with_client = Rotation { client_id: Some(bench.client.id), ..rotation(id, 1) };
     assert_is!(rotate(bench.store.clone(), with_client.clone()).await, RotateOutcome::Rotated(_));
-    assert_is!(rotate(bench.store.clone(), with_client).await, RotateOutcome::Repeated(_));
+    assert_is!(rotate(bench.store.clone(), with_client).await, RotateOutcome::Replayed(_));
     set_policy(test, bench.client.id, "refresh_requires_client", "true").await;
     let demanded = Rotation { client_id: Some(bench.client.id), ..rotation(id, 2) };
     assert_is!(rotate(bench.store.clone(), demanded).await, RotateOutcome::Rotated(_));
@@ -206,6 +206,6 @@ async fn a_step_and_a_repetition_bring_the_client_as_it_is_now(test: &TestStore)
     set_policy(test, bench.client.id, "access_token_ttl_ms", "90000").await;
     let changed = bench.store.client(bench.client.id).await.unwrap().unwrap().client;
     assert_eq!(changed.policy.access_token_ttl, Duration::from_secs(90));
-    assert_eq!(repeated(bench.rotate(id, 1).await).client, changed);
+    assert_eq!(replayed(bench.rotate(id, 1).await).client, changed);
     assert_eq!(rotated(bench.rotate(id, 2).await).client, changed);
 }

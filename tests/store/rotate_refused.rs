@@ -9,7 +9,7 @@ use countersign::{
 
 use crate::{
     database::{assert_unchanged, contents, set, set_policy},
-    fixture::{Bench, new_address, repeated, rotate, rotated, rotation},
+    fixture::{Bench, new_address, replayed, rotate, rotated, rotation},
     support::TestStore,
 };
 
@@ -68,7 +68,7 @@ async fn after_the_grace_a_spent_token_revokes_its_session_and_that_stays(test: 
     set_policy(test, bench.client.id, "refresh_grace_ms", "600000").await;
     rotated(bench.rotate(id, 1).await);
     test.age("sessions", id.uuid(), 500).await;
-    repeated(bench.rotate(id, 1).await);
+    replayed(bench.rotate(id, 1).await);
     test.age("sessions", id.uuid(), 101).await;
     assert_is!(
         bench.rotate(id, 1).await,

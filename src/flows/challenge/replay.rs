@@ -5,7 +5,7 @@ use crate::{
     domain::{Client, Fingerprint, Namespace, Verification, Violation},
     flows::{Error, Flows, Result},
     state::audit,
-    store::{ChallengeScope, RepeatOutcome, Repetition, RequestDigest, SignedIn},
+    store::{ChallengeScope, Replay, ReplayOutcome, RequestDigest, SignedIn},
     token::sha256,
     wallet::canonical_signature,
 };
@@ -14,7 +14,7 @@ use crate::{
 const MAX_LENGTH: usize = 128;
 
 /// What a request came to when it came before.
-pub(crate) struct EarlierSignIn {
+pub(crate) struct ReplayedSignIn {
     pub(crate) signed_in: SignedIn,
     /// Of the root key that the session's refresh tokens are derived from.
     pub(crate) fingerprint: Fingerprint,
@@ -26,27 +26,27 @@ impl Flows {
     ///
     /// # Errors
     /// If it has redeemed a challenge, but is not answered again any more.
-    pub(crate) async fn repeated_request(
+    pub(crate) async fn replay_request(
         &self,
         client: &Client,
         scope: ChallengeScope,
         digest: Option<RequestDigest>,
-    ) -> Result<Option<EarlierSignIn>> {
+    ) -> Result<Option<ReplayedSignIn>> {
         let Some(digest) = digest else { return Ok(None) };
-        let repetition = Repetition { digest, scope, access_token_ttl: client.policy.access_token_ttl };
-        let repeated = match self.store.repeat_redemption(repetition).await? {
-            RepeatOutcome::Repeated(repeated) => *repeated,
-            RepeatOutcome::Unknown => return Ok(None),
-            RepeatOutcome::TooLate => return Err(Error::ChallengeAlreadyUsed),
-            RepeatOutcome::SessionRevoked => return Err(Error::SessionRevoked),
-            RepeatOutcome::ClientDisabled => return Err(Error::ClientDisabled),
+        let replay = Replay { digest, scope, access_token_ttl: client.policy.access_token_ttl };
+        let replayed = match self.store.replay_redemption(replay).await? {
+            ReplayOutcome::Replayed(replayed) => *replayed,
+            ReplayOutcome::Unknown => return Ok(None),
+            ReplayOutcome::TooLate => return Err(Error::ChallengeAlreadyUsed),
+            ReplayOutcome::SessionRevoked => return Err(Error::SessionRevoked),
+            ReplayOutcome::ClientDisabled => return Err(Error::ClientDisabled),
         };
-        let sign_in = repeated.signed_in.session.sign_in.as_ref();
+        let sign_in = replayed.signed_in.session.sign_in.as_ref();
         let wallet = sign_in.ok_or_else(|| Error::internal("a sign-in without a wallet"))?.wallet.clone();
-        let verification = Verification { wallet, method: repeated.method };
-        audit::signed_in(&repeated.signed_in.session, &verification, true);
-        let (signed_in, fingerprint) = (repeated.signed_in, repeated.fingerprint);
-        Ok(Some(EarlierSignIn { signed_in, fingerprint, verification }))
+        let verification = Verification { wallet, method: replayed.method };
+        audit::signed_in(&replayed.signed_in.session, &verification, true);
+        let (signed_in, fingerprint) = (replayed.signed_in, replayed.fingerprint);
+        Ok(Some(ReplayedSignIn { signed_in, fingerprint, verification }))
     }
 }
 

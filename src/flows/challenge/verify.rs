@@ -36,23 +36,23 @@ impl Flows {
         let lookup = ChallengeLookup::parse(client, request)?;
         let digest = request_digest(scope, request)?;
         self.rate_limits.count(client, session, None)?;
-        if let Some(verified) = self.repeat(client, scope, digest).await? {
+        if let Some(verified) = self.replay(client, scope, digest).await? {
             return Ok(verified);
         }
         match self.redeem(client, scope, &lookup, request, digest).await {
-            Err(error) => self.repeat(client, scope, digest).await?.ok_or(error),
+            Err(error) => self.replay(client, scope, digest).await?.ok_or(error),
             verified => verified,
         }
     }
 
     /// The answer of the same request when it came before, with a new access token.
-    async fn repeat(
+    async fn replay(
         &self,
         client: &Client,
         scope: ChallengeScope,
         digest: Option<RequestDigest>,
     ) -> Result<Option<Verified>> {
-        let Some(earlier) = self.repeated_request(client, scope, digest).await? else { return Ok(None) };
+        let Some(earlier) = self.replay_request(client, scope, digest).await? else { return Ok(None) };
         self.verified(client, earlier.signed_in, earlier.fingerprint, earlier.verification).map(Some)
     }
 

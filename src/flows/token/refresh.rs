@@ -36,7 +36,7 @@ impl Flows {
 
 fn rotated(outcome: RotateOutcome) -> Result<Rotated> {
     match outcome {
-        RotateOutcome::Rotated(rotated) | RotateOutcome::Repeated(rotated) => Ok(rotated),
+        RotateOutcome::Rotated(rotated) | RotateOutcome::Replayed(rotated) => Ok(rotated),
         RotateOutcome::Reused(session_id, client_id) => {
             audit!("refresh_token.reused", %client_id, %session_id);
             Err(Error::RefreshTokenReused)

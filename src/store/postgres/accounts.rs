@@ -132,7 +132,7 @@ const LINK: &str = "
                    WHEN held.authenticate_time + $7 * interval '1 millisecond' <= clock.now
                        THEN 'REAUTHENTICATION_REQUIRED'
                    WHEN challenge.id IS NULL THEN 'NOT_FOUND'
-                   WHEN challenge.redeem_time IS NOT NULL AND owner.account_id = $2 THEN 'REPEATED'
+                   WHEN challenge.redeem_time IS NOT NULL AND owner.account_id = $2 THEN 'REPLAYED'
                    WHEN challenge.redeem_time IS NOT NULL THEN 'ALREADY_USED'
                    WHEN challenge.expire_time <= clock.now THEN 'EXPIRED'
                    WHEN owner.account_id = $2 THEN 'LINKED_BEFORE'
@@ -234,7 +234,7 @@ async fn link(tx: &mut PgTransaction<'_>, link: &WalletLink) -> Result<LinkOutco
     match verdict.as_str() {
         // Another account got the wallet a moment ago, or time ran out while that was waited for.
         "LINKED" if !row.try_get("added")? || !row.try_get("in_time")? => Err(StoreError::Contention),
-        "LINKED" | "LINKED_BEFORE" | "REPEATED" => {
+        "LINKED" | "LINKED_BEFORE" | "REPLAYED" => {
             Ok(LinkOutcome::Linked(Box::new(account(tx, link.who.account_id).await?)))
         }
         "NOT_FOUND" => Ok(LinkOutcome::NotFound),

@@ -58,7 +58,7 @@ const ROTATE: &str = concat!(
                    WHEN held.refresh_generation = $2 THEN 'ROTATED'
                    WHEN held.refresh_generation < $2 THEN 'UNKNOWN'
                    WHEN held.refresh_generation - 1 = $2 AND clock.now <= held.refresh_step_time
-                        + client.refresh_grace_ms * interval '1 millisecond' THEN 'REPEATED'
+                        + client.refresh_grace_ms * interval '1 millisecond' THEN 'REPLAYED'
                    ELSE 'REUSED'
                END AS outcome
         FROM held CROSS JOIN clock LEFT JOIN clients AS client ON client.id = held.client_id
@@ -75,9 +75,9 @@ const ROTATE: &str = concat!(
             access_expire_time = GREATEST(sessions.access_expire_time, verdict.access_deadline)
         FROM verdict WHERE sessions.id = $1 AND verdict.outcome = 'ROTATED'
         RETURNING sessions.*
-    ), repeated AS (
+    ), replayed AS (
         UPDATE sessions SET access_expire_time = GREATEST(sessions.access_expire_time, verdict.access_deadline)
-        FROM verdict WHERE sessions.id = $1 AND verdict.outcome = 'REPEATED'
+        FROM verdict WHERE sessions.id = $1 AND verdict.outcome = 'REPLAYED'
         RETURNING sessions.*
     ), revoked AS (
         UPDATE sessions SET revoke_time = verdict.now, revoke_reason = $5, update_time = verdict.now
@@ -88,10 +88,10 @@ const ROTATE: &str = concat!(
     session_columns!(),
     " FROM verdict, (
         SELECT * FROM rotated
-        UNION ALL SELECT * FROM repeated
+        UNION ALL SELECT * FROM replayed
         UNION ALL SELECT * FROM revoked
         UNION ALL SELECT held.* FROM held, verdict
-                  WHERE verdict.outcome NOT IN ('ROTATED', 'REPEATED', 'REUSED')
+                  WHERE verdict.outcome NOT IN ('ROTATED', 'REPLAYED', 'REUSED')
     ) AS session"
 );
 
@@ -99,7 +99,7 @@ fn outcome(row: &PgRow) -> Result<RotateOutcome> {
     let outcome: String = row.try_get("outcome")?;
     Ok(match outcome.as_str() {
         "ROTATED" => RotateOutcome::Rotated(rotated(row)?),
-        "REPEATED" => RotateOutcome::Repeated(rotated(row)?),
+        "REPLAYED" => RotateOutcome::Replayed(rotated(row)?),
         "REUSED" => {
             let session = rows::session(row)?;
             RotateOutcome::Reused(session.id, session.client_id)

@@ -91,7 +91,7 @@ const LINK_VERDICT: &str = "
                    THEN 'CLIENT_DISABLED'
                WHEN held.authenticate_time + ?6 <= clock.now THEN 'REAUTHENTICATION_REQUIRED'
                WHEN challenge.id IS NULL THEN 'NOT_FOUND'
-               WHEN challenge.redeem_time IS NOT NULL AND owner.account_id = ?2 THEN 'REPEATED'
+               WHEN challenge.redeem_time IS NOT NULL AND owner.account_id = ?2 THEN 'REPLAYED'
                WHEN challenge.redeem_time IS NOT NULL THEN 'ALREADY_USED'
                WHEN challenge.expire_time <= clock.now THEN 'EXPIRED'
                WHEN owner.account_id = ?2 THEN 'LINKED_BEFORE'
@@ -165,7 +165,7 @@ async fn link(tx: &mut WriteTransaction, link: &WalletLink) -> Result<LinkOutcom
             redeem(tx, link, now).await?;
         }
         "LINKED_BEFORE" => redeem(tx, link, now).await?,
-        "REPEATED" => {}
+        "REPLAYED" => {}
         "NOT_FOUND" => return Ok(LinkOutcome::NotFound),
         "ALREADY_USED" => return Ok(LinkOutcome::AlreadyUsed),
         "EXPIRED" => return Ok(LinkOutcome::Expired),

@@ -7,7 +7,7 @@ mod clients;
 mod keys;
 mod lifecycle;
 mod redeem;
-mod repeat;
+mod replay;
 mod revocations;
 mod rotate;
 mod rows;

@@ -23,7 +23,7 @@ impl RotateStore for Sqlite {
             let outcome = rotate(&mut tx, &rotation).await?;
             let changed = matches!(
                 outcome,
-                RotateOutcome::Rotated(_) | RotateOutcome::Repeated(_) | RotateOutcome::Reused(..)
+                RotateOutcome::Rotated(_) | RotateOutcome::Replayed(_) | RotateOutcome::Reused(..)
             );
             tx.end(changed).await?;
             Ok(outcome)
@@ -49,7 +49,7 @@ const ROTATE_VERDICT: &str = "
                WHEN held.refresh_generation = ?2 THEN 'ROTATED'
                WHEN held.refresh_generation < ?2 THEN 'UNKNOWN'
                WHEN held.refresh_generation - 1 = ?2
-                    AND clock.now <= held.refresh_step_time + client.refresh_grace_ms THEN 'REPEATED'
+                    AND clock.now <= held.refresh_step_time + client.refresh_grace_ms THEN 'REPLAYED'
                ELSE 'REUSED'
            END AS outcome
     FROM sessions AS held CROSS JOIN clock LEFT JOIN clients AS client ON client.id = held.client_id
@@ -73,7 +73,7 @@ const STEP: &str = concat!(
 );
 
 /// ?1 session, ?2 deadline of the access token, ?3 now.
-const REPEAT: &str = concat!(
+const REPLAY: &str = concat!(
     "UPDATE sessions SET access_expire_time = MAX(access_expire_time, ?2) WHERE id = ?1 RETURNING ",
     session_columns!(),
     ", ?3 AS now"
@@ -93,7 +93,7 @@ async fn rotate(tx: &mut WriteTransaction, rotation: &Rotation) -> Result<Rotate
     let outcome: String = verdict.try_get("outcome")?;
     Ok(match outcome.as_str() {
         "ROTATED" => RotateOutcome::Rotated(step(tx, rotation, &verdict).await?),
-        "REPEATED" => RotateOutcome::Repeated(repeat(tx, rotation, &verdict).await?),
+        "REPLAYED" => RotateOutcome::Replayed(replay(tx, rotation, &verdict).await?),
         "REUSED" => {
             revoke(tx, rotation.session_id, RevokeReason::RefreshTokenReused).await?;
             let client_id = verdict.try_get::<Uuid, _>("client_id")?.into();
@@ -120,8 +120,8 @@ async fn step(tx: &mut WriteTransaction, rotation: &Rotation, verdict: &SqliteRo
     rotated(&row, verdict)
 }
 
-async fn repeat(tx: &mut WriteTransaction, rotation: &Rotation, verdict: &SqliteRow) -> Result<Rotated> {
-    let row = sqlx::query(REPEAT)
+async fn replay(tx: &mut WriteTransaction, rotation: &Rotation, verdict: &SqliteRow) -> Result<Rotated> {
+    let row = sqlx::query(REPLAY)
         .bind(rotation.session_id.uuid())
         .bind(verdict.try_get::<i64, _>("access_deadline")?)
         .bind(verdict.try_get::<i64, _>("now")?)

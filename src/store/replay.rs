@@ -12,7 +12,7 @@ pub type RequestDigest = [u8; 32];
 
 /// A request that may have redeemed a challenge.
 #[derive(Clone, Debug)]
-pub struct Repetition {
+pub struct Replay {
     /// The request.
     pub digest: RequestDigest,
     /// Whose challenge it must have been.
@@ -23,7 +23,7 @@ pub struct Repetition {
 
 /// A sign-in, as it was answered the first time.
 #[derive(Clone, Debug)]
-pub struct Repeated {
+pub struct ReplayedRedemption {
     /// What the request had come to; its refresh generation is still 1.
     pub signed_in: SignedIn,
     /// The root key of the first refresh token.
@@ -34,9 +34,9 @@ pub struct Repeated {
 
 /// What looking for an earlier answer came to.
 #[derive(Clone, Debug)]
-pub enum RepeatOutcome {
+pub enum ReplayOutcome {
     /// It may be given again.
-    Repeated(Box<Repeated>),
+    Replayed(Box<ReplayedRedemption>),
     /// The request has redeemed nothing.
     Unknown,
     /// The client's `refresh_grace` is over, or the first refresh token was used, or expired.
@@ -49,10 +49,10 @@ pub enum RepeatOutcome {
 
 /// The intent of a lost answer.
 #[async_trait]
-pub trait RepeatStore: Send + Sync {
+pub trait ReplayStore: Send + Sync {
     /// Looks for what a request came to: locks the session that it signed in, looks at the clock, and counts
     /// on a further access token of it. Changes nothing else.
-    async fn repeat_redemption(&self, repetition: Repetition) -> Result<RepeatOutcome>;
+    async fn replay_redemption(&self, replay: Replay) -> Result<ReplayOutcome>;
 }
 
 /// What accepted a signature, as it is kept in two columns.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use countersign::{
     domain::{Client, RevokeReason, SessionState, VerificationMethod},
-    store::{ChallengeScope, RedeemOutcome, Redemption, RepeatOutcome, Repeated, Repetition, RequestDigest},
+    store::{
+        ChallengeScope, RedeemOutcome, Redemption, Replay, ReplayOutcome, ReplayedRedemption, RequestDigest,
+    },
 };
 
 use crate::{
@@ -31,17 +33,17 @@ on_both_stores!(
 const DIGEST: RequestDigest = [7; 32];
 const TTL: Duration = Duration::from_mins(30);
 
-fn repetition(scope: ChallengeScope) -> Repetition {
-    Repetition { digest: DIGEST, scope, access_token_ttl: TTL }
+fn replay_of(scope: ChallengeScope) -> Replay {
+    Replay { digest: DIGEST, scope, access_token_ttl: TTL }
 }
 
-async fn repeat(bench: &Bench<'_>, client: &Client) -> RepeatOutcome {
-    bench.store.repeat_redemption(repetition(scope(client))).await.unwrap()
+async fn replay(bench: &Bench<'_>, client: &Client) -> ReplayOutcome {
+    bench.store.replay_redemption(replay_of(scope(client))).await.unwrap()
 }
 
-fn repeated(outcome: RepeatOutcome) -> Repeated {
+fn replayed(outcome: ReplayOutcome) -> ReplayedRedemption {
     match outcome {
-        RepeatOutcome::Repeated(repeated) => *repeated,
+        ReplayOutcome::Replayed(replayed) => *replayed,
         other => panic!("{other:?}"),
     }
 }
@@ -59,7 +61,7 @@ async fn a_request_is_answered_as_the_first_time(test: &TestStore) {
     let bench = Bench::on(test).await;
     let first = sign_in(&bench, |_| {}).await;
     for _ in 0..2 {
-        let again = repeated(repeat(&bench, &bench.client).await);
+        let again = replayed(replay(&bench, &bench.client).await);
         assert_eq!(again.signed_in.session, first.session);
         assert_eq!(again.signed_in.account, first.account);
         assert_eq!((again.fingerprint, again.method), (FIRST_KEY, VerificationMethod::Eoa));
@@ -88,9 +90,9 @@ async fn what_accepted_the_signature_is_kept(test: &TestStore) {
             redemption.verification.method = method;
         })
         .await;
-        let asked = Repetition { digest, ..repetition(scope(&bench.client)) };
-        let again = bench.store.repeat_redemption(asked).await.unwrap();
-        assert_eq!(repeated(again).method, method);
+        let asked = Replay { digest, ..replay_of(scope(&bench.client)) };
+        let again = bench.store.replay_redemption(asked).await.unwrap();
+        assert_eq!(replayed(again).method, method);
     }
 }
 
@@ -101,7 +103,7 @@ async fn an_account_that_was_there_before_is_not_told_as_made(test: &TestStore) 
     let challenge = bench.challenge(&address).await;
     let redemption = Redemption { request_digest: Some(DIGEST), ..bench.redemption(&challenge) };
     signed_in(bench.store.redeem_challenge(redemption).await.unwrap());
-    let account = repeated(repeat(&bench, &bench.client).await).signed_in.account;
+    let account = replayed(replay(&bench, &bench.client).await).signed_in.account;
     assert_eq!((account.id, account.created), (before.account.id, false));
     assert_eq!(account.create_time, before.account.create_time);
 }
@@ -110,13 +112,13 @@ async fn a_request_that_redeemed_nothing_is_unknown(test: &TestStore) {
     let bench = Bench::on(test).await;
     bench.sign_in(&new_address()).await;
     let before = contents(test).await;
-    assert_is!(repeat(&bench, &bench.client).await, RepeatOutcome::Unknown);
+    assert_is!(replay(&bench, &bench.client).await, ReplayOutcome::Unknown);
     // A redeem that was refused leaves nothing behind that could be repeated.
     let challenge = bench.challenge(&new_address()).await;
     test.age("challenges", challenge.id.uuid(), 3_600).await;
     let redemption = Redemption { request_digest: Some(DIGEST), ..bench.redemption(&challenge) };
     assert_is!(bench.store.redeem_challenge(redemption).await.unwrap(), RedeemOutcome::Expired);
-    assert_is!(repeat(&bench, &bench.client).await, RepeatOutcome::Unknown);
+    assert_is!(replay(&bench, &bench.client).await, ReplayOutcome::Unknown);
     assert!(contents(test).await.len() == before.len() + 1);
 }
 
@@ -127,12 +129,12 @@ async fn another_scope_does_not_see_it(test: &TestStore) {
     let redemption = Redemption { request_digest: Some(DIGEST), ..bench.redemption(&challenge) };
     signed_in(bench.store.redeem_challenge(redemption).await.unwrap());
     let other = bench.client_in("other").await;
-    assert_is!(repeat(&bench, &other).await, RepeatOutcome::Unknown);
+    assert_is!(replay(&bench, &other).await, ReplayOutcome::Unknown);
     let others_session = bench.pending(&new_address()).await;
     for (session, seen) in [(others_session.id, false), (session.id, true)] {
         let scope = ChallengeScope { session_id: Some(session), ..scope(&bench.client) };
-        let outcome = bench.store.repeat_redemption(repetition(scope)).await.unwrap();
-        assert_eq!(matches!(outcome, RepeatOutcome::Repeated(_)), seen);
+        let outcome = bench.store.replay_redemption(replay_of(scope)).await.unwrap();
+        assert_eq!(matches!(outcome, ReplayOutcome::Replayed(_)), seen);
     }
 }
 
@@ -143,11 +145,11 @@ async fn the_grace_is_the_policys_and_counts_from_the_redeem(test: &TestStore) {
     signed_in(bench.store.redeem_challenge(redemption).await.unwrap());
     set_policy(test, bench.client.id, "refresh_grace_ms", "60000").await;
     test.age("challenges", challenge.id.uuid(), 50).await;
-    repeated(repeat(&bench, &bench.client).await);
+    replayed(replay(&bench, &bench.client).await);
     test.age("challenges", challenge.id.uuid(), 11).await;
     let before = contents(test).await;
-    assert_is!(repeat(&bench, &bench.client).await, RepeatOutcome::TooLate);
-    assert_unchanged(test, &before, "a refused repetition").await;
+    assert_is!(replay(&bench, &bench.client).await, ReplayOutcome::TooLate);
+    assert_unchanged(test, &before, "a refused replay").await;
 }
 
 async fn once_the_refresh_token_is_used_it_is_too_late(test: &TestStore) {
@@ -155,8 +157,8 @@ async fn once_the_refresh_token_is_used_it_is_too_late(test: &TestStore) {
     let session = sign_in(&bench, |_| {}).await.session;
     bench.rotate(session.id, 1).await;
     let before = contents(test).await;
-    assert_is!(repeat(&bench, &bench.client).await, RepeatOutcome::TooLate);
-    assert_unchanged(test, &before, "a refused repetition").await;
+    assert_is!(replay(&bench, &bench.client).await, ReplayOutcome::TooLate);
+    assert_unchanged(test, &before, "a refused replay").await;
     assert_eq!(bench.state(session.id).await, SessionState::Active);
 }
 
@@ -165,31 +167,31 @@ async fn a_revoked_session_is_not_answered_again(test: &TestStore) {
     let session = sign_in(&bench, |_| {}).await.session;
     bench.store.revoke_session(session.id, RevokeReason::RevokedByUser).await.unwrap();
     let before = contents(test).await;
-    assert_is!(repeat(&bench, &bench.client).await, RepeatOutcome::SessionRevoked);
-    assert_unchanged(test, &before, "a refused repetition").await;
+    assert_is!(replay(&bench, &bench.client).await, ReplayOutcome::SessionRevoked);
+    assert_unchanged(test, &before, "a refused replay").await;
 }
 
 async fn a_disabled_or_deleted_client_is_not_answered(test: &TestStore) {
     let bench = Bench::on(test).await;
     sign_in(&bench, |_| {}).await;
     bench.store.set_client_disabled(bench.client.id, true).await.unwrap();
-    assert_is!(repeat(&bench, &bench.client).await, RepeatOutcome::ClientDisabled);
+    assert_is!(replay(&bench, &bench.client).await, ReplayOutcome::ClientDisabled);
     bench.store.set_client_disabled(bench.client.id, false).await.unwrap();
-    repeated(repeat(&bench, &bench.client).await);
+    replayed(replay(&bench, &bench.client).await);
     bench.store.delete_client(bench.client.id).await.unwrap();
-    assert_is!(repeat(&bench, &bench.client).await, RepeatOutcome::ClientDisabled);
+    assert_is!(replay(&bench, &bench.client).await, ReplayOutcome::ClientDisabled);
 }
 
 async fn many_repetitions_at_once_are_answered_the_same(test: &TestStore) {
     let bench = Bench::on(test).await;
     let instances = Instances::on(test).await;
     let first = sign_in(&bench, |_| {}).await;
-    let asked = (0..CROWD).map(|_| repetition(scope(&bench.client)));
-    let outcomes = instances.at_once(asked, async move |store, repetition: Repetition| {
-        patiently(|| store.repeat_redemption(repetition.clone())).await
+    let asked = (0..CROWD).map(|_| replay_of(scope(&bench.client)));
+    let outcomes = instances.at_once(asked, async move |store, replay: Replay| {
+        patiently(|| store.replay_redemption(replay.clone())).await
     });
     for outcome in outcomes.await {
-        assert_eq!(repeated(outcome).signed_in.session.id, first.session.id);
+        assert_eq!(replayed(outcome).signed_in.session.id, first.session.id);
     }
     assert_eq!(test.count("sessions", "account_id IS NOT NULL").await, 1);
 }
@@ -198,12 +200,12 @@ async fn what_waited_for_a_revocation_hears_of_it(test: &TestStore) {
     let bench = Bench::on(test).await;
     let session = sign_in(&bench, |_| {}).await.session.id.uuid();
     let mut lock = Lock::on_id(test, "sessions", session).await;
-    let (store, asked) = (bench.store.clone(), repetition(scope(&bench.client)));
-    let waiting = tokio::spawn(async move { patiently(|| store.repeat_redemption(asked.clone())).await });
+    let (store, asked) = (bench.store.clone(), replay_of(scope(&bench.client)));
+    let waiting = tokio::spawn(async move { patiently(|| store.replay_redemption(asked.clone())).await });
     lock.until_awaited().await;
     let now = in_millis(test, 0);
     let revoke = format!("revoke_time = {now}, revoke_reason = 'REVOKED_BY_USER'");
     lock.execute(&format!("UPDATE sessions SET {revoke} WHERE id = {}", literal(test, session))).await;
     lock.commit().await;
-    assert_is!(waiting.await.unwrap(), RepeatOutcome::SessionRevoked);
+    assert_is!(waiting.await.unwrap(), ReplayOutcome::SessionRevoked);
 }

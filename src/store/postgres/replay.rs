@@ -8,30 +8,30 @@ use super::{Postgres, bound_lock_waits, rows};
 use crate::{
     domain::{Account, Fingerprint, SessionId},
     store::{
-        RepeatOutcome, RepeatStore, Repeated, Repetition, Result, SignedIn, StoreError,
-        repeat::verification_method, sql_fragments::session_columns,
+        Replay, ReplayOutcome, ReplayStore, ReplayedRedemption, Result, SignedIn, StoreError,
+        replay::verification_method, sql_fragments::session_columns,
     },
 };
 
 #[async_trait]
-impl RepeatStore for Postgres {
-    async fn repeat_redemption(&self, repetition: Repetition) -> Result<RepeatOutcome> {
+impl ReplayStore for Postgres {
+    async fn replay_redemption(&self, replay: Replay) -> Result<ReplayOutcome> {
         self.retrying(async || {
-            let row = sqlx::query(REPEAT)
-                .bind(&repetition.digest[..])
-                .bind(repetition.scope.client_id.uuid())
-                .bind(repetition.scope.session_id.map(SessionId::uuid))
-                .bind(rows::millis(repetition.access_token_ttl))
+            let row = sqlx::query(REPLAY)
+                .bind(&replay.digest[..])
+                .bind(replay.scope.client_id.uuid())
+                .bind(replay.scope.session_id.map(SessionId::uuid))
+                .bind(rows::millis(replay.access_token_ttl))
                 .fetch_optional(&self.pool)
                 .await?;
-            row.as_ref().map_or(Ok(RepeatOutcome::Unknown), outcome)
+            row.as_ref().map_or(Ok(ReplayOutcome::Unknown), outcome)
         })
         .await
     }
 }
 
 /// $1 digest of the request, $2 client, $3 session if it must be bound to one, $4 access in milliseconds.
-const REPEAT: &str = concat!(
+const REPLAY: &str = concat!(
     bound_lock_waits!(),
     "challenge AS MATERIALIZED (
         SELECT redeem_time, redeem_session_id, verification_method, verification_block FROM challenges
@@ -52,32 +52,32 @@ const REPEAT: &str = concat!(
                    WHEN held.refresh_generation <> 1 OR held.expire_time <= clock.now
                        OR clock.now > challenge.redeem_time + client.refresh_grace_ms * interval '1 millisecond'
                        THEN 'TOO_LATE'
-                   ELSE 'REPEATED'
+                   ELSE 'REPLAYED'
                END AS verdict
         FROM challenge CROSS JOIN held CROSS JOIN clock LEFT JOIN clients AS client ON client.id = held.client_id
-    ), repeated AS (
+    ), replayed AS (
         UPDATE sessions SET access_expire_time = GREATEST(sessions.access_expire_time, verdict.access_deadline)
-        FROM held, verdict WHERE sessions.id = held.id AND verdict.verdict = 'REPEATED'
+        FROM held, verdict WHERE sessions.id = held.id AND verdict.verdict = 'REPLAYED'
         RETURNING sessions.*
     )
     SELECT verdict, now, redeem_time, verification_method, verification_block,
            (SELECT accounts.create_time FROM accounts WHERE accounts.id = account_id) AS account_create_time, ",
     session_columns!(),
-    " FROM verdict LEFT JOIN repeated ON TRUE"
+    " FROM verdict LEFT JOIN replayed ON TRUE"
 );
 
-fn outcome(row: &PgRow) -> Result<RepeatOutcome> {
+fn outcome(row: &PgRow) -> Result<ReplayOutcome> {
     let verdict: String = row.try_get("verdict")?;
     Ok(match verdict.as_str() {
-        "REPEATED" => RepeatOutcome::Repeated(Box::new(repeated(row)?)),
-        "TOO_LATE" => RepeatOutcome::TooLate,
-        "SESSION_REVOKED" => RepeatOutcome::SessionRevoked,
-        "CLIENT_DISABLED" => RepeatOutcome::ClientDisabled,
+        "REPLAYED" => ReplayOutcome::Replayed(Box::new(replayed(row)?)),
+        "TOO_LATE" => ReplayOutcome::TooLate,
+        "SESSION_REVOKED" => ReplayOutcome::SessionRevoked,
+        "CLIENT_DISABLED" => ReplayOutcome::ClientDisabled,
         other => return Err(StoreError::unreadable("verdict", other)),
     })
 }
 
-fn repeated(row: &PgRow) -> Result<Repeated> {
+fn replayed(row: &PgRow) -> Result<ReplayedRedemption> {
     let session = rows::session(row)?;
     let sign_in = session.sign_in.as_ref().ok_or_else(|| StoreError::unreadable("account_id", "NULL"))?;
     let create_time: OffsetDateTime = row.try_get("account_create_time")?;
@@ -87,7 +87,7 @@ fn repeated(row: &PgRow) -> Result<Repeated> {
         // An account that a sign-in makes is as old as that sign-in.
         created: create_time == row.try_get::<OffsetDateTime, _>("redeem_time")?,
     };
-    Ok(Repeated {
+    Ok(ReplayedRedemption {
         method: verification_method(row.try_get("verification_method")?, row.try_get("verification_block")?)?,
         fingerprint: Fingerprint(rows::bytes(row, "refresh_fingerprint")?),
         signed_in: SignedIn { session, account, now: row.try_get("now")? },

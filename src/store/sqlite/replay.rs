@@ -8,18 +8,18 @@ use super::{Sqlite, retrying, rows, write_transaction::WriteTransaction};
 use crate::{
     domain::{Account, Fingerprint, SessionId},
     store::{
-        RepeatOutcome, RepeatStore, Repeated, Repetition, Result, SignedIn, StoreError,
-        repeat::verification_method, sql_fragments::session_columns,
+        Replay, ReplayOutcome, ReplayStore, ReplayedRedemption, Result, SignedIn, StoreError,
+        replay::verification_method, sql_fragments::session_columns,
     },
 };
 
 #[async_trait]
-impl RepeatStore for Sqlite {
-    async fn repeat_redemption(&self, repetition: Repetition) -> Result<RepeatOutcome> {
+impl ReplayStore for Sqlite {
+    async fn replay_redemption(&self, replay: Replay) -> Result<ReplayOutcome> {
         retrying(async || {
             let mut tx = self.begin().await?;
-            let outcome = repeat(&mut tx, &repetition).await?;
-            tx.end(matches!(outcome, RepeatOutcome::Repeated(_))).await?;
+            let outcome = decide(&mut tx, &replay).await?;
+            tx.end(matches!(outcome, ReplayOutcome::Replayed(_))).await?;
             Ok(outcome)
         })
         .await
@@ -27,7 +27,7 @@ impl RepeatStore for Sqlite {
 }
 
 /// ?1 digest of the request, ?2 client, ?3 session if it must be bound to one, ?4 access in milliseconds.
-const REPEAT_VERDICT: &str = "
+const REPLAY_VERDICT: &str = "
     SELECT clock.now, held.id, challenge.redeem_time, verification_method, verification_block,
            MIN(held.hard_expire_time, clock.now + ?4) AS access_deadline,
            (SELECT create_time FROM accounts WHERE accounts.id = held.account_id) AS account_create_time,
@@ -37,7 +37,7 @@ const REPEAT_VERDICT: &str = "
                WHEN held.revoke_time IS NOT NULL THEN 'SESSION_REVOKED'
                WHEN held.refresh_generation <> 1 OR held.expire_time <= clock.now
                    OR clock.now > challenge.redeem_time + client.refresh_grace_ms THEN 'TOO_LATE'
-               ELSE 'REPEATED'
+               ELSE 'REPLAYED'
            END AS verdict
     FROM challenges AS challenge CROSS JOIN clock
          JOIN sessions AS held ON held.id = challenge.redeem_session_id
@@ -47,34 +47,34 @@ const REPEAT_VERDICT: &str = "
     ORDER BY challenge.redeem_time DESC LIMIT 1";
 
 /// ?1 session, ?2 deadline of the access token, ?3 now.
-const REPEAT: &str = concat!(
+const REPLAY: &str = concat!(
     "UPDATE sessions SET access_expire_time = MAX(access_expire_time, ?2) WHERE id = ?1 RETURNING ",
     session_columns!(),
     ", ?3 AS now"
 );
 
 /// Reads the verdict, and acts on it.
-async fn repeat(tx: &mut WriteTransaction, repetition: &Repetition) -> Result<RepeatOutcome> {
-    let verdict = sqlx::query(REPEAT_VERDICT)
-        .bind(&repetition.digest[..])
-        .bind(repetition.scope.client_id.uuid())
-        .bind(repetition.scope.session_id.map(SessionId::uuid))
-        .bind(rows::millis(repetition.access_token_ttl))
+async fn decide(tx: &mut WriteTransaction, replay: &Replay) -> Result<ReplayOutcome> {
+    let verdict = sqlx::query(REPLAY_VERDICT)
+        .bind(&replay.digest[..])
+        .bind(replay.scope.client_id.uuid())
+        .bind(replay.scope.session_id.map(SessionId::uuid))
+        .bind(rows::millis(replay.access_token_ttl))
         .fetch_optional(&mut **tx)
         .await?;
-    let Some(row) = verdict else { return Ok(RepeatOutcome::Unknown) };
+    let Some(row) = verdict else { return Ok(ReplayOutcome::Unknown) };
     let verdict: String = row.try_get("verdict")?;
     Ok(match verdict.as_str() {
-        "REPEATED" => RepeatOutcome::Repeated(Box::new(repeated(tx, &row).await?)),
-        "TOO_LATE" => RepeatOutcome::TooLate,
-        "SESSION_REVOKED" => RepeatOutcome::SessionRevoked,
-        "CLIENT_DISABLED" => RepeatOutcome::ClientDisabled,
+        "REPLAYED" => ReplayOutcome::Replayed(Box::new(replayed(tx, &row).await?)),
+        "TOO_LATE" => ReplayOutcome::TooLate,
+        "SESSION_REVOKED" => ReplayOutcome::SessionRevoked,
+        "CLIENT_DISABLED" => ReplayOutcome::ClientDisabled,
         other => return Err(StoreError::unreadable("verdict", other)),
     })
 }
 
-async fn repeated(tx: &mut WriteTransaction, verdict: &SqliteRow) -> Result<Repeated> {
-    let row = sqlx::query(REPEAT)
+async fn replayed(tx: &mut WriteTransaction, verdict: &SqliteRow) -> Result<ReplayedRedemption> {
+    let row = sqlx::query(REPLAY)
         .bind(verdict.try_get::<Uuid, _>("id")?)
         .bind(verdict.try_get::<i64, _>("access_deadline")?)
         .bind(verdict.try_get::<i64, _>("now")?)
@@ -89,7 +89,7 @@ async fn repeated(tx: &mut WriteTransaction, verdict: &SqliteRow) -> Result<Repe
         // An account that a sign-in makes is as old as that sign-in.
         created: create_time == rows::time(verdict, "redeem_time")?,
     };
-    Ok(Repeated {
+    Ok(ReplayedRedemption {
         method: verification_method(
             verdict.try_get("verification_method")?,
             verdict.try_get("verification_block")?,
