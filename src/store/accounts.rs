@@ -33,7 +33,7 @@ pub struct WalletLink {
 
 /// Why a session may not change the wallets of its account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unfit {
+pub enum SessionRejected {
     /// It was revoked, or is gone.
     SessionRevoked,
     /// Its time is over.
@@ -50,7 +50,7 @@ pub enum LinkOutcome {
     /// The wallet is the account's, which it may have been before.
     Linked(Box<LinkedWallets>),
     /// The session may not.
-    Unfit(Unfit),
+    SessionRejected(SessionRejected),
     /// No such challenge of this session and account.
     NotFound,
     /// The challenge was redeemed before, and its wallet is not the account's.
@@ -87,7 +87,7 @@ pub enum UnlinkOutcome {
         revoked: u32,
     },
     /// The session may not.
-    Unfit(Unfit),
+    SessionRejected(SessionRejected),
     /// The account has no such wallet.
     NotFound,
     /// The account has no other wallet.
@@ -113,12 +113,12 @@ pub trait AccountStore: Send + Sync {
 }
 
 /// The verdicts on a session that both intents share.
-pub(super) fn unfit(verdict: &str) -> Option<Unfit> {
+pub(super) fn session_rejected(verdict: &str) -> Option<SessionRejected> {
     Some(match verdict {
-        "SESSION_REVOKED" => Unfit::SessionRevoked,
-        "SESSION_EXPIRED" => Unfit::SessionExpired,
-        "CLIENT_DISABLED" => Unfit::ClientDisabled,
-        "REAUTHENTICATION_REQUIRED" => Unfit::ReauthenticationRequired,
+        "SESSION_REVOKED" => SessionRejected::SessionRevoked,
+        "SESSION_EXPIRED" => SessionRejected::SessionExpired,
+        "CLIENT_DISABLED" => SessionRejected::ClientDisabled,
+        "REAUTHENTICATION_REQUIRED" => SessionRejected::ReauthenticationRequired,
         _ => return None,
     })
 }

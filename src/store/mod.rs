@@ -26,7 +26,9 @@ mod url;
 
 use std::sync::Arc;
 
-pub use accounts::{AccountStore, LinkOutcome, SignedInAs, Unfit, UnlinkOutcome, WalletLink, WalletUnlink};
+pub use accounts::{
+    AccountStore, LinkOutcome, SessionRejected, SignedInAs, UnlinkOutcome, WalletLink, WalletUnlink,
+};
 pub use challenges::{
     ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore, FOUND_LIMIT, FoundChallenge,
     LIVE_CHALLENGE_LIMIT, NewChallenge,

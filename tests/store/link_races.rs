@@ -2,7 +2,7 @@
 
 use countersign::{
     domain::{SessionId, SessionState},
-    store::{LinkOutcome, RotateOutcome, SignedIn, Unfit, UnlinkOutcome, WalletLink},
+    store::{LinkOutcome, RotateOutcome, SessionRejected, SignedIn, UnlinkOutcome, WalletLink},
 };
 
 use crate::{
@@ -228,7 +228,7 @@ async fn a_session_revoked_while_its_link_waited_links_nothing(test: &TestStore)
         ))
         .await;
         lock.commit().await;
-        assert_is!(waiting.await.unwrap(), LinkOutcome::Unfit(Unfit::SessionRevoked));
+        assert_is!(waiting.await.unwrap(), LinkOutcome::SessionRejected(SessionRejected::SessionRevoked));
         assert_eq!(bench.account(user.account.id).await.wallets.len(), 1);
     }
 }

@@ -3,7 +3,8 @@
 use countersign::{
     domain::{AccountId, ChallengeId, RevokeReason, SessionId},
     store::{
-        ChallengeKey, ChallengeState, LinkOutcome, RedeemOutcome, SignedIn, SignedInAs, Unfit, WalletLink,
+        ChallengeKey, ChallengeState, LinkOutcome, RedeemOutcome, SessionRejected, SignedIn, SignedInAs,
+        WalletLink,
     },
 };
 
@@ -135,7 +136,7 @@ async fn a_linking_challenge_links_for_its_own_session_and_account_alone(test: &
     }
     let crossed = SignedInAs { account_id: other.account.id, ..who(&user) };
     let outcome = refused(&bench, WalletLink { who: crossed, ..wanted.clone() }).await;
-    assert_is!(outcome, LinkOutcome::Unfit(Unfit::SessionRevoked));
+    assert_is!(outcome, LinkOutcome::SessionRejected(SessionRejected::SessionRevoked));
     let unknown = WalletLink { challenge_id: ChallengeId::generate(), ..wanted.clone() };
     assert_is!(refused(&bench, unknown).await, LinkOutcome::NotFound);
     let account = literal_account(test, other.account.id);
@@ -202,26 +203,29 @@ async fn a_session_that_ended_links_nothing(test: &TestStore) {
     let bench = Bench::on(test).await;
     let (user, wanted) = linking(&bench).await;
     bench.store.revoke_session(user.session.id, RevokeReason::RevokedByUser).await.unwrap();
-    assert_is!(refused(&bench, wanted).await, LinkOutcome::Unfit(Unfit::SessionRevoked));
+    assert_is!(refused(&bench, wanted).await, LinkOutcome::SessionRejected(SessionRejected::SessionRevoked));
 
     let (user, wanted) = linking(&bench).await;
     set(test, "sessions", user.session.id.uuid(), "expire_time = create_time").await;
-    assert_is!(refused(&bench, wanted).await, LinkOutcome::Unfit(Unfit::SessionExpired));
+    assert_is!(refused(&bench, wanted).await, LinkOutcome::SessionRejected(SessionRejected::SessionExpired));
 
     let (_, wanted) = linking(&bench).await;
     let gone = SignedInAs { session_id: SessionId::generate(), ..wanted.who };
     let outcome = refused(&bench, WalletLink { who: gone, ..wanted }).await;
-    assert_is!(outcome, LinkOutcome::Unfit(Unfit::SessionRevoked));
+    assert_is!(outcome, LinkOutcome::SessionRejected(SessionRejected::SessionRevoked));
 }
 
 async fn a_client_that_is_not_served_links_nothing(test: &TestStore) {
     let bench = Bench::on(test).await;
     let (_, wanted) = linking(&bench).await;
     bench.store.set_client_disabled(bench.client.id, true).await.unwrap();
-    assert_is!(refused(&bench, wanted.clone()).await, LinkOutcome::Unfit(Unfit::ClientDisabled));
+    assert_is!(
+        refused(&bench, wanted.clone()).await,
+        LinkOutcome::SessionRejected(SessionRejected::ClientDisabled)
+    );
     bench.store.set_client_disabled(bench.client.id, false).await.unwrap();
     bench.store.delete_client(bench.client.id).await.unwrap();
-    assert_is!(refused(&bench, wanted).await, LinkOutcome::Unfit(Unfit::ClientDisabled));
+    assert_is!(refused(&bench, wanted).await, LinkOutcome::SessionRejected(SessionRejected::ClientDisabled));
 }
 
 async fn a_sign_in_that_is_too_old_links_nothing(test: &TestStore) {
@@ -229,11 +233,11 @@ async fn a_sign_in_that_is_too_old_links_nothing(test: &TestStore) {
     let (user, wanted) = linking(&bench).await;
     test.age("sessions", user.session.id.uuid(), REAUTH_SECONDS).await;
     let outcome = refused(&bench, wanted.clone()).await;
-    assert_is!(outcome, LinkOutcome::Unfit(Unfit::ReauthenticationRequired));
+    assert_is!(outcome, LinkOutcome::SessionRejected(SessionRejected::ReauthenticationRequired));
     // A refresh makes it no younger.
     bench.rotate(user.session.id, 1).await;
     let outcome = refused(&bench, wanted.clone()).await;
-    assert_is!(outcome, LinkOutcome::Unfit(Unfit::ReauthenticationRequired));
+    assert_is!(outcome, LinkOutcome::SessionRejected(SessionRejected::ReauthenticationRequired));
     test.age("sessions", user.session.id.uuid(), -60).await;
     linked(link(bench.store.clone(), wanted).await);
 }

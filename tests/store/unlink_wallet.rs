@@ -2,7 +2,7 @@
 
 use countersign::{
     domain::{Address, Namespace, Network, RevokeReason, SessionId, SessionState},
-    store::{SignedIn, SignedInAs, Unfit, UnlinkOutcome, WalletUnlink},
+    store::{SessionRejected, SignedIn, SignedInAs, UnlinkOutcome, WalletUnlink},
 };
 
 use crate::{
@@ -76,7 +76,7 @@ async fn whoever_unlinks_the_wallet_of_the_own_session_is_signed_out(test: &Test
     assert_eq!(bench.state(user.session.id).await, SessionState::Revoked);
     assert_eq!(bench.addresses(&user).await, std::slice::from_ref(&second));
     let again = refused(&bench, wallet_unlink(&user, &second)).await;
-    assert_is!(again, UnlinkOutcome::Unfit(Unfit::SessionRevoked));
+    assert_is!(again, UnlinkOutcome::SessionRejected(SessionRejected::SessionRevoked));
 }
 
 async fn an_unlinked_wallet_signs_in_to_an_account_of_its_own(test: &TestStore) {
@@ -146,18 +146,18 @@ async fn a_session_that_ended_unlinks_nothing(test: &TestStore) {
     let (user, _, second) = two_wallets(&bench).await;
     let gone = SignedInAs { session_id: SessionId::generate(), ..who(&user) };
     let outcome = refused(&bench, WalletUnlink { who: gone, ..wallet_unlink(&user, &second) }).await;
-    assert_is!(outcome, UnlinkOutcome::Unfit(Unfit::SessionRevoked));
+    assert_is!(outcome, UnlinkOutcome::SessionRejected(SessionRejected::SessionRevoked));
     let other = bench.sign_in(&new_address()).await;
     let crossed = SignedInAs { session_id: other.session.id, ..who(&user) };
     let outcome = refused(&bench, WalletUnlink { who: crossed, ..wallet_unlink(&user, &second) }).await;
-    assert_is!(outcome, UnlinkOutcome::Unfit(Unfit::SessionRevoked));
+    assert_is!(outcome, UnlinkOutcome::SessionRejected(SessionRejected::SessionRevoked));
 
     set(test, "sessions", user.session.id.uuid(), "expire_time = create_time").await;
     let outcome = refused(&bench, wallet_unlink(&user, &second)).await;
-    assert_is!(outcome, UnlinkOutcome::Unfit(Unfit::SessionExpired));
+    assert_is!(outcome, UnlinkOutcome::SessionRejected(SessionRejected::SessionExpired));
     bench.store.revoke_session(user.session.id, RevokeReason::RevokedByUser).await.unwrap();
     let outcome = refused(&bench, wallet_unlink(&user, &second)).await;
-    assert_is!(outcome, UnlinkOutcome::Unfit(Unfit::SessionRevoked));
+    assert_is!(outcome, UnlinkOutcome::SessionRejected(SessionRejected::SessionRevoked));
 }
 
 async fn a_client_that_is_not_served_unlinks_nothing(test: &TestStore) {
@@ -165,11 +165,11 @@ async fn a_client_that_is_not_served_unlinks_nothing(test: &TestStore) {
     let (user, _, second) = two_wallets(&bench).await;
     bench.store.set_client_disabled(bench.client.id, true).await.unwrap();
     let outcome = refused(&bench, wallet_unlink(&user, &second)).await;
-    assert_is!(outcome, UnlinkOutcome::Unfit(Unfit::ClientDisabled));
+    assert_is!(outcome, UnlinkOutcome::SessionRejected(SessionRejected::ClientDisabled));
     bench.store.set_client_disabled(bench.client.id, false).await.unwrap();
     bench.store.delete_client(bench.client.id).await.unwrap();
     let outcome = refused(&bench, wallet_unlink(&user, &second)).await;
-    assert_is!(outcome, UnlinkOutcome::Unfit(Unfit::ClientDisabled));
+    assert_is!(outcome, UnlinkOutcome::SessionRejected(SessionRejected::ClientDisabled));
 }
 
 async fn a_sign_in_that_is_too_old_unlinks_nothing(test: &TestStore) {
@@ -179,7 +179,7 @@ async fn a_sign_in_that_is_too_old_unlinks_nothing(test: &TestStore) {
     bench.rotate(user.session.id, 1).await;
     for address in [&second, &new_address()] {
         let outcome = refused(&bench, wallet_unlink(&user, address)).await;
-        assert_is!(outcome, UnlinkOutcome::Unfit(Unfit::ReauthenticationRequired));
+        assert_is!(outcome, UnlinkOutcome::SessionRejected(SessionRejected::ReauthenticationRequired));
     }
     test.age("sessions", user.session.id.uuid(), -60).await;
     assert_is!(bench.unlink(&user, &second).await, UnlinkOutcome::Unlinked { .. });

@@ -8,7 +8,7 @@ use crate::{
         challenge::{find_signer::signer, lookup::ChallengeLookup, requests::VerifyChallenge},
     },
     state::audit,
-    store::{ChallengeState, LinkOutcome, SignedInAs, Unfit, WalletLink},
+    store::{ChallengeState, LinkOutcome, SessionRejected, SignedInAs, WalletLink},
 };
 
 /// What LinkWallet takes, as it came in.
@@ -90,7 +90,7 @@ impl From<LinkWallet> for VerifyChallenge {
 fn linked(outcome: LinkOutcome) -> Result<LinkedWallets> {
     match outcome {
         LinkOutcome::Linked(account) => Ok(*account),
-        LinkOutcome::Unfit(why) => Err(why.into()),
+        LinkOutcome::SessionRejected(why) => Err(why.into()),
         LinkOutcome::NotFound => Err(Error::ChallengeNotFound),
         LinkOutcome::AlreadyUsed => Err(Error::ChallengeAlreadyUsed),
         LinkOutcome::Expired => Err(Error::ChallengeExpired),
@@ -99,13 +99,13 @@ fn linked(outcome: LinkOutcome) -> Result<LinkedWallets> {
     }
 }
 
-impl From<Unfit> for Error {
-    fn from(why: Unfit) -> Self {
+impl From<SessionRejected> for Error {
+    fn from(why: SessionRejected) -> Self {
         match why {
-            Unfit::SessionRevoked => Self::SessionRevoked,
-            Unfit::SessionExpired => Self::AccessTokenExpired,
-            Unfit::ClientDisabled => Self::ClientDisabled,
-            Unfit::ReauthenticationRequired => Self::ReauthenticationRequired,
+            SessionRejected::SessionRevoked => Self::SessionRevoked,
+            SessionRejected::SessionExpired => Self::AccessTokenExpired,
+            SessionRejected::ClientDisabled => Self::ClientDisabled,
+            SessionRejected::ReauthenticationRequired => Self::ReauthenticationRequired,
         }
     }
 }

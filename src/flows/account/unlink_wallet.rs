@@ -43,7 +43,7 @@ impl Flows {
                 audit::wallet_unlinked(user.session, &address, &network, revoked);
                 Ok((*account, revoked))
             }
-            UnlinkOutcome::Unfit(why) => Err(why.into()),
+            UnlinkOutcome::SessionRejected(why) => Err(why.into()),
             UnlinkOutcome::NotFound => Err(Error::WalletNotFound),
             UnlinkOutcome::LastWallet => Err(Error::LastWallet),
         }

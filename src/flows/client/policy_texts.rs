@@ -12,15 +12,15 @@ use crate::{
 /// Every violation at once.
 pub(crate) fn legal(policy: Policy) -> Result<Policy> {
     let policy = policy.validated().map_err(Error::Invalid)?;
-    let unfit = |field: &str, list: &[String], fits: fn(&str) -> bool, must: &str| {
+    let violation = |field: &str, list: &[String], fits: fn(&str) -> bool, must: &str| {
         list.iter().any(|text| !fits(text)).then(|| Violation::request(field, must))
     };
     let uri = |text: &str| Uri::parse(text).is_some();
     let wrong: Vec<_> = [
-        unfit("domains", &policy.domains, |text| Domain::parse(text).is_some(), DOMAIN),
-        unfit("uris", &policy.uris, uri, URI),
-        unfit("resources", &policy.resources, uri, URI),
-        unfit("statements", &policy.statements, |text| Statement::parse(text).is_some(), STATEMENT),
+        violation("domains", &policy.domains, |text| Domain::parse(text).is_some(), DOMAIN),
+        violation("uris", &policy.uris, uri, URI),
+        violation("resources", &policy.resources, uri, URI),
+        violation("statements", &policy.statements, |text| Statement::parse(text).is_some(), STATEMENT),
     ]
     .into_iter()
     .flatten()

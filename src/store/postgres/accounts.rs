@@ -11,7 +11,8 @@ use crate::{
     domain::{AccountId, ChallengeId, LinkedWallets, RevokeReason, Verification},
     store::{
         AccountStore, FoundChallenge, LinkOutcome, Result, SignedInAs, StoreError, UnlinkOutcome, WalletLink,
-        WalletUnlink, accounts::unfit, sql_fragments::challenge_columns, sql_fragments::known_format,
+        WalletUnlink, accounts::session_rejected, sql_fragments::challenge_columns,
+        sql_fragments::known_format,
     },
 };
 
@@ -242,7 +243,9 @@ async fn link(tx: &mut PgTransaction<'_>, link: &WalletLink) -> Result<LinkOutco
         "EXPIRED" => Ok(LinkOutcome::Expired),
         "ALREADY_LINKED" => Ok(LinkOutcome::AlreadyLinked),
         "LIMIT_REACHED" => Ok(LinkOutcome::LimitReached),
-        other => unfit(other).map(LinkOutcome::Unfit).ok_or_else(|| StoreError::unreadable("verdict", other)),
+        other => session_rejected(other)
+            .map(LinkOutcome::SessionRejected)
+            .ok_or_else(|| StoreError::unreadable("verdict", other)),
     }
 }
 
@@ -270,9 +273,9 @@ async fn unlink(
         }),
         "NOT_FOUND" => Ok(UnlinkOutcome::NotFound),
         "LAST_WALLET" => Ok(UnlinkOutcome::LastWallet),
-        other => {
-            unfit(other).map(UnlinkOutcome::Unfit).ok_or_else(|| StoreError::unreadable("verdict", other))
-        }
+        other => session_rejected(other)
+            .map(UnlinkOutcome::SessionRejected)
+            .ok_or_else(|| StoreError::unreadable("verdict", other)),
     }
 }
 

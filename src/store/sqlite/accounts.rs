@@ -8,7 +8,8 @@ use crate::{
     domain::{AccountId, ChallengeId, LinkedWallets, RevokeReason, Verification},
     store::{
         AccountStore, FoundChallenge, LinkOutcome, Result, SignedInAs, StoreError, UnlinkOutcome, WalletLink,
-        WalletUnlink, accounts::unfit, sql_fragments::challenge_columns, sql_fragments::known_format,
+        WalletUnlink, accounts::session_rejected, sql_fragments::challenge_columns,
+        sql_fragments::known_format,
     },
 };
 
@@ -172,8 +173,9 @@ async fn link(tx: &mut WriteTransaction, link: &WalletLink) -> Result<LinkOutcom
         "ALREADY_LINKED" => return Ok(LinkOutcome::AlreadyLinked),
         "LIMIT_REACHED" => return Ok(LinkOutcome::LimitReached),
         other => {
-            let unfit = unfit(other).ok_or_else(|| StoreError::unreadable("verdict", other))?;
-            return Ok(LinkOutcome::Unfit(unfit));
+            let session_rejected =
+                session_rejected(other).ok_or_else(|| StoreError::unreadable("verdict", other))?;
+            return Ok(LinkOutcome::SessionRejected(session_rejected));
         }
     }
     Ok(LinkOutcome::Linked(Box::new(account(tx, link.who.account_id).await?)))
@@ -223,9 +225,9 @@ async fn unlink(tx: &mut WriteTransaction, unlink: &WalletUnlink) -> Result<Unli
         }
         ("NOT_FOUND", _) => Ok(UnlinkOutcome::NotFound),
         ("LAST_WALLET", _) => Ok(UnlinkOutcome::LastWallet),
-        (other, _) => {
-            unfit(other).map(UnlinkOutcome::Unfit).ok_or_else(|| StoreError::unreadable("verdict", other))
-        }
+        (other, _) => session_rejected(other)
+            .map(UnlinkOutcome::SessionRejected)
+            .ok_or_else(|| StoreError::unreadable("verdict", other)),
     }
 }
 
