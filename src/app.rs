@@ -69,7 +69,7 @@ pub enum AppError {
     Unfinished(Duration),
     /// A server ended on its own.
     #[error("a server ended: {0}")]
-    Ended(String),
+    ServerStopped(String),
 }
 
 /// A running service.
@@ -105,7 +105,7 @@ impl App {
                 .await?,
         );
         let ports = Ports::bind(settings, tls).await?;
-        let addresses = ports.addresses().map_err(|error| AppError::Ended(error.to_string()))?;
+        let addresses = ports.addresses().map_err(|error| AppError::ServerStopped(error.to_string()))?;
         tracing::info!(store = store.backend(), "store open");
         let (end, ended) = watch::channel(false);
         let mut servers = JoinSet::new();
@@ -149,8 +149,8 @@ impl App {
         match failed {
             None if finished => Ok(()),
             None => Err(AppError::Unfinished(self.shutdown_timeout)),
-            Some(Ok(())) => Err(AppError::Ended("without an error".to_owned())),
-            Some(Err(panic)) => Err(AppError::Ended(panic.to_string())),
+            Some(Ok(())) => Err(AppError::ServerStopped("without an error".to_owned())),
+            Some(Err(panic)) => Err(AppError::ServerStopped(panic.to_string())),
         }
     }
 }

@@ -66,7 +66,7 @@ impl Ports {
         let services =
             grpc::server::services(Arc::clone(flows), settings.request_timeout, settings.revocations_max_age)
                 .await;
-        let services = services.map_err(|error| AppError::Ended(format!("gRPC: {error}")))?;
+        let services = services.map_err(|error| AppError::ServerStopped(format!("gRPC: {error}")))?;
         let (public, operations) = (http::public(Arc::clone(flows)), http::operations(Arc::clone(flows)));
         let limits = limits(settings);
         let (name, protocol, tls) = ("grpc", Protocol::Http2, self.tls.clone());

@@ -20,9 +20,9 @@ pub enum SessionState {
     Pending,
     /// A wallet has signed in.
     Active,
-    /// Ended by somebody.
+    /// CleanupTarget by somebody.
     Revoked,
-    /// Ended by time.
+    /// CleanupTarget by time.
     Expired,
 }
 

@@ -8,7 +8,7 @@ use super::Result;
 
 /// The tables whose rows end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum CleanupTarget {
     /// Challenges, by their deadline.
     Challenges,
     /// Sessions, by the latest deadline that they may have.
@@ -19,7 +19,7 @@ pub enum Ended {
     SigningKeys,
 }
 
-impl Ended {
+impl CleanupTarget {
     /// All of them, in the order in which they are cleaned up.
     pub const ALL: [Self; 3] = [Self::Challenges, Self::Sessions, Self::SigningKeys];
 
@@ -47,8 +47,8 @@ pub struct Backlog {
 pub trait CleanUp: Send + Sync {
     /// Removes at most `limit` rows whose end lies further back than `retention`: how many. Instances that
     /// do this at the same time pass over each other's rows.
-    async fn remove_ended(&self, ended: Ended, retention: Duration, limit: u32) -> Result<u64>;
+    async fn remove_expired(&self, target: CleanupTarget, retention: Duration, limit: u32) -> Result<u64>;
 
     /// What is left to remove.
-    async fn backlog(&self, ended: Ended, retention: Duration) -> Result<Backlog>;
+    async fn backlog(&self, target: CleanupTarget, retention: Duration) -> Result<Backlog>;
 }

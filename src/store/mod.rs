@@ -33,7 +33,7 @@ pub use challenges::{
     ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore, FOUND_LIMIT, FoundChallenge,
     LIVE_CHALLENGE_LIMIT, NewChallenge,
 };
-pub use clean_up::{Backlog, CleanUp, Ended};
+pub use clean_up::{Backlog, CleanUp, CleanupTarget};
 pub use clients::{AddSecretOutcome, ClientRecord, ClientStore, NewClient, Sweep};
 pub use error::{OpenError, StoreError};
 pub use keys::{

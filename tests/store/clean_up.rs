@@ -5,7 +5,7 @@ use std::time::Duration;
 use countersign::{
     domain::{Sealed, SigningAlgorithm},
     flows::operator::clean_up::clean_up,
-    store::{Backlog, Ended, KeyRotation, NewSigningKey},
+    store::{Backlog, CleanupTarget, KeyRotation, NewSigningKey},
 };
 
 use crate::{
@@ -85,7 +85,7 @@ async fn a_signing_key_leaves_when_its_last_token_ended_longer_ago_than_the_rete
     set("third", "revoke_time", tokens_end + DAY - minute).await;
     // It had retired before it was revoked.
     set("third", "remove_time", 2 * DAY).await;
-    let backlog = bench.store.backlog(Ended::SigningKeys, DAY).await.unwrap();
+    let backlog = bench.store.backlog(CleanupTarget::SigningKeys, DAY).await.unwrap();
     assert_eq!((backlog.rows, backlog.oldest.as_secs() / 60), (1, 2));
     assert_eq!(clean_up(bench.store.as_ref(), DAY).await.unwrap(), 1);
     assert_eq!(test.count("signing_keys", "kid = 'first'").await, 0);
@@ -102,13 +102,13 @@ async fn a_batch_is_bounded_and_the_backlog_tells_what_is_left(test: &TestStore)
         test.age("challenges", challenge.id.uuid(), seconds(DAY) + 3_721).await;
     }
     let store = &bench.store;
-    let backlog = store.backlog(Ended::Challenges, DAY).await.unwrap();
+    let backlog = store.backlog(CleanupTarget::Challenges, DAY).await.unwrap();
     assert_eq!(backlog.rows, 7);
     assert!((3_600..3_700).contains(&backlog.oldest.as_secs()), "{backlog:?}");
-    assert_eq!(store.remove_ended(Ended::Challenges, DAY, 5).await.unwrap(), 5);
-    assert_eq!(store.backlog(Ended::Challenges, DAY).await.unwrap().rows, 2);
-    assert_eq!(store.remove_ended(Ended::Challenges, DAY, 5).await.unwrap(), 2);
-    assert_eq!(store.backlog(Ended::Challenges, DAY).await.unwrap(), Backlog::default());
+    assert_eq!(store.remove_expired(CleanupTarget::Challenges, DAY, 5).await.unwrap(), 5);
+    assert_eq!(store.backlog(CleanupTarget::Challenges, DAY).await.unwrap().rows, 2);
+    assert_eq!(store.remove_expired(CleanupTarget::Challenges, DAY, 5).await.unwrap(), 2);
+    assert_eq!(store.backlog(CleanupTarget::Challenges, DAY).await.unwrap(), Backlog::default());
 }
 
 async fn several_instances_drain_it_together(test: &TestStore) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     flows::{Flows, Result},
-    store::{Ended, Store},
+    store::{CleanupTarget, Store},
 };
 
 /// How many rows go at a time: few enough to hold locks for milliseconds only.
@@ -29,18 +29,18 @@ impl Flows {
 /// If the store does not answer; what was removed stays removed.
 pub async fn clean_up(store: &dyn Store, retention: Duration) -> Result<u64> {
     let mut removed = 0;
-    for ended in Ended::ALL {
-        measure(store, ended, retention).await?;
-        removed += drain(store, ended, retention).await?;
+    for target in CleanupTarget::ALL {
+        measure(store, target, retention).await?;
+        removed += drain(store, target, retention).await?;
     }
     Ok(removed)
 }
 
-async fn drain(store: &dyn Store, ended: Ended, retention: Duration) -> Result<u64> {
+async fn drain(store: &dyn Store, target: CleanupTarget, retention: Duration) -> Result<u64> {
     let mut removed = 0;
     loop {
-        let batch = store.remove_ended(ended, retention, BATCH).await?;
-        metrics::counter!("countersign_rows_removed_total", "table" => ended.table()).increment(batch);
+        let batch = store.remove_expired(target, retention, BATCH).await?;
+        metrics::counter!("countersign_rows_removed_total", "table" => target.table()).increment(batch);
         removed += batch;
         if batch < u64::from(BATCH) {
             return Ok(removed);
@@ -49,11 +49,11 @@ async fn drain(store: &dyn Store, ended: Ended, retention: Duration) -> Result<u
 }
 
 /// What a run finds: large or old numbers say that clean-up does not keep up.
-async fn measure(store: &dyn Store, ended: Ended, retention: Duration) -> Result<()> {
-    let backlog = store.backlog(ended, retention).await?;
+async fn measure(store: &dyn Store, target: CleanupTarget, retention: Duration) -> Result<()> {
+    let backlog = store.backlog(target, retention).await?;
     #[expect(clippy::cast_precision_loss, reason = "at most 10,000")]
-    metrics::gauge!("countersign_clean_up_backlog_rows", "table" => ended.table()).set(backlog.rows as f64);
-    metrics::gauge!("countersign_clean_up_oldest_seconds", "table" => ended.table())
+    metrics::gauge!("countersign_clean_up_backlog_rows", "table" => target.table()).set(backlog.rows as f64);
+    metrics::gauge!("countersign_clean_up_oldest_seconds", "table" => target.table())
         .set(backlog.oldest.as_secs_f64());
     Ok(())
 }

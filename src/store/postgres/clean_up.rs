@@ -8,14 +8,14 @@ use sqlx::{Row as _, postgres::PgArguments, query::Query};
 use super::{Postgres, rows};
 use crate::{
     domain::MAX_ACCESS_TOKEN_AGE,
-    store::{Backlog, CleanUp, Ended, Result},
+    store::{Backlog, CleanUp, CleanupTarget, Result},
 };
 
 #[async_trait]
 impl CleanUp for Postgres {
-    async fn remove_ended(&self, ended: Ended, retention: Duration, limit: u32) -> Result<u64> {
-        let statement = match ended {
-            Ended::Challenges => {
+    async fn remove_expired(&self, target: CleanupTarget, retention: Duration, limit: u32) -> Result<u64> {
+        let statement = match target {
+            CleanupTarget::Challenges => {
                 "WITH ended AS MATERIALIZED (
                      SELECT id FROM challenges
                      WHERE expire_time < clock_timestamp() - $1 * interval '1 millisecond'
@@ -23,7 +23,7 @@ impl CleanUp for Postgres {
                  )
                  DELETE FROM challenges USING ended WHERE challenges.id = ended.id"
             }
-            Ended::Sessions => {
+            CleanupTarget::Sessions => {
                 "WITH ended AS MATERIALIZED (
                      SELECT id FROM sessions
                      WHERE latest_expire_time < clock_timestamp() - $1 * interval '1 millisecond'
@@ -31,7 +31,7 @@ impl CleanUp for Postgres {
                  )
                  DELETE FROM sessions USING ended WHERE sessions.id = ended.id"
             }
-            Ended::SigningKeys => {
+            CleanupTarget::SigningKeys => {
                 "WITH ended AS MATERIALIZED (
                      SELECT kid FROM signing_keys
                      WHERE COALESCE(revoke_time + $3 * interval '1 millisecond', remove_time)
@@ -43,28 +43,28 @@ impl CleanUp for Postgres {
         };
         self.retrying(async || {
             let query = sqlx::query(statement).bind(rows::millis(retention)).bind(i64::from(limit));
-            Ok(bind_life(query, ended).execute(&self.pool).await?.rows_affected())
+            Ok(bind_life(query, target).execute(&self.pool).await?.rows_affected())
         })
         .await
     }
 
-    async fn backlog(&self, ended: Ended, retention: Duration) -> Result<Backlog> {
-        let statement = match ended {
-            Ended::Challenges => {
+    async fn backlog(&self, target: CleanupTarget, retention: Duration) -> Result<Backlog> {
+        let statement = match target {
+            CleanupTarget::Challenges => {
                 "SELECT count(*) AS rows,
                         COALESCE(extract(epoch FROM clock_timestamp() - min(ended)) * 1000 - $1, 0)::bigint AS oldest
                  FROM (SELECT expire_time AS ended FROM challenges
                        WHERE expire_time < clock_timestamp() - $1 * interval '1 millisecond'
                        ORDER BY expire_time LIMIT 10000) AS ended"
             }
-            Ended::Sessions => {
+            CleanupTarget::Sessions => {
                 "SELECT count(*) AS rows,
                         COALESCE(extract(epoch FROM clock_timestamp() - min(ended)) * 1000 - $1, 0)::bigint AS oldest
                  FROM (SELECT latest_expire_time AS ended FROM sessions
                        WHERE latest_expire_time < clock_timestamp() - $1 * interval '1 millisecond'
                        ORDER BY latest_expire_time LIMIT 10000) AS ended"
             }
-            Ended::SigningKeys => {
+            CleanupTarget::SigningKeys => {
                 "SELECT count(*) AS rows,
                         COALESCE(extract(epoch FROM clock_timestamp() - min(ended)) * 1000 - $1, 0)::bigint AS oldest
                  FROM (SELECT ended
@@ -76,7 +76,7 @@ impl CleanUp for Postgres {
         };
         self.retrying(async || {
             let query = sqlx::query(statement).bind(rows::millis(retention));
-            let row = bind_life(query, ended).fetch_one(&self.pool).await?;
+            let row = bind_life(query, target).fetch_one(&self.pool).await?;
             let number =
                 |column| -> Result<u64> { Ok(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0)) };
             Ok(Backlog { rows: number("rows")?, oldest: Duration::from_millis(number("oldest")?) })
@@ -88,10 +88,10 @@ impl CleanUp for Postgres {
 /// Where ends of keys are looked for: binds how long after its revocation one has ended.
 fn bind_life(
     query: Query<'_, sqlx::Postgres, PgArguments>,
-    ended: Ended,
+    target: CleanupTarget,
 ) -> Query<'_, sqlx::Postgres, PgArguments> {
-    match ended {
-        Ended::SigningKeys => query.bind(rows::millis(MAX_ACCESS_TOKEN_AGE)),
-        Ended::Challenges | Ended::Sessions => query,
+    match target {
+        CleanupTarget::SigningKeys => query.bind(rows::millis(MAX_ACCESS_TOKEN_AGE)),
+        CleanupTarget::Challenges | CleanupTarget::Sessions => query,
     }
 }
