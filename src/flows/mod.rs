@@ -29,7 +29,7 @@ use crate::{
         health::Health,
         rate_limiter::RateLimits,
         revocation_feed::RevocationFeed,
-        signing_keys::{self, Schedule, SigningKeys, StartError, Unrevoked},
+        signing_keys::{self, RevocationAwareKeys, Schedule, SigningKeys, StartError},
     },
     store::Store,
     token::{RootKeys, VerifiedTokens},
@@ -94,8 +94,8 @@ impl Flows {
         keys
     }
 
-    fn verifying_keys(&self) -> Unrevoked<'_> {
-        Unrevoked { ring: self.keys.ring(), revocations: &self.revocations }
+    fn verifying_keys(&self) -> RevocationAwareKeys<'_> {
+        RevocationAwareKeys { ring: self.keys.ring(), revocations: &self.revocations }
     }
 
     /// How the service is.

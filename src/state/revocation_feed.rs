@@ -12,7 +12,7 @@ use tokio::sync::watch;
 pub use crate::store::RevokedSession;
 use crate::{
     domain::{ClientId, MAX_ACCESS_TOKEN_AGE, MAX_CHECKER_LEEWAY, SessionId},
-    store::{Revocations, RevokedKey, UnservedClient},
+    store::{InactiveClient, Revocations, RevokedKey},
 };
 
 /// How far a reading looks back behind the one before: a revocation bears the time of its statement, and is seen
@@ -179,7 +179,7 @@ struct FeedState {
     marks: VecDeque<(OffsetDateTime, u64)>,
     forgot: Option<OffsetDateTime>,
     sessions: HashSet<SessionId>,
-    clients: HashMap<ClientId, UnservedClient>,
+    clients: HashMap<ClientId, InactiveClient>,
     /// Never forgotten: keys that cannot be read anew stay in force, and these may be among them.
     keys: HashSet<String>,
 }
@@ -208,9 +208,9 @@ impl FeedState {
     }
 
     /// Every client that is not served was read, so the ones that are missing are served again.
-    fn apply_clients(&mut self, now: OffsetDateTime, unserved: &[UnservedClient]) {
+    fn apply_clients(&mut self, now: OffsetDateTime, inactive: &[InactiveClient]) {
         let mut before = std::mem::take(&mut self.clients);
-        for client in unserved {
+        for client in inactive {
             let known = before.remove(&client.id);
             if known.is_none_or(|known| known.delete_time != client.delete_time) {
                 self.push(match client.delete_time {

@@ -226,12 +226,12 @@ impl SigningKeys {
 }
 
 /// Verifies with the keys of a ring, but not with one whose revocation was heard and that is still there.
-pub(crate) struct Unrevoked<'a> {
+pub(crate) struct RevocationAwareKeys<'a> {
     pub(crate) ring: Arc<KeyRing>,
     pub(crate) revocations: &'a RevocationFeed,
 }
 
-impl VerifyingKeys for Unrevoked<'_> {
+impl VerifyingKeys for RevocationAwareKeys<'_> {
     fn verifying(&self, kid: &str) -> Option<VerifyingKey<'_>> {
         if self.revocations.is_key_revoked(kid) { None } else { self.ring.verifying(kid) }
     }

@@ -44,7 +44,7 @@ pub use lifecycle::{Lifecycle, Location, SchemaState};
 pub use redeem::{RedeemOutcome, RedeemStore, Redemption, SignedIn};
 pub use replay::{Replay, ReplayOutcome, ReplayStore, ReplayedRedemption, RequestDigest};
 pub use revocations::{
-    RevocationStore, Revocations, RevokedKey, RevokedSession, TokensAudience, UnservedClient,
+    InactiveClient, RevocationStore, Revocations, RevokedKey, RevokedSession, TokensAudience,
 };
 pub use rotate::{RotateOutcome, RotateStore, Rotated, Rotation};
 pub use sessions::{NewSession, RevokeScope, SessionQuery, SessionStore};

@@ -28,7 +28,7 @@ pub struct RevokedSession {
 
 /// A client whose tokens are not good now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnservedClient {
+pub struct InactiveClient {
     /// Its id.
     pub id: ClientId,
     /// When it was deleted; otherwise it is disabled.
@@ -61,7 +61,7 @@ pub struct Revocations {
     /// The sessions, as far back as was asked.
     pub sessions: Vec<RevokedSession>,
     /// Every client that is not served, for as long as a token of it may be good.
-    pub clients: Vec<UnservedClient>,
+    pub clients: Vec<InactiveClient>,
     /// Every key that was revoked, for as long as a token of it may be good.
     pub keys: Vec<RevokedKey>,
 }

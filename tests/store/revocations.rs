@@ -121,19 +121,19 @@ async fn clients_are_read_while_they_are_not_served(test: &TestStore) {
     assert!(read(&bench, None).await.clients.is_empty());
     bench.store.set_client_disabled(disabled, true).await.unwrap();
     bench.store.delete_client(deleted).await.unwrap();
-    let unserved = |read: Revocations| {
-        let mut unserved: Vec<_> =
+    let inactive = |read: Revocations| {
+        let mut inactive: Vec<_> =
             read.clients.into_iter().map(|client| (client.id, client.delete_time.is_some())).collect();
-        unserved.sort();
-        unserved
+        inactive.sort();
+        inactive
     };
     let mut expected = vec![(disabled, false), (deleted, true)];
     expected.sort();
     // They are the state of things, however little is asked for.
     let now = bench.store.now().await.unwrap();
-    assert_eq!(unserved(read(&bench, Some(now)).await), expected);
+    assert_eq!(inactive(read(&bench, Some(now)).await), expected);
     bench.store.set_client_disabled(disabled, false).await.unwrap();
-    assert_eq!(unserved(read(&bench, Some(now)).await), [(deleted, true)]);
+    assert_eq!(inactive(read(&bench, Some(now)).await), [(deleted, true)]);
     // After a day none of its tokens is good.
     set(
         test,
@@ -142,7 +142,7 @@ async fn clients_are_read_while_they_are_not_served(test: &TestStore) {
         &format!("delete_time = {}", in_millis(test, -25 * 3_600_000 - 1_000)),
     )
     .await;
-    assert!(unserved(read(&bench, None).await).is_empty());
+    assert!(inactive(read(&bench, None).await).is_empty());
 }
 
 async fn a_revoked_key_is_read(test: &TestStore) {

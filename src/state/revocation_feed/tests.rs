@@ -72,7 +72,7 @@ fn a_client_is_disabled_enabled_and_deleted() {
     let feed = RevocationFeed::default();
     let id = ClientId::generate();
     let with = |seconds, delete_time| Revocations {
-        clients: vec![UnservedClient { id, delete_time }],
+        clients: vec![InactiveClient { id, delete_time }],
         ..read(seconds, Vec::new())
     };
     let refused = || feed.is_client_inactive(id);

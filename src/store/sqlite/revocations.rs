@@ -9,8 +9,8 @@ use super::{Sqlite, retrying, rows};
 use crate::{
     domain::{ClientId, MAX_ACCESS_TOKEN_AGE, MAX_CHECKER_LEEWAY, audience},
     store::{
-        Lifecycle as _, Result, RevocationStore, Revocations, RevokedKey, RevokedSession, TokensAudience,
-        UnservedClient, policy_json, revocations::REVOCATIONS_AT_ONCE,
+        InactiveClient, Lifecycle as _, Result, RevocationStore, Revocations, RevokedKey, RevokedSession,
+        TokensAudience, policy_json, revocations::REVOCATIONS_AT_ONCE,
     },
 };
 
@@ -23,7 +23,7 @@ impl RevocationStore for Sqlite {
         let mut after = (since.unwrap_or(oldest), Uuid::nil());
         // No statement takes long, however many there are.
         while self.read_revoked_sessions(&mut after, &mut sessions).await? == REVOCATIONS_AT_ONCE {}
-        let (clients, keys) = (self.unserved_clients(oldest).await?, self.revoked_keys(oldest).await?);
+        let (clients, keys) = (self.inactive_clients(oldest).await?, self.revoked_keys(oldest).await?);
         Ok(Revocations { as_of, sessions, clients, keys })
     }
 
@@ -82,7 +82,7 @@ impl Sqlite {
         Ok(count)
     }
 
-    async fn unserved_clients(&self, oldest: OffsetDateTime) -> Result<Vec<UnservedClient>> {
+    async fn inactive_clients(&self, oldest: OffsetDateTime) -> Result<Vec<InactiveClient>> {
         retrying(async || {
             sqlx::query(
                 "SELECT id, delete_time FROM clients
@@ -97,9 +97,9 @@ impl Sqlite {
                 let delete_time = row.try_get::<Option<i64>, _>("delete_time")?;
                 let delete_time =
                     delete_time.map(|time| rows::from_millis("delete_time", time)).transpose()?;
-                Ok(UnservedClient { id, delete_time })
+                Ok(InactiveClient { id, delete_time })
             })
-            .collect::<Result<Vec<UnservedClient>>>()
+            .collect::<Result<Vec<InactiveClient>>>()
         })
         .await
     }
