@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long a caller may take nothing before it is cut off.
-const PATIENCE: Duration = Duration::from_secs(10);
+const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is told to one caller.
 pub(super) type Stream = ReceiverStream<Result<v1::WatchRevocationsResponse, Status>>;
@@ -42,7 +42,7 @@ async fn tell(mut watch: Watch, updates: mpsc::Sender<Result<v1::WatchRevocation
             Ok(update) => Ok(update.into()),
             Err(error) => break error,
         };
-        match updates.send_timeout(update, PATIENCE).await {
+        match updates.send_timeout(update, STALL_TIMEOUT).await {
             Ok(()) => {}
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
                 break Error::WatchInterrupted("its caller took nothing for 10 s");

@@ -9,7 +9,7 @@ use axum::{
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 
 /// How long the whole answer may take: it comes from memory.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest answer that is read, in bytes.
 const ANSWER_LIMIT: usize = 1_024;
 
@@ -20,7 +20,7 @@ pub enum NotReady {
     #[error("no answer from {0}: {1}")]
     NoAnswer(SocketAddr, String),
     /// There was none in time.
-    #[error("no answer from {0} within {PATIENCE:?}")]
+    #[error("no answer from {0} within {TIMEOUT:?}")]
     Slow(SocketAddr),
     /// The answer was no.
     #[error("not ready: {0} answers {1}: {2}")]
@@ -32,7 +32,7 @@ pub enum NotReady {
 /// # Errors
 /// If it is not, or does not say so in time.
 pub async fn ready(address: SocketAddr) -> Result<(), NotReady> {
-    let answer = tokio::time::timeout(PATIENCE, readyz(address)).await;
+    let answer = tokio::time::timeout(TIMEOUT, readyz(address)).await;
     let (status, text) = answer
         .map_err(|_| NotReady::Slow(address))?
         .map_err(|error| NotReady::NoAnswer(address, innermost(error.as_ref())))?;

@@ -5,8 +5,8 @@
 mod calls;
 mod connection;
 mod gathered;
-mod patience;
 mod port;
+mod stall_timeout;
 mod tls;
 
 pub use connection::{Limits, Protocol};

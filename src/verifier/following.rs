@@ -24,7 +24,7 @@ use crate::{
 type Stream = Streaming<WatchRevocationsResponse>;
 
 /// How long an answer is waited for; a stream says something every second.
-const PATIENCE: Duration = Duration::from_secs(10);
+const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Keys are not asked for more often, whatever tokens come.
 const KEYS_AT_MOST_EVERY: Duration = Duration::from_secs(5);
 /// How long a stream that ended is left alone, at first and at most.
@@ -33,7 +33,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 /// Asks for the keys.
 pub(super) async fn read_keys(shared: &Shared, channel: &Channel) -> Result<(), Status> {
     let mut service = TokenServiceClient::new(channel.clone());
-    let answer = timeout(PATIENCE, service.get_jwks(GetJwksRequest {})).await;
+    let answer = timeout(STALL_TIMEOUT, service.get_jwks(GetJwksRequest {})).await;
     let keys = answer.map_err(|_| Status::deadline_exceeded("no answer within 10 s"))??.into_inner().keys;
     let revoked = shared.revoked.read().unwrap_or_else(PoisonError::into_inner);
     // An instance that has not heard of a revocation may still show its key.
@@ -79,7 +79,7 @@ pub(super) async fn watch(shared: &Shared, channel: &Channel) -> Result<Option<S
     let value = value.map_err(|_| Status::invalid_argument("the client's credentials are none"))?;
     request.metadata_mut().insert("authorization", value);
     let mut service = TokenServiceClient::new(channel.clone());
-    let answer = timeout(PATIENCE, service.watch_revocations(request)).await;
+    let answer = timeout(STALL_TIMEOUT, service.watch_revocations(request)).await;
     let mut stream = answer.map_err(|_| Status::deadline_exceeded("no answer within 10 s"))??.into_inner();
     shared.revoked.write().unwrap_or_else(PoisonError::into_inner).begin();
     while !receive(shared, &mut stream).await? {}
@@ -88,7 +88,7 @@ pub(super) async fn watch(shared: &Shared, channel: &Channel) -> Result<Option<S
 
 /// Hears one message: whether everything has been told for now.
 async fn receive(shared: &Shared, stream: &mut Stream) -> Result<bool, Status> {
-    let message = timeout(PATIENCE, stream.message()).await;
+    let message = timeout(STALL_TIMEOUT, stream.message()).await;
     let message = message.map_err(|_| Status::deadline_exceeded("nothing was told for 10 s"))??;
     let message = message.ok_or_else(|| Status::unavailable("the stream ended"))?;
     let complete = message.current_as_of.is_some();

@@ -31,13 +31,13 @@ on_both_stores![
 
 /// Asks again and again until the answer is the one that must come.
 async fn until<F: Future<Output = bool>>(what: &str, heard: impl Fn() -> F) {
-    let patience = Duration::from_secs(20);
+    let timeout = Duration::from_secs(20);
     let asked = async {
         while !heard().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(patience, asked).await.unwrap_or_else(|_| panic!("not heard: {what}"));
+    tokio::time::timeout(timeout, asked).await.unwrap_or_else(|_| panic!("not heard: {what}"));
 }
 
 async fn a_changed_policy_is_heard_by_an_instance_that_knew_the_old_one(store: &TestStore) {

@@ -36,7 +36,7 @@ from grpc_status import rpc_status
 
 HERE = pathlib.Path(__file__).resolve().parent
 PROTOS = HERE.parent.parent / "proto"
-PATIENCE = 30
+TIMEOUT = 30
 NO_LIMIT = {"perClient": 0, "perSession": 0, "perAddress": 0}
 SECONDS_AWAY = float(os.environ.get("SECONDS_AWAY", "3"))
 
@@ -116,7 +116,7 @@ class Program:
             yield Instance(process, log, begin)
         finally:
             process.terminate()
-            process.wait(PATIENCE)
+            process.wait(TIMEOUT)
 
 
 class Instance:
@@ -138,7 +138,7 @@ class Instance:
         self.tokens = token_pb2_grpc.TokenServiceStub(channel)
 
     def _logged(self, pattern: str) -> str:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             text = re.sub(r"\x1b\[[0-9;]*m", "", self.log.read_text(encoding="utf-8"))
             if found := re.search(pattern, text):

@@ -12,7 +12,7 @@ use crate::support::{TestStore, until_awaited};
 const TABLES: [&str; 6] = ["clients", "client_secrets", "accounts", "wallets", "sessions", "challenges"];
 
 /// How long something that must come is waited for.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An id as a statement writes it.
 pub fn literal(test: &TestStore, id: Uuid) -> String {
@@ -207,7 +207,7 @@ impl Lock {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, answered)
+        tokio::time::timeout(TIMEOUT, answered)
             .await
             .unwrap_or_else(|_| panic!("not so within 20 s: {query}"));
     }

@@ -32,7 +32,7 @@ use super::{OpenError, Result, StoreError};
 
 /// How long a call waits for its turn to write, or for another process to let go of the file. Longer
 /// than any caller waits: to them, SQLite is slow rather than busy.
-const PATIENCE: Duration = Duration::from_secs(20);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Connections that only read, each a thread.
 const READERS: u32 = 4;
 
@@ -55,7 +55,7 @@ impl Sqlite {
             .map_err(|error| OpenError::MalformedUrl(error.to_string()))?
             .shared_cache(false)
             .foreign_keys(true)
-            .busy_timeout(PATIENCE)
+            .busy_timeout(BUSY_TIMEOUT)
             // What was answered with success is durable, on macOS too (fullfsync).
             .synchronous(SqliteSynchronous::Full)
             .pragma("fullfsync", "ON")
@@ -85,7 +85,7 @@ impl Sqlite {
 fn pool(connections: u32) -> SqlitePoolOptions {
     SqlitePoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(PATIENCE)
+        .acquire_timeout(BUSY_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
         // A connection is tested when it comes back.
@@ -108,7 +108,7 @@ async fn connect(
     options: SqliteConnectOptions,
 ) -> std::result::Result<SqlitePool, String> {
     let connecting = async || Ok(pool.clone().connect_with(options.clone()).await?);
-    super::retry::retrying_for(PATIENCE, connecting).await.map_err(|error| match error {
+    super::retry::retrying_for(BUSY_TIMEOUT, connecting).await.map_err(|error| match error {
         StoreError::Unavailable(cause) | StoreError::ReadOnly(cause) | StoreError::Broken(cause) => cause,
         StoreError::Contention | StoreError::Locked => "another process keeps it locked".to_owned(),
     })
@@ -119,7 +119,7 @@ async fn retrying<T, F>(intent: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {
-    super::retry::retrying(PATIENCE, intent).await
+    super::retry::retrying(BUSY_TIMEOUT, intent).await
 }
 
 /// Whether a URL that sqlx has read names a database in memory; sqlx does not tell.

@@ -14,20 +14,20 @@ use tokio::{
 };
 
 /// A stream that fails when its peer has not sent its first bytes in time, or takes nothing of what is written.
-pub(super) struct Patient<I> {
+pub(super) struct StallTimeout<I> {
     stream: I,
-    patience: Duration,
+    timeout: Duration,
     /// How many of the first bytes are missing, and until when they may be.
     first: Option<(usize, Pin<Box<Sleep>>)>,
     /// Until when a write that waits may go on waiting.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl<I> Patient<I> {
+impl<I> StallTimeout<I> {
     /// The clock for the first bytes runs from now on; where there are none, a peer may say nothing.
-    pub(super) fn new(stream: I, first: usize, patience: Duration) -> Self {
-        let first = (first > 0).then(|| (first, Box::pin(tokio::time::sleep(patience))));
-        Self { stream, patience, first, stalled: None }
+    pub(super) fn new(stream: I, first: usize, timeout: Duration) -> Self {
+        let first = (first > 0).then(|| (first, Box::pin(tokio::time::sleep(timeout))));
+        Self { stream, timeout, first, stalled: None }
     }
 
     /// What came of a write, unless it has waited for too long.
@@ -40,12 +40,12 @@ impl<I> Patient<I> {
             self.stalled = None;
             return written;
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.patience)));
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.timeout)));
         stalled.as_mut().poll(context).map(|()| Err(ErrorKind::TimedOut.into()))
     }
 }
 
-impl<I: AsyncRead + Unpin> AsyncRead for Patient<I> {
+impl<I: AsyncRead + Unpin> AsyncRead for StallTimeout<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -65,7 +65,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Patient<I> {
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Patient<I> {
+impl<I: AsyncWrite + Unpin> AsyncWrite for StallTimeout<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -92,13 +92,13 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_millis(20);
+    const TIMEOUT: Duration = Duration::from_millis(20);
 
     #[tokio::test]
     async fn reading_fails_if_the_first_words_do_not_come_whole() {
         let (mut peer, stream) = duplex(64);
         peer.write_all(b"PRI").await.unwrap();
-        let mut stream = Patient::new(stream, 4, PATIENCE);
+        let mut stream = StallTimeout::new(stream, 4, TIMEOUT);
         let mut words = [0; 4];
         assert_eq!(stream.read_exact(&mut words).await.unwrap_err().kind(), ErrorKind::TimedOut);
     }
@@ -107,11 +107,11 @@ mod tests {
     async fn once_they_have_come_a_peer_may_be_silent() {
         let (mut peer, stream) = duplex(64);
         peer.write_all(b"PRI *").await.unwrap();
-        let mut stream = Patient::new(stream, 4, PATIENCE);
+        let mut stream = StallTimeout::new(stream, 4, TIMEOUT);
         let mut words = [0; 5];
         stream.read_exact(&mut words).await.unwrap();
         let later = tokio::spawn(async move { stream.read_u8().await });
-        tokio::time::sleep(PATIENCE * 5).await;
+        tokio::time::sleep(TIMEOUT * 5).await;
         peer.write_u8(7).await.unwrap();
         assert_eq!(later.await.unwrap().unwrap(), 7);
     }
@@ -119,9 +119,9 @@ mod tests {
     #[tokio::test]
     async fn writing_fails_if_the_peer_takes_nothing() {
         let (mut peer, stream) = duplex(4);
-        let mut stream = Patient::new(stream, 0, PATIENCE);
+        let mut stream = StallTimeout::new(stream, 0, TIMEOUT);
         stream.write_all(b"full").await.unwrap();
-        tokio::time::sleep(PATIENCE * 5).await;
+        tokio::time::sleep(TIMEOUT * 5).await;
         peer.read_exact(&mut [0; 4]).await.unwrap();
         stream.write_all(b"more").await.unwrap();
         assert_eq!(stream.write_all(b"!").await.unwrap_err().kind(), ErrorKind::TimedOut);
