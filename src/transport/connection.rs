@@ -20,7 +20,7 @@ use tokio::{
 };
 use tower::Service;
 
-use super::{calls::Calls, gathered::Gathered, stall_timeout::StallTimeout};
+use super::{buffered_writes::BufferedWrites, calls::Calls, stall_timeout::StallTimeout};
 
 /// How many calls one connection may have open.
 const MAX_CALLS: u32 = 1_024;
@@ -71,7 +71,7 @@ pub(super) async fn serve<I, S, B>(
     S::Future: Send,
     B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
-    let stream = Gathered::new(StallTimeout::new(stream, protocol.first_words(), limits.peer_timeout));
+    let stream = BufferedWrites::new(StallTimeout::new(stream, protocol.first_words(), limits.peer_timeout));
     let builder = protocol.builder(limits);
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     tokio::pin!(connection);

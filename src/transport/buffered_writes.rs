@@ -16,15 +16,15 @@ use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
 const CAPACITY: usize = 17 * 1024;
 
 /// A stream that writes when it is flushed, or when it has gathered that much.
-pub(super) struct Gathered<I>(BufWriter<I>);
+pub(super) struct BufferedWrites<I>(BufWriter<I>);
 
-impl<I: AsyncWrite> Gathered<I> {
+impl<I: AsyncWrite> BufferedWrites<I> {
     pub(super) fn new(stream: I) -> Self {
         Self(BufWriter::with_capacity(CAPACITY, stream))
     }
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gathered<I> {
+impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for BufferedWrites<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -34,7 +34,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gathered<I> {
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Gathered<I> {
+impl<I: AsyncWrite + Unpin> AsyncWrite for BufferedWrites<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
