@@ -20,7 +20,7 @@ use tokio::{
 };
 use tower::Service;
 
-use super::{buffered_writes::BufferedWrites, calls::Calls, stall_timeout::StallTimeout};
+use super::{buffered_writes::BufferedWrites, inline_executor::InlineExecutor, stall_timeout::StallTimeout};
 
 /// How many calls one connection may have open.
 const MAX_CALLS: u32 = 1_024;
@@ -102,8 +102,8 @@ impl Protocol {
         }
     }
 
-    fn builder(self, limits: Limits) -> Builder<Calls> {
-        let mut builder = Builder::new(Calls::default());
+    fn builder(self, limits: Limits) -> Builder<InlineExecutor> {
+        let mut builder = Builder::new(InlineExecutor::default());
         builder
             .http1()
             .timer(TokioTimer::new())

@@ -3,8 +3,8 @@
 //! The only room that names hyper and rustls. What is answered on a port is for `grpc` and `http` to know.
 
 mod buffered_writes;
-mod calls;
 mod connection;
+mod inline_executor;
 mod port;
 mod stall_timeout;
 mod tls;

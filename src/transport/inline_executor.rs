@@ -20,7 +20,7 @@ type Call = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The calls of a connection that have not begun.
 #[derive(Clone, Default)]
-pub(super) struct Calls(Arc<Mutex<Waiting>>);
+pub(super) struct InlineExecutor(Arc<Mutex<Waiting>>);
 
 #[derive(Default)]
 struct Waiting {
@@ -29,7 +29,7 @@ struct Waiting {
     starters: usize,
 }
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Calls {
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for InlineExecutor {
     fn execute(&self, call: F) {
         let mut waiting = self.waiting();
         waiting.calls.push_back(Box::pin(call));
@@ -41,7 +41,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Calls {
     }
 }
 
-impl Calls {
+impl InlineExecutor {
     async fn start(self) {
         loop {
             for _ in 0..TOGETHER {
@@ -82,7 +82,7 @@ mod tests {
 
     /// Each of `count` calls says its number: at once, after it has waited, or never, since it panics.
     async fn said(count: usize, waits: fn(usize) -> bool, panics: fn(usize) -> bool) -> Vec<usize> {
-        let calls = Calls::default();
+        let calls = InlineExecutor::default();
         let (says, mut said) = mpsc::unbounded_channel();
         for number in 0..count {
             let says = says.clone();
@@ -125,7 +125,7 @@ mod tests {
 
     #[tokio::test]
     async fn calls_that_come_later_begin_too() {
-        let calls = Calls::default();
+        let calls = InlineExecutor::default();
         for _ in 0..3 {
             let (says, mut said) = mpsc::unbounded_channel();
             for number in 0..=TOGETHER {
