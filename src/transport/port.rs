@@ -24,7 +24,7 @@ use super::{
 /// How long to wait when the system has no connection to give, most often for want of open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often it is said that connections are refused, or cannot be accepted.
-const SAY_AGAIN: Duration = Duration::from_mins(1);
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What is served on a port, and how.
 #[derive(Clone)]
@@ -53,7 +53,7 @@ where
         let (open, ended) = watch::channel(());
         let mut connections = JoinSet::new();
         let mut refusals = Refusals::new(self.name);
-        let mut exhausted = Said::default();
+        let mut exhausted = LogThrottle::default();
         let count = metrics::gauge!("countersign_connections", "port" => self.name);
         tokio::pin!(end);
         loop {
@@ -101,7 +101,7 @@ where
 }
 
 /// The next connection.
-async fn accept(listener: &TcpListener, exhausted: &mut Said) -> TcpStream {
+async fn accept(listener: &TcpListener, exhausted: &mut LogThrottle) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
@@ -121,17 +121,17 @@ async fn accept(listener: &TcpListener, exhausted: &mut Said) -> TcpStream {
 /// deadlines, while another instance may have room for them.
 struct Refusals {
     port: &'static str,
-    said: Said,
+    log: LogThrottle,
     count: metrics::Counter,
 }
 
 /// When something was last said, so that it is not said again all the time.
 #[derive(Default)]
-struct Said(Option<Instant>);
+struct LogThrottle(Option<Instant>);
 
-impl Said {
+impl LogThrottle {
     fn is_due(&mut self) -> bool {
-        let is_due = self.0.is_none_or(|said| said.elapsed() > SAY_AGAIN);
+        let is_due = self.0.is_none_or(|last| last.elapsed() > LOG_INTERVAL);
         if is_due {
             self.0 = Some(Instant::now());
         }
@@ -142,13 +142,13 @@ impl Said {
 impl Refusals {
     fn new(port: &'static str) -> Self {
         let count = metrics::counter!("countersign_connections_refused_total", "port" => port);
-        Self { port, said: Said::default(), count }
+        Self { port, log: LogThrottle::default(), count }
     }
 
     fn refuse(&mut self, stream: TcpStream) {
         drop(stream);
         self.count.increment(1);
-        if self.said.is_due() {
+        if self.log.is_due() {
             tracing::warn!(port = self.port, "max-connections is reached: new connections are closed");
         }
     }
