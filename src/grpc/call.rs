@@ -48,7 +48,7 @@ pub struct Call {
     pub client_id: Arc<OnceLock<ClientId>>,
 }
 
-/// Puts [`Around`] around the services.
+/// Puts [`CallService`] around the services.
 #[derive(Clone)]
 pub struct CallLayer {
     /// What counts the calls under way.
@@ -58,22 +58,22 @@ pub struct CallLayer {
 }
 
 impl<S> Layer<S> for CallLayer {
-    type Service = Around<S>;
+    type Service = CallService<S>;
 
-    fn layer(&self, inner: S) -> Around<S> {
-        Around { inner, flows: Arc::clone(&self.flows), longest: self.longest }
+    fn layer(&self, inner: S) -> CallService<S> {
+        CallService { inner, flows: Arc::clone(&self.flows), longest: self.longest }
     }
 }
 
 /// The services, with what is done around every call.
 #[derive(Clone)]
-pub struct Around<S> {
+pub struct CallService<S> {
     inner: S,
     flows: Arc<Flows>,
     longest: Duration,
 }
 
-impl<S, B> Service<Request<B>> for Around<S>
+impl<S, B> Service<Request<B>> for CallService<S>
 where
     S: Service<Request<B>, Response = Response<Body>> + Clone + Send + 'static,
     S::Future: Send,

@@ -24,7 +24,7 @@ use tower::{Layer as _, Service};
 use super::{
     account::AccountApi,
     authorization::AuthorizationApi,
-    call::{Around, CHECK, CallLayer, MAX_CHECK_BYTES, MAX_REQUEST_BYTES},
+    call::{CHECK, CallLayer, CallService, MAX_CHECK_BYTES, MAX_REQUEST_BYTES},
     challenge::ChallengeApi,
     client::ClientApi,
     session::SessionApi,
@@ -48,7 +48,7 @@ pub async fn services(
     flows: Arc<Flows>,
     longest_call: Duration,
     revocations_max_age: Duration,
-) -> Result<Around<Services>, tonic_reflection::server::Error> {
+) -> Result<CallService<Services>, tonic_reflection::server::Error> {
     let health = health(flows.health().watch()).await;
     let session = SessionServiceServer::new(SessionApi(Arc::clone(&flows)))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
