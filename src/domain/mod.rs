@@ -31,7 +31,7 @@ pub use ids::{AccountId, ChallengeId, ClientId, RequestId, SecretId, SessionId, 
 pub use network::{Namespace, Network, NetworkRule};
 pub use nonce::{Nonce, NumericNonce};
 pub use policy::{DeniedBy, Policy, RateLimit};
-pub use sealed::{Fingerprint, Sealed};
+pub use sealed::{RootKeyId, Sealed};
 pub use secret::Secret;
 pub use session::{ChainAddress, RevokeReason, Session, SessionState};
 pub use signing_algorithm::SigningAlgorithm;

@@ -4,15 +4,15 @@ use std::{fmt, str::FromStr};
 
 /// Names a root key without telling it: 8 bytes, shown in hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fingerprint(pub [u8; 8]);
+pub struct RootKeyId(pub [u8; 8]);
 
-impl fmt::Display for Fingerprint {
+impl fmt::Display for RootKeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
-impl FromStr for Fingerprint {
+impl FromStr for RootKeyId {
     type Err = hex::FromHexError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -21,7 +21,7 @@ impl FromStr for Fingerprint {
     }
 }
 
-impl fmt::Debug for Fingerprint {
+impl fmt::Debug for RootKeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -31,7 +31,7 @@ impl fmt::Debug for Fingerprint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sealed {
     /// The root key that sealed it.
-    pub fingerprint: Fingerprint,
+    pub root_key_id: RootKeyId,
     /// 12 bytes of nonce, the ciphertext, 16 bytes of tag.
     pub bytes: Vec<u8>,
 }

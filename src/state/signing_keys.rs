@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use super::{Error, Result, audit::audit, error::Trouble, revocation_feed::RevocationFeed};
 use crate::{
-    domain::{Fingerprint, SigningAlgorithm},
+    domain::{RootKeyId, SigningAlgorithm},
     store::{Canary, NewSigningKey, SigningKeyState, Store, StoreError, StoredSigningKey},
     token::{KeyError, KeyRing, RootKeys, SigningKey, VerifyingKeys, public_keys::VerifyingKey},
 };
@@ -33,7 +33,7 @@ pub enum StartError {
         "the root keys do not fit this store: it is protected by the root key {0}, which is not among the \
          listed ones (or is not the key it claims to be); list that key too, or use the store it belongs to"
     )]
-    WrongRootKeys(Fingerprint),
+    WrongRootKeys(RootKeyId),
     /// The keys themselves are at fault.
     #[error(transparent)]
     Key(KeyError),
@@ -45,8 +45,8 @@ pub enum StartError {
 impl From<KeyError> for StartError {
     fn from(error: KeyError) -> Self {
         match error {
-            KeyError::UnknownRootKey(fingerprint) | KeyError::NotOpened(fingerprint) => {
-                Self::WrongRootKeys(fingerprint)
+            KeyError::UnknownRootKey(root_key_id) | KeyError::NotOpened(root_key_id) => {
+                Self::WrongRootKeys(root_key_id)
             }
             KeyError::Malformed(_) | KeyError::NoneActive(_) | KeyError::Library(_) => Self::Key(error),
         }
@@ -80,7 +80,7 @@ pub async fn check_root_keys(store: &dyn Store, roots: &RootKeys) -> std::result
     for canary in &canaries {
         roots.open(CANARY, &canary.sealed)?;
     }
-    Ok(canaries.iter().any(|canary| canary.sealed.fingerprint == roots.primary()))
+    Ok(canaries.iter().any(|canary| canary.sealed.root_key_id == roots.primary()))
 }
 
 /// Leaves a canary of the first root key, which protects from now on.
@@ -113,7 +113,7 @@ pub async fn reseal(store: &dyn Store, roots: &RootKeys) -> std::result::Result<
     let mut count = 0;
     for key in store.signing_keys().await? {
         if let Some(sealed) = SigningKey::reseal(&key.kid, &key.sealed, roots)? {
-            let resealed = store.reseal_signing_key(&key.kid, key.sealed.fingerprint, sealed).await?;
+            let resealed = store.reseal_signing_key(&key.kid, key.sealed.root_key_id, sealed).await?;
             if resealed {
                 count += 1;
                 audit!("signing_key.resealed", kid = key.kid, fingerprint = %roots.primary());

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use super::Result;
-use crate::domain::{Fingerprint, Sealed, SigningAlgorithm};
+use crate::domain::{RootKeyId, Sealed, SigningAlgorithm};
 
 /// Where a signing key stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub enum RotateKeyOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RootKeyUse {
     /// The root key.
-    pub fingerprint: Fingerprint,
+    pub root_key_id: RootKeyId,
     /// Published signing keys that are sealed under it.
     pub signing_keys: u64,
     /// Live sessions whose current refresh token is derived from it.
@@ -129,13 +129,13 @@ pub trait KeyStore: Send + Sync {
     ) -> Result<Option<SigningKeyState>>;
 
     /// Puts a key under another root key, if it is still under the one that it was read under.
-    async fn reseal_signing_key(&self, kid: &str, from: Fingerprint, sealed: Sealed) -> Result<bool>;
+    async fn reseal_signing_key(&self, kid: &str, from: RootKeyId, sealed: Sealed) -> Result<bool>;
 
     /// What needs which root key, of those that protect anything or ever did.
     async fn root_key_uses(&self) -> Result<Vec<RootKeyUse>>;
 
     /// Forgets that a root key ever protected the store; false while something needs it.
-    async fn forget_root_key(&self, fingerprint: Fingerprint) -> Result<bool>;
+    async fn forget_root_key(&self, root_key_id: RootKeyId) -> Result<bool>;
 
     /// The canaries of every root key that ever protected this store.
     async fn canaries(&self) -> Result<Vec<Canary>>;

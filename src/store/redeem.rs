@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use super::{ChallengeScope, RequestDigest, Result};
-use crate::domain::{Account, AccountId, ChallengeId, Fingerprint, Session, SessionId, Verification};
+use crate::domain::{Account, AccountId, ChallengeId, RootKeyId, Session, SessionId, Verification};
 
 /// A verified signature that is to redeem its challenge.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub struct Redemption {
     /// The session's id, should the challenge be bound to none.
     pub new_session_id: SessionId,
     /// The root key of the first refresh token.
-    pub fingerprint: Fingerprint,
+    pub root_key_id: RootKeyId,
     /// The life of the access token.
     pub access_token_ttl: Duration,
     /// How long the refresh token may lie unused.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{ChallengeScope, Result, SignedIn, StoreError};
-use crate::domain::{Fingerprint, VerificationMethod};
+use crate::domain::{RootKeyId, VerificationMethod};
 
 /// SHA-256 over a request that has a `request_id`, and over who sent it.
 pub type RequestDigest = [u8; 32];
@@ -27,7 +27,7 @@ pub struct ReplayedRedemption {
     /// What the request had come to; its refresh generation is still 1.
     pub signed_in: SignedIn,
     /// The root key of the first refresh token.
-    pub fingerprint: Fingerprint,
+    pub root_key_id: RootKeyId,
     /// What had accepted the signature.
     pub method: VerificationMethod,
 }

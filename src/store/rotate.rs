@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use super::Result;
-use crate::domain::{Client, ClientId, Fingerprint, Session, SessionId};
+use crate::domain::{Client, ClientId, RootKeyId, Session, SessionId};
 
 /// A refresh token that was presented.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct Rotation {
     /// The client whose credentials came with it.
     pub client_id: Option<ClientId>,
     /// The root key that the next token would be derived from.
-    pub fingerprint: Fingerprint,
+    pub root_key_id: RootKeyId,
 }
 
 /// A session whose refresh token moved on, or had just done so.
@@ -29,7 +29,7 @@ pub struct Rotated {
     /// The generation that is now current.
     pub generation: u32,
     /// The root key that its token is derived from.
-    pub fingerprint: Fingerprint,
+    pub root_key_id: RootKeyId,
     /// The database's clock.
     pub now: OffsetDateTime,
 }

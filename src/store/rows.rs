@@ -12,7 +12,7 @@ use super::{
 };
 use crate::domain::{
     Account, Address, ChainAddress, Challenge, ChallengeFormat, ChallengePurpose, Client, Content,
-    Fingerprint, LinkedWallet, LinkedWallets, LiveSecret, Network, Nonce, RevokeReason, Sealed, Session,
+    LinkedWallet, LinkedWallets, LiveSecret, Network, Nonce, RevokeReason, RootKeyId, Sealed, Session,
     SessionState, SigningAlgorithm, Wallet, WalletKind,
     session::{Revocation, SignIn},
 };
@@ -239,7 +239,7 @@ pub(super) fn signing_key_state(stored: &str) -> Result<SigningKeyState> {
 pub(super) fn root_key_use(row: &impl StoredRow) -> Result<RootKeyUse> {
     let count = |column| Ok::<_, StoreError>(u64::try_from(row.read::<i64>(column)?).unwrap_or(0));
     Ok(RootKeyUse {
-        fingerprint: Fingerprint(bytes(row, "fingerprint")?),
+        root_key_id: RootKeyId(bytes(row, "fingerprint")?),
         signing_keys: count("signing_keys")?,
         sessions: count("sessions")?,
         has_canary: row.read("canary")?,
@@ -248,7 +248,7 @@ pub(super) fn root_key_use(row: &impl StoredRow) -> Result<RootKeyUse> {
 
 /// Bytes that are sealed under a root key.
 pub(super) fn sealed(row: &impl StoredRow) -> Result<Sealed> {
-    Ok(Sealed { fingerprint: Fingerprint(bytes(row, "root_fingerprint")?), bytes: row.read("sealed")? })
+    Ok(Sealed { root_key_id: RootKeyId(bytes(row, "root_fingerprint")?), bytes: row.read("sealed")? })
 }
 
 /// Bytes of a fixed length.

@@ -24,7 +24,7 @@ pub use session_token::SessionToken;
 pub use signing_key::SigningKey;
 pub use verified::VerifiedTokens;
 
-use crate::domain::{Fingerprint, SigningAlgorithm};
+use crate::domain::{RootKeyId, SigningAlgorithm};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -52,10 +52,10 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 pub enum KeyError {
     /// No listed root key opens what the store holds.
     #[error("no listed root key has the fingerprint {0}")]
-    UnknownRootKey(Fingerprint),
+    UnknownRootKey(RootKeyId),
     /// The sealed bytes were changed, or sealed for something else.
     #[error("a sealed value does not open with the root key {0}")]
-    NotOpened(Fingerprint),
+    NotOpened(RootKeyId),
     /// A signing key in the store is not one.
     #[error("the signing key {0} cannot be read")]
     Malformed(String),

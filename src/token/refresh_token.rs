@@ -12,7 +12,7 @@ use aws_lc_rs::hmac;
 use uuid::Uuid;
 
 use super::{RootKeys, array_from_base64, to_base64};
-use crate::domain::{Fingerprint, Secret, SessionId};
+use crate::domain::{RootKeyId, Secret, SessionId};
 
 const PREFIX: &str = "crt_";
 const BODY: usize = 28;
@@ -25,7 +25,7 @@ pub struct RefreshToken {
     /// Its place in the session's row of tokens: 1, 2, 3, ...
     pub generation: u32,
     /// The root key it was derived from.
-    pub fingerprint: Fingerprint,
+    pub root_key_id: RootKeyId,
 }
 
 impl RefreshToken {
@@ -37,7 +37,7 @@ impl RefreshToken {
     /// The token's text; `None` if its root key is not listed.
     pub fn derive(&self, keys: &RootKeys) -> Option<Secret<String>> {
         let body = self.body();
-        let mac = hmac::sign(keys.refresh_key(self.fingerprint)?, &signed(&body));
+        let mac = hmac::sign(keys.refresh_key(self.root_key_id)?, &signed(&body));
         Some(Secret::new(format!("{PREFIX}{}", to_base64(&[&body, mac.as_ref()].concat()))))
     }
 
@@ -45,12 +45,12 @@ impl RefreshToken {
     pub fn verify(text: &str, keys: &RootKeys) -> Option<Self> {
         let bytes: [u8; BODY + 32] = array_from_base64(text.strip_prefix(PREFIX)?)?;
         let (body, mac) = bytes.split_at(BODY);
-        let fingerprint = Fingerprint(body[20..].try_into().ok()?);
-        hmac::verify(keys.refresh_key(fingerprint)?, &signed(body), mac).ok()?;
+        let root_key_id = RootKeyId(body[20..].try_into().ok()?);
+        hmac::verify(keys.refresh_key(root_key_id)?, &signed(body), mac).ok()?;
         Some(Self {
             session_id: SessionId::from(Uuid::from_slice(&body[..16]).ok()?),
             generation: u32::from_be_bytes(body[16..20].try_into().ok()?),
-            fingerprint,
+            root_key_id,
         })
     }
 
@@ -58,7 +58,7 @@ impl RefreshToken {
         let mut body = [0; BODY];
         body[..16].copy_from_slice(self.session_id.uuid().as_bytes());
         body[16..20].copy_from_slice(&self.generation.to_be_bytes());
-        body[20..].copy_from_slice(&self.fingerprint.0);
+        body[20..].copy_from_slice(&self.root_key_id.0);
         body
     }
 }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     fn token(keys: &RootKeys) -> RefreshToken {
-        RefreshToken { session_id: SessionId::generate(), generation: 7, fingerprint: keys.primary() }
+        RefreshToken { session_id: SessionId::generate(), generation: 7, root_key_id: keys.primary() }
     }
 
     #[test]

@@ -12,13 +12,13 @@ use aws_lc_rs::{
 };
 
 use super::{KeyError, array_from_base64, random, to_base64};
-use crate::domain::{Fingerprint, Sealed, Secret};
+use crate::domain::{RootKeyId, Sealed, Secret};
 
 /// The prefix of a root key's text.
 const PREFIX: &str = "crk_";
 
 struct RootKey {
-    fingerprint: Fingerprint,
+    root_key_id: RootKeyId,
     sealing: RandomizedNonceKey,
     refresh: hmac::Key,
 }
@@ -30,8 +30,8 @@ pub struct RootKeys {
 
 impl fmt::Debug for RootKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fingerprints = self.keys.iter().map(|key| key.fingerprint);
-        f.debug_list().entries(fingerprints).finish()
+        let ids = self.keys.iter().map(|key| key.root_key_id);
+        f.debug_list().entries(ids).finish()
     }
 }
 
@@ -49,7 +49,7 @@ impl RootKeys {
                 format!("root key {number} is none: expected {PREFIX} and 43 characters, as `countersign keys new-root` prints")
             })?;
             let key = RootKey::derive(&bytes).map_err(|error| error.to_string())?;
-            if keys.iter().any(|other| other.fingerprint == key.fingerprint) {
+            if keys.iter().any(|other| other.root_key_id == key.root_key_id) {
                 return Err(format!("root key {number} stands in the list twice"));
             }
             keys.push(key);
@@ -66,8 +66,8 @@ impl RootKeys {
     }
 
     /// The fingerprint of the key that protects.
-    pub fn primary(&self) -> Fingerprint {
-        self.keys[0].fingerprint
+    pub fn primary(&self) -> RootKeyId {
+        self.keys[0].root_key_id
     }
 
     /// Seals a value for one purpose under the first key.
@@ -82,7 +82,7 @@ impl RootKeys {
             .seal_in_place_append_tag(Aad::from(purpose.as_bytes()), &mut ciphertext)
             .map_err(|error| KeyError::Library(error.to_string()))?;
         let bytes = [&nonce.as_ref()[..], &ciphertext].concat();
-        Ok(Sealed { fingerprint: key.fingerprint, bytes })
+        Ok(Sealed { root_key_id: key.root_key_id, bytes })
     }
 
     /// Opens what was sealed for this purpose.
@@ -90,8 +90,8 @@ impl RootKeys {
     /// # Errors
     /// If the key is not listed, or the bytes are not what was sealed for this purpose.
     pub fn open(&self, purpose: &str, sealed: &Sealed) -> Result<Secret<Vec<u8>>, KeyError> {
-        let key = self.key(sealed.fingerprint).ok_or(KeyError::UnknownRootKey(sealed.fingerprint))?;
-        let not_opened = || KeyError::NotOpened(sealed.fingerprint);
+        let key = self.key(sealed.root_key_id).ok_or(KeyError::UnknownRootKey(sealed.root_key_id))?;
+        let not_opened = || KeyError::NotOpened(sealed.root_key_id);
         let (nonce, ciphertext) = sealed.bytes.split_at_checked(12).ok_or_else(not_opened)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| not_opened())?;
         let mut value = ciphertext.to_vec();
@@ -105,12 +105,12 @@ impl RootKeys {
     }
 
     /// The key that makes and checks refresh tokens, if the root key is listed.
-    pub(super) fn refresh_key(&self, fingerprint: Fingerprint) -> Option<&hmac::Key> {
-        self.key(fingerprint).map(|key| &key.refresh)
+    pub(super) fn refresh_key(&self, root_key_id: RootKeyId) -> Option<&hmac::Key> {
+        self.key(root_key_id).map(|key| &key.refresh)
     }
 
-    fn key(&self, fingerprint: Fingerprint) -> Option<&RootKey> {
-        self.keys.iter().find(|key| key.fingerprint == fingerprint)
+    fn key(&self, root_key_id: RootKeyId) -> Option<&RootKey> {
+        self.keys.iter().find(|key| key.root_key_id == root_key_id)
     }
 }
 
@@ -118,7 +118,7 @@ impl RootKey {
     fn derive(secret: &[u8; 32]) -> Result<Self, KeyError> {
         let sealing = expand::<32>(secret, "countersign v1 seal")?;
         Ok(Self {
-            fingerprint: Fingerprint(expand(secret, "countersign v1 fingerprint")?),
+            root_key_id: RootKeyId(expand(secret, "countersign v1 fingerprint")?),
             sealing: RandomizedNonceKey::new(&AES_256_GCM, &sealing)
                 .map_err(|error| KeyError::Library(error.to_string()))?,
             refresh: hmac::Key::new(
@@ -161,7 +161,7 @@ mod tests {
         let sealed = before.seal("key", b"value").unwrap();
         assert_eq!(after.open("key", &sealed).unwrap().expose(), b"value");
         assert_ne!(after.primary(), before.primary());
-        assert_eq!(after.seal("key", b"value").unwrap().fingerprint, after.primary());
+        assert_eq!(after.seal("key", b"value").unwrap().root_key_id, after.primary());
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl SigningKey {
     /// # Errors
     /// If no listed root key opens it.
     pub fn reseal(kid: &str, sealed: &Sealed, roots: &RootKeys) -> Result<Option<Sealed>, KeyError> {
-        if sealed.fingerprint == roots.primary() {
+        if sealed.root_key_id == roots.primary() {
             return Ok(None);
         }
         let pkcs8 = roots.open(&purpose(kid), sealed)?;

@@ -60,7 +60,7 @@ async fn a_signing_key_leaves_when_its_last_token_ended_longer_ago_than_the_rete
     let key = |kid: &str| NewSigningKey {
         kid: kid.to_owned(),
         algorithm: SigningAlgorithm::Es256,
-        sealed: Sealed { fingerprint: FIRST_KEY, bytes: kid.as_bytes().to_vec() },
+        sealed: Sealed { root_key_id: FIRST_KEY, bytes: kid.as_bytes().to_vec() },
     };
     bench.store.add_signing_key(key("first"), true).await.unwrap();
     bench.store.add_signing_key(key("second"), false).await.unwrap();

@@ -161,7 +161,7 @@ async fn a_sweep_revokes_the_clients_live_sessions_and_no_others(test: &TestStor
     assert_eq!((reason(ended).await, bench.state(ended).await), (None, SessionState::Expired));
     assert_eq!((reason(others).await, bench.state(others).await), (None, SessionState::Active));
     let rotated = bench.store.rotate_refresh_token(rotation(others, 1)).await.unwrap();
-    assert_is!(rotated, RotateOutcome::Rotated(rotated) if rotated.fingerprint == NEXT_KEY);
+    assert_is!(rotated, RotateOutcome::Rotated(rotated) if rotated.root_key_id == NEXT_KEY);
 }
 
 async fn a_sweep_goes_through_all_sessions_stretch_by_stretch(test: &TestStore) {

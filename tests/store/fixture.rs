@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use countersign::{
     domain::{
         AccountId, Address, ChainAddress, Challenge, ChallengeFormat, ChallengeId, Client, ClientId, Content,
-        Fingerprint, Network, Nonce, Policy, Session, SessionId, SessionState, Verification,
+        Network, Nonce, Policy, RootKeyId, Session, SessionId, SessionState, Verification,
         VerificationMethod, Wallet, WalletKind,
     },
     store::{
@@ -22,10 +22,10 @@ use crate::support::TestStore;
 pub const REALM: &str = "shops";
 
 /// The root key of every session's first refresh token.
-pub const FIRST_KEY: Fingerprint = Fingerprint([1; 8]);
+pub const FIRST_KEY: RootKeyId = RootKeyId([1; 8]);
 
 /// The root key that refresh tokens are stepped on with.
-pub const NEXT_KEY: Fingerprint = Fingerprint([2; 8]);
+pub const NEXT_KEY: RootKeyId = RootKeyId([2; 8]);
 
 /// Fails, and shows the value, unless it is what the pattern says.
 #[macro_export]
@@ -184,7 +184,7 @@ pub fn redemption(client: &Client, challenge: &Challenge) -> Redemption {
         request_digest: None,
         new_account_id: AccountId::generate(),
         new_session_id: SessionId::generate(),
-        fingerprint: FIRST_KEY,
+        root_key_id: FIRST_KEY,
         access_token_ttl: client.policy.access_token_ttl,
         refresh_token_ttl: client.policy.refresh_token_ttl,
         session_max_ttl: client.policy.session_max_ttl,
@@ -204,7 +204,7 @@ pub fn wallet_of(challenge: &Challenge) -> Wallet {
 
 /// A refresh token as it is presented without client credentials.
 pub fn rotation(session_id: SessionId, generation: u32) -> Rotation {
-    Rotation { session_id, generation, client_id: None, fingerprint: NEXT_KEY }
+    Rotation { session_id, generation, client_id: None, root_key_id: NEXT_KEY }
 }
 
 /// Calls again where a crowd made it wait for a row for too long, which changed nothing.
@@ -253,10 +253,10 @@ pub fn replayed(outcome: RotateOutcome) -> Rotated {
 }
 
 /// What the next refresh token is derived from.
-pub fn next_token(outcome: &RotateOutcome) -> (u32, Fingerprint) {
+pub fn next_token(outcome: &RotateOutcome) -> (u32, RootKeyId) {
     match outcome {
-        RotateOutcome::Rotated(Rotated { generation, fingerprint, .. })
-        | RotateOutcome::Replayed(Rotated { generation, fingerprint, .. }) => (*generation, *fingerprint),
+        RotateOutcome::Rotated(Rotated { generation, root_key_id, .. })
+        | RotateOutcome::Replayed(Rotated { generation, root_key_id, .. }) => (*generation, *root_key_id),
         other => panic!("{other:?}"),
     }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use countersign::{
-    domain::{Fingerprint, RevokeReason, Sealed, SigningAlgorithm},
+    domain::{RevokeReason, RootKeyId, Sealed, SigningAlgorithm},
     store::{Canary, KeyRotation, NewSigningKey, RotateKeyOutcome, SigningKeyState, Store, StoredSigningKey},
 };
 
@@ -33,7 +33,7 @@ const HOUR: Duration = Duration::from_hours(1);
 const ES256: SigningAlgorithm = SigningAlgorithm::Es256;
 
 fn key(kid: &str, algorithm: SigningAlgorithm) -> NewSigningKey {
-    let sealed = Sealed { fingerprint: FIRST_KEY, bytes: kid.as_bytes().to_vec() };
+    let sealed = Sealed { root_key_id: FIRST_KEY, bytes: kid.as_bytes().to_vec() };
     NewSigningKey { kid: kid.to_owned(), algorithm, sealed }
 }
 
@@ -212,34 +212,34 @@ async fn of_many_that_revoke_one_key_at_once_one_does(test: &TestStore) {
 async fn a_key_is_resealed_unless_it_was_meanwhile(test: &TestStore) {
     let bench = Bench::on(test).await;
     keys(&bench, ES256, 0).await;
-    let new = Sealed { fingerprint: NEXT_KEY, bytes: b"under another root key".to_vec() };
+    let new = Sealed { root_key_id: NEXT_KEY, bytes: b"under another root key".to_vec() };
     let reseal = async |from, sealed: &Sealed| {
         bench.store.reseal_signing_key("ES256 active", from, sealed.clone()).await.unwrap()
     };
     assert!(reseal(FIRST_KEY, &new).await);
     assert_eq!(of(&bench, "ES256 active").await.sealed, new);
-    assert!(!reseal(FIRST_KEY, &Sealed { fingerprint: FIRST_KEY, bytes: b"too late".to_vec() }).await);
+    assert!(!reseal(FIRST_KEY, &Sealed { root_key_id: FIRST_KEY, bytes: b"too late".to_vec() }).await);
     assert_eq!(of(&bench, "ES256 active").await.sealed, new);
 }
 
 async fn a_root_key_is_needed_by_keys_and_live_sessions_and_forgotten_after(test: &TestStore) {
     let bench = Bench::on(test).await;
-    for fingerprint in [FIRST_KEY, NEXT_KEY] {
-        let sealed = Sealed { fingerprint, bytes: b"canary".to_vec() };
+    for root_key_id in [FIRST_KEY, NEXT_KEY] {
+        let sealed = Sealed { root_key_id, bytes: b"canary".to_vec() };
         bench.store.add_canary(Canary { sealed }).await.unwrap();
     }
     bench.store.add_signing_key(key("one", ES256), true).await.unwrap();
     let session = bench.sign_in(&new_address()).await.session;
     let of_first = async || {
         let uses = bench.store.root_key_uses().await.unwrap();
-        let of_first = uses.iter().find(|it| it.fingerprint == FIRST_KEY);
+        let of_first = uses.iter().find(|it| it.root_key_id == FIRST_KEY);
         of_first.map(|it| (it.signing_keys, it.sessions, it.has_canary))
     };
-    let forget = async |fingerprint| bench.store.forget_root_key(fingerprint).await.unwrap();
+    let forget = async |root_key_id| bench.store.forget_root_key(root_key_id).await.unwrap();
     assert_eq!(of_first().await, Some((1, 1, true)));
     assert!(!forget(FIRST_KEY).await);
     // The key moves on, and so does the session with its next refresh.
-    let sealed = Sealed { fingerprint: NEXT_KEY, bytes: b"sealed".to_vec() };
+    let sealed = Sealed { root_key_id: NEXT_KEY, bytes: b"sealed".to_vec() };
     bench.store.reseal_signing_key("one", FIRST_KEY, sealed).await.unwrap();
     assert_eq!(of_first().await, Some((0, 1, true)));
     assert!(!forget(FIRST_KEY).await);
@@ -247,9 +247,9 @@ async fn a_root_key_is_needed_by_keys_and_live_sessions_and_forgotten_after(test
     assert_eq!(of_first().await, Some((0, 0, true)));
     assert!(forget(FIRST_KEY).await);
     assert_eq!((of_first().await, forget(FIRST_KEY).await), (None, false));
-    assert!(!forget(Fingerprint([9; 8])).await);
+    assert!(!forget(RootKeyId([9; 8])).await);
     // A session that is over needs none.
     bench.store.revoke_session(session.id, RevokeReason::RevokedByUser).await.unwrap();
     let uses = bench.store.root_key_uses().await.unwrap();
-    assert_eq!(uses.iter().map(|it| (it.fingerprint, it.sessions)).collect::<Vec<_>>(), [(NEXT_KEY, 0)]);
+    assert_eq!(uses.iter().map(|it| (it.root_key_id, it.sessions)).collect::<Vec<_>>(), [(NEXT_KEY, 0)]);
 }

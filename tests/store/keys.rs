@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use countersign::{
-    domain::{Fingerprint, Sealed, SigningAlgorithm},
+    domain::{RootKeyId, Sealed, SigningAlgorithm},
     store::{Canary, NewSigningKey, SigningKeyState, Store},
     token::random,
 };
@@ -35,10 +35,7 @@ fn state(active: bool) -> SigningKeyState {
 
 /// Bytes of every value.
 fn sealed() -> Sealed {
-    Sealed {
-        fingerprint: Fingerprint(random::bytes()),
-        bytes: (0..=255).chain(random::bytes::<8>()).collect(),
-    }
+    Sealed { root_key_id: RootKeyId(random::bytes()), bytes: (0..=255).chain(random::bytes::<8>()).collect() }
 }
 
 async fn a_signing_key_reads_back_as_it_was_added(test: &TestStore) {
@@ -131,7 +128,7 @@ async fn canaries_read_back_and_may_be_added_again(test: &TestStore) {
     let bench = Bench::on(test).await;
     assert!(bench.store.canaries().await.unwrap().is_empty());
     let (one, other) = (sealed(), sealed());
-    let twin = Sealed { fingerprint: one.fingerprint, bytes: b"of another start".to_vec() };
+    let twin = Sealed { root_key_id: one.root_key_id, bytes: b"of another start".to_vec() };
     for sealed in [&one, &other, &one, &twin] {
         bench.store.add_canary(Canary { sealed: sealed.clone() }).await.unwrap();
     }
@@ -143,8 +140,8 @@ async fn canaries_read_back_and_may_be_added_again(test: &TestStore) {
 
 async fn of_many_canaries_of_one_root_key_at_once_one_is_kept(test: &TestStore) {
     let bench = Bench::on(test).await;
-    let fingerprint = Fingerprint([7; 8]);
-    let news: Vec<_> = (0..10).map(|_| Sealed { fingerprint, ..sealed() }).collect();
+    let root_key_id = RootKeyId([7; 8]);
+    let news: Vec<_> = (0..10).map(|_| Sealed { root_key_id, ..sealed() }).collect();
     let add =
         |store: Arc<dyn Store>, sealed| async move { store.add_canary(Canary { sealed }).await.unwrap() };
     Instances::on(test).await.at_once(news.clone(), add).await;

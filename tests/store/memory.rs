@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use countersign::{
-    domain::{Fingerprint, RevokeReason, SessionState},
+    domain::{RevokeReason, RootKeyId, SessionState},
     store::{Location, RedeemOutcome, RotateOutcome, Rotation, SchemaState, Store, open},
 };
 
@@ -52,8 +52,8 @@ async fn of_many_at_once_in_memory_one_signs_in_and_one_steps() {
     let [won] = <[RedeemOutcome; 1]>::try_from(won).unwrap();
     let id = signed_in(won).session.id;
     // Each one would derive the next token from a key of its own.
-    let keys = (0..CROWD).map(|key| Fingerprint([u8::try_from(key).unwrap(); 8]));
-    let presented = keys.map(|fingerprint| Rotation { fingerprint, ..rotation(id, 1) });
+    let keys = (0..CROWD).map(|key| RootKeyId([u8::try_from(key).unwrap(); 8]));
+    let presented = keys.map(|root_key_id| Rotation { root_key_id, ..rotation(id, 1) });
     let rotations = presented.map(|rotation| rotate(bench.store.clone(), rotation));
     let outcomes = at_once(rotations.collect()).await;
     let stepped = outcomes.iter().filter(|outcome| matches!(outcome, RotateOutcome::Rotated(_))).count();

@@ -64,7 +64,7 @@ async fn a_request_is_answered_as_the_first_time(test: &TestStore) {
         let again = replayed(replay(&bench, &bench.client).await);
         assert_eq!(again.signed_in.session, first.session);
         assert_eq!(again.signed_in.account, first.account);
-        assert_eq!((again.fingerprint, again.method), (FIRST_KEY, VerificationMethod::Eoa));
+        assert_eq!((again.root_key_id, again.method), (FIRST_KEY, VerificationMethod::Eoa));
         assert!(again.signed_in.account.created && again.signed_in.now >= first.now);
     }
     assert_eq!(test.count("sessions", "account_id IS NOT NULL").await, 1);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use countersign::{
-    domain::{Fingerprint, SessionId, SessionState},
+    domain::{RootKeyId, SessionId, SessionState},
     store::{RotateOutcome, Rotation},
 };
 
@@ -38,7 +38,7 @@ async fn the_current_token_steps_to_the_next(test: &TestStore) {
     let before = bench.store.now().await.unwrap();
     let rotated = rotated(bench.rotate(signed_in.id, 1).await);
     let later = bench.store.now().await.unwrap();
-    assert_eq!((rotated.generation, rotated.fingerprint), (2, NEXT_KEY));
+    assert_eq!((rotated.generation, rotated.root_key_id), (2, NEXT_KEY));
     assert!((before..=later).contains(&rotated.now), "not on the database's clock");
     let (was, is) = (signed_in.sign_in.clone().unwrap(), rotated.session.sign_in.clone().unwrap());
     assert_eq!((is.generation, rotated.session.state), (2, SessionState::Active));
@@ -52,10 +52,10 @@ async fn generations_count_up_one_by_one(test: &TestStore) {
     let bench = Bench::on(test).await;
     let id = session(&bench).await;
     for generation in 1..=10 {
-        let key = Fingerprint([u8::try_from(generation).unwrap(); 8]);
-        let step = Rotation { fingerprint: key, ..rotation(id, generation) };
+        let key = RootKeyId([u8::try_from(generation).unwrap(); 8]);
+        let step = Rotation { root_key_id: key, ..rotation(id, generation) };
         let rotated = rotated(rotate(bench.store.clone(), step).await);
-        assert_eq!((rotated.generation, rotated.fingerprint), (generation + 1, key));
+        assert_eq!((rotated.generation, rotated.root_key_id), (generation + 1, key));
     }
     assert_eq!(test.count("sessions", "TRUE").await, 1);
 }
@@ -66,9 +66,9 @@ async fn within_the_grace_the_spent_token_gives_the_same_next_one_again(test: &T
     let first = rotated(bench.rotate(id, 1).await);
     for _ in 0..3 {
         // Whatever key this instance would take: the next token is derived from the stored one.
-        let again = Rotation { fingerprint: FIRST_KEY, ..rotation(id, 1) };
+        let again = Rotation { root_key_id: FIRST_KEY, ..rotation(id, 1) };
         let replayed = replayed(rotate(bench.store.clone(), again).await);
-        assert_eq!((replayed.generation, replayed.fingerprint), (first.generation, first.fingerprint));
+        assert_eq!((replayed.generation, replayed.root_key_id), (first.generation, first.root_key_id));
         assert_eq!(replayed.session, first.session);
         assert!(replayed.now >= first.now);
     }

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use countersign::{
-    domain::{Fingerprint, RevokeReason, SessionId, SessionState},
+    domain::{RevokeReason, RootKeyId, SessionId, SessionState},
     store::{RotateOutcome, Rotation, Store},
 };
 
@@ -27,8 +27,8 @@ async fn of_many_that_present_one_token_at_once_one_steps_and_the_others_repeat(
     let instances = Instances::on(test).await;
     for generation in 1..=4 {
         // Each one would derive the next token from a key of its own.
-        let keys = (0..CROWD).map(|key| Fingerprint([u8::try_from(key).unwrap(); 8]));
-        let presented = keys.map(|fingerprint| Rotation { fingerprint, ..rotation(id, generation) });
+        let keys = (0..CROWD).map(|key| RootKeyId([u8::try_from(key).unwrap(); 8]));
+        let presented = keys.map(|root_key_id| Rotation { root_key_id, ..rotation(id, generation) });
         let outcomes = instances.at_once(presented, rotate).await;
         let stepped = outcomes.iter().filter(|outcome| matches!(outcome, RotateOutcome::Rotated(_))).count();
         assert_eq!(stepped, 1);

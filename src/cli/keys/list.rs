@@ -41,7 +41,7 @@ fn text(keys: &[StoredSigningKey], uses: &[RootKeyUse], roots: &RootKeys) -> Str
             key.kid,
             key.algorithm.as_str(),
             key.state.as_str(),
-            key.sealed.fingerprint,
+            key.sealed.root_key_id,
             since(key)
         )
     }));
@@ -49,7 +49,7 @@ fn text(keys: &[StoredSigningKey], uses: &[RootKeyUse], roots: &RootKeys) -> Str
     lines.extend(uses.iter().map(|it| {
         format!(
             "  {}  {} signing key(s), {} live session(s): {}",
-            it.fingerprint,
+            it.root_key_id,
             it.signing_keys,
             it.sessions,
             advice(it, roots)
@@ -68,7 +68,7 @@ fn since(key: &StoredSigningKey) -> String {
 
 /// What may be done with a root key.
 fn advice(it: &RootKeyUse, roots: &RootKeys) -> &'static str {
-    if it.fingerprint == roots.primary() {
+    if it.root_key_id == roots.primary() {
         "protects; keep it"
     } else if it.signing_keys > 0 {
         "needed; restart the service with another key first in the list, or run `countersign keys reseal`"
@@ -85,7 +85,7 @@ fn json(keys: &[StoredSigningKey], uses: &[RootKeyUse], roots: &RootKeys) -> Val
             "kid": key.kid,
             "algorithm": key.algorithm.as_str(),
             "state": key.state.as_str(),
-            "root_key": key.sealed.fingerprint.to_string(),
+            "root_key": key.sealed.root_key_id.to_string(),
             "create_time": time_text(key.create_time),
             "activate_time": key.activate_time.map(time_text),
             "remove_time": key.remove_time.map(time_text),
@@ -93,11 +93,11 @@ fn json(keys: &[StoredSigningKey], uses: &[RootKeyUse], roots: &RootKeys) -> Val
     });
     let uses = uses.iter().map(|it| {
         json!({
-            "fingerprint": it.fingerprint.to_string(),
+            "fingerprint": it.root_key_id.to_string(),
             "signing_keys": it.signing_keys,
             "sessions": it.sessions,
-            "protects": it.fingerprint == roots.primary(),
-            "needed": it.fingerprint == roots.primary() || it.signing_keys + it.sessions > 0,
+            "protects": it.root_key_id == roots.primary(),
+            "needed": it.root_key_id == roots.primary() || it.signing_keys + it.sessions > 0,
         })
     });
     json!({ "signing_keys": keys.collect::<Vec<_>>(), "root_keys": uses.collect::<Vec<_>>() })

@@ -7,7 +7,7 @@ use super::{open, open_to_seal};
 use crate::{
     cli::{Outcome, client::Output},
     config::KeyFlags,
-    domain::Fingerprint,
+    domain::RootKeyId,
     flows::operator::keys::forget_root,
     state::signing_keys::reseal,
 };
@@ -25,7 +25,8 @@ pub(crate) struct ForgetRoot {
     #[command(flatten)]
     pub(super) flags: KeyFlags,
     /// The root key's fingerprint, as `keys list` has it.
-    fingerprint: Fingerprint,
+    #[arg(value_name = "FINGERPRINT")]
+    root_key_id: RootKeyId,
     #[command(flatten)]
     output: Output,
 }
@@ -47,22 +48,22 @@ impl Reseal {
 impl ForgetRoot {
     pub(super) async fn run(self) -> Outcome {
         let (store, roots) = open(&self.flags).await?;
-        let fingerprint = self.fingerprint;
-        if fingerprint == roots.primary() {
+        let root_key_id = self.root_key_id;
+        if root_key_id == roots.primary() {
             store.close().await;
-            return Err(format!("the root key {fingerprint} is the first of the list, which protects").into());
+            return Err(format!("the root key {root_key_id} is the first of the list, which protects").into());
         }
-        let forgotten = forget_root(store.as_ref(), fingerprint).await;
+        let forgotten = forget_root(store.as_ref(), root_key_id).await;
         store.close().await;
         if !forgotten? {
             return Err(format!(
-                "the root key {fingerprint} is still needed, or never protected this store; see `keys list`"
+                "the root key {root_key_id} is still needed, or never protected this store; see `keys list`"
             )
             .into());
         }
         self.output.say(
-            || format!("the root key {fingerprint} is forgotten: take it off the list of every instance"),
-            || json!({ "forgotten": fingerprint.to_string() }),
+            || format!("the root key {root_key_id} is forgotten: take it off the list of every instance"),
+            || json!({ "forgotten": root_key_id.to_string() }),
         )?;
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::requests::VerifyChallenge;
 use crate::{
-    domain::{Client, Fingerprint, Namespace, Verification, Violation},
+    domain::{Client, Namespace, RootKeyId, Verification, Violation},
     flows::{Error, Flows, Result},
     state::audit,
     store::{ChallengeScope, Replay, ReplayOutcome, RequestDigest, SignedIn},
@@ -17,7 +17,7 @@ const MAX_LENGTH: usize = 128;
 pub(crate) struct ReplayedSignIn {
     pub(crate) signed_in: SignedIn,
     /// Of the root key that the session's refresh tokens are derived from.
-    pub(crate) fingerprint: Fingerprint,
+    pub(crate) root_key_id: RootKeyId,
     pub(crate) verification: Verification,
 }
 
@@ -45,8 +45,8 @@ impl Flows {
         let wallet = sign_in.ok_or_else(|| Error::internal("a sign-in without a wallet"))?.wallet.clone();
         let verification = Verification { wallet, method: replayed.method };
         audit::signed_in(&replayed.signed_in.session, &verification, true);
-        let (signed_in, fingerprint) = (replayed.signed_in, replayed.fingerprint);
-        Ok(Some(ReplayedSignIn { signed_in, fingerprint, verification }))
+        let (signed_in, root_key_id) = (replayed.signed_in, replayed.root_key_id);
+        Ok(Some(ReplayedSignIn { signed_in, root_key_id, verification }))
     }
 }
 

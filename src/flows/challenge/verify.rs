@@ -5,7 +5,7 @@ use super::{
     requests::VerifyChallenge,
 };
 use crate::{
-    domain::{Account, AccountId, ChallengeId, Client, Fingerprint, Session, SessionId, Verification},
+    domain::{Account, AccountId, ChallengeId, Client, RootKeyId, Session, SessionId, Verification},
     flows::{Caller, Error, Flows, Result, token::issue::TokenPair},
     state::audit,
     store::{ChallengeScope, RedeemOutcome, Redemption, RequestDigest, SignedIn},
@@ -53,7 +53,7 @@ impl Flows {
         digest: Option<RequestDigest>,
     ) -> Result<Option<Verified>> {
         let Some(earlier) = self.replay_request(client, scope, digest).await? else { return Ok(None) };
-        self.verified(client, earlier.signed_in, earlier.fingerprint, earlier.verification).map(Some)
+        self.verified(client, earlier.signed_in, earlier.root_key_id, earlier.verification).map(Some)
     }
 
     async fn redeem(
@@ -92,7 +92,7 @@ impl Flows {
             request_digest,
             new_account_id: AccountId::generate(),
             new_session_id: SessionId::generate(),
-            fingerprint: self.roots.primary(),
+            root_key_id: self.roots.primary(),
             access_token_ttl: client.policy.access_token_ttl,
             refresh_token_ttl: client.policy.refresh_token_ttl,
             session_max_ttl: client.policy.session_max_ttl,
@@ -104,10 +104,10 @@ impl Flows {
         &self,
         client: &Client,
         signed_in: SignedIn,
-        fingerprint: Fingerprint,
+        root_key_id: RootKeyId,
         verification: Verification,
     ) -> Result<Verified> {
-        let tokens = self.issue_tokens(client, &signed_in.session, 1, fingerprint, signed_in.now)?;
+        let tokens = self.issue_tokens(client, &signed_in.session, 1, root_key_id, signed_in.now)?;
         Ok(Verified { session: signed_in.session, account: signed_in.account, tokens, verification })
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use crate::{
-    domain::{Fingerprint, SigningAlgorithm},
+    domain::{RootKeyId, SigningAlgorithm},
     state::{
         audit::audit,
         signing_keys::{SigningKeys, StartError, new_signing_key},
@@ -58,10 +58,10 @@ pub async fn rotate(
 ///
 /// # Errors
 /// If the store does not answer.
-pub async fn forget_root(store: &dyn Store, fingerprint: Fingerprint) -> Result<bool, StartError> {
-    let forgotten = store.forget_root_key(fingerprint).await?;
+pub async fn forget_root(store: &dyn Store, root_key_id: RootKeyId) -> Result<bool, StartError> {
+    let forgotten = store.forget_root_key(root_key_id).await?;
     if forgotten {
-        audit!("root_key.forgotten", %fingerprint);
+        audit!("root_key.forgotten", fingerprint = %root_key_id);
     }
     Ok(forgotten)
 }

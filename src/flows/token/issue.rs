@@ -3,7 +3,7 @@
 use time::{Duration, OffsetDateTime};
 
 use crate::{
-    domain::{Client, ClientId, Fingerprint, Secret, Session, TokenId, session::SignIn},
+    domain::{Client, ClientId, RootKeyId, Secret, Session, TokenId, session::SignIn},
     flows::{Error, Flows, Result},
     token::{AccessClaims, RefreshToken, access_token::TokenType},
 };
@@ -30,7 +30,7 @@ impl Flows {
         client: &Client,
         session: &Session,
         generation: u32,
-        fingerprint: Fingerprint,
+        root_key_id: RootKeyId,
         now: OffsetDateTime,
     ) -> Result<TokenPair> {
         let sign_in = session
@@ -39,9 +39,9 @@ impl Flows {
             .ok_or_else(|| Error::internal("tokens for a session that nobody signed in"))?;
         let claims = self.claims(client, session, sign_in, now);
         let ring = self.keys.signing_ring()?;
-        let refresh_token = RefreshToken { session_id: session.id, generation, fingerprint }
+        let refresh_token = RefreshToken { session_id: session.id, generation, root_key_id }
             .derive(&self.roots)
-            .ok_or_else(|| Error::internal(format!("the root key {fingerprint} is not listed here")))?;
+            .ok_or_else(|| Error::internal(format!("the root key {root_key_id} is not listed here")))?;
         Ok(TokenPair {
             client_id: client.id,
             access_token_expire_time: OffsetDateTime::from_unix_timestamp(claims.exp)

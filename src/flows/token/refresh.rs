@@ -26,11 +26,11 @@ impl Flows {
                 session_id: token.session_id,
                 generation: token.generation,
                 client_id: client.map(|record| record.client.id),
-                fingerprint: self.roots.primary(),
+                root_key_id: self.roots.primary(),
             })
             .await?;
-        let Rotated { session, client, generation, fingerprint, now } = rotated(outcome)?;
-        self.issue_tokens(&client, &session, generation, fingerprint, now)
+        let Rotated { session, client, generation, root_key_id, now } = rotated(outcome)?;
+        self.issue_tokens(&client, &session, generation, root_key_id, now)
     }
 }
 

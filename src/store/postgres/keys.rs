@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::{Postgres, bound_lock_waits, rows};
 use crate::{
-    domain::{Fingerprint, MAX_ACCESS_TOKEN_AGE, Sealed},
+    domain::{MAX_ACCESS_TOKEN_AGE, RootKeyId, Sealed},
     store::{
         Canary, KeyRotation, KeyStore, NewSigningKey, Result, RootKeyUse, RotateKeyOutcome, SigningKeyState,
         StoreError, StoredSigningKey, sql_fragments::known_algorithm, sql_fragments::root_key_uses,
@@ -45,7 +45,7 @@ impl KeyStore for Postgres {
             .bind(&key.kid)
             .bind(key.algorithm.as_str())
             .bind(&key.sealed.bytes)
-            .bind(&key.sealed.fingerprint.0[..])
+            .bind(&key.sealed.root_key_id.0[..])
             .bind(active)
             .execute(&self.pool)
             .await?;
@@ -60,7 +60,7 @@ impl KeyStore for Postgres {
                 .bind(rotation.next.algorithm.as_str())
                 .bind(&rotation.next.kid)
                 .bind(&rotation.next.sealed.bytes)
-                .bind(&rotation.next.sealed.fingerprint.0[..])
+                .bind(&rotation.next.sealed.root_key_id.0[..])
                 .bind(rows::millis(rotation.active_for))
                 .bind(rows::millis(rotation.published_for))
                 .bind(rows::millis(MAX_ACCESS_TOKEN_AGE))
@@ -86,7 +86,7 @@ impl KeyStore for Postgres {
                 .bind(replacement.algorithm.as_str())
                 .bind(&replacement.kid)
                 .bind(&replacement.sealed.bytes)
-                .bind(&replacement.sealed.fingerprint.0[..])
+                .bind(&replacement.sealed.root_key_id.0[..])
                 .bind(kid)
                 .fetch_optional(&self.pool)
                 .await?;
@@ -95,7 +95,7 @@ impl KeyStore for Postgres {
         .await
     }
 
-    async fn reseal_signing_key(&self, kid: &str, from: Fingerprint, sealed: Sealed) -> Result<bool> {
+    async fn reseal_signing_key(&self, kid: &str, from: RootKeyId, sealed: Sealed) -> Result<bool> {
         self.retrying(async || {
             let resealed = sqlx::query(
                 "UPDATE signing_keys SET sealed = $3, root_fingerprint = $4
@@ -104,7 +104,7 @@ impl KeyStore for Postgres {
             .bind(kid)
             .bind(&from.0[..])
             .bind(&sealed.bytes)
-            .bind(&sealed.fingerprint.0[..])
+            .bind(&sealed.root_key_id.0[..])
             .execute(&self.pool)
             .await?;
             Ok(resealed.rows_affected() == 1)
@@ -130,7 +130,7 @@ impl KeyStore for Postgres {
         .await
     }
 
-    async fn forget_root_key(&self, fingerprint: Fingerprint) -> Result<bool> {
+    async fn forget_root_key(&self, root_key_id: RootKeyId) -> Result<bool> {
         self.retrying(async || {
             let forgotten = sqlx::query(concat!(
                 "DELETE FROM root_key_canaries WHERE root_fingerprint = $1 AND NOT EXISTS (
@@ -138,7 +138,7 @@ impl KeyStore for Postgres {
                 root_key_uses!("clock_timestamp()"),
                 ") AS uses WHERE fingerprint = $1 AND NOT canary)"
             ))
-            .bind(&fingerprint.0[..])
+            .bind(&root_key_id.0[..])
             .execute(&self.pool)
             .await?;
             Ok(forgotten.rows_affected() == 1)
@@ -164,7 +164,7 @@ impl KeyStore for Postgres {
                 "INSERT INTO root_key_canaries (root_fingerprint, sealed) VALUES ($1, $2)
                  ON CONFLICT DO NOTHING",
             )
-            .bind(&canary.sealed.fingerprint.0[..])
+            .bind(&canary.sealed.root_key_id.0[..])
             .bind(&canary.sealed.bytes)
             .execute(&self.pool)
             .await?;

@@ -35,7 +35,7 @@ impl Postgres {
             .bind(wallet.kind.as_str())
             .bind(redemption.new_account_id.uuid())
             .bind(redemption.new_session_id.uuid())
-            .bind(&redemption.fingerprint.0[..])
+            .bind(&redemption.root_key_id.0[..])
             .bind(rows::millis(redemption.access_token_ttl))
             .bind(rows::millis(redemption.refresh_token_ttl))
             .bind(rows::millis(redemption.session_max_ttl))

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::{Postgres, bound_lock_waits, rows};
 use crate::{
-    domain::{Account, Fingerprint, SessionId},
+    domain::{Account, RootKeyId, SessionId},
     store::{
         Replay, ReplayOutcome, ReplayStore, ReplayedRedemption, Result, SignedIn, StoreError,
         replay::verification_method, sql_fragments::session_columns,
@@ -89,7 +89,7 @@ fn replayed(row: &PgRow) -> Result<ReplayedRedemption> {
     };
     Ok(ReplayedRedemption {
         method: verification_method(row.try_get("verification_method")?, row.try_get("verification_block")?)?,
-        fingerprint: Fingerprint(rows::bytes(row, "refresh_fingerprint")?),
+        root_key_id: RootKeyId(rows::bytes(row, "refresh_fingerprint")?),
         signed_in: SignedIn { session, account, now: row.try_get("now")? },
     })
 }

@@ -5,7 +5,7 @@ use sqlx::{Row as _, postgres::PgRow};
 
 use super::{Postgres, bound_lock_waits, rows};
 use crate::{
-    domain::{ClientId, Fingerprint, RevokeReason},
+    domain::{ClientId, RevokeReason, RootKeyId},
     store::{
         Result, RotateOutcome, RotateStore, Rotated, Rotation, StoreError, sql_fragments::session_columns,
     },
@@ -22,7 +22,7 @@ impl RotateStore for Postgres {
                 .bind(rotation.session_id.uuid())
                 .bind(presented)
                 .bind(rotation.client_id.map(ClientId::uuid))
-                .bind(&rotation.fingerprint.0[..])
+                .bind(&rotation.root_key_id.0[..])
                 .bind(RevokeReason::RefreshTokenReused.as_str())
                 .fetch_optional(&self.pool)
                 .await?;
@@ -118,7 +118,7 @@ fn rotated(row: &PgRow) -> Result<Rotated> {
         session: rows::session(row)?,
         client: rows::client_of_session(row)?,
         generation: rows::generation(row)?,
-        fingerprint: Fingerprint(rows::bytes(row, "refresh_fingerprint")?),
+        root_key_id: RootKeyId(rows::bytes(row, "refresh_fingerprint")?),
         now: row.try_get("now")?,
     })
 }

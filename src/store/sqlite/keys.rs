@@ -5,7 +5,7 @@ use sqlx::Row as _;
 
 use super::{Sqlite, retrying, rows, write_transaction::WriteTransaction};
 use crate::{
-    domain::{Fingerprint, MAX_ACCESS_TOKEN_AGE, Sealed},
+    domain::{MAX_ACCESS_TOKEN_AGE, RootKeyId, Sealed},
     store::{
         Canary, KeyRotation, KeyStore, NewSigningKey, Result, RootKeyUse, RotateKeyOutcome, SigningKeyState,
         StoreError, StoredSigningKey, sql_fragments::known_algorithm, sql_fragments::root_key_uses,
@@ -70,7 +70,7 @@ impl KeyStore for Sqlite {
         .await
     }
 
-    async fn reseal_signing_key(&self, kid: &str, from: Fingerprint, sealed: Sealed) -> Result<bool> {
+    async fn reseal_signing_key(&self, kid: &str, from: RootKeyId, sealed: Sealed) -> Result<bool> {
         retrying(async || {
             let mut tx = self.begin().await?;
             let resealed = sqlx::query(
@@ -80,7 +80,7 @@ impl KeyStore for Sqlite {
             .bind(kid)
             .bind(&from.0[..])
             .bind(&sealed.bytes)
-            .bind(&sealed.fingerprint.0[..])
+            .bind(&sealed.root_key_id.0[..])
             .execute(&mut *tx)
             .await?;
             tx.commit().await?;
@@ -107,7 +107,7 @@ impl KeyStore for Sqlite {
         .await
     }
 
-    async fn forget_root_key(&self, fingerprint: Fingerprint) -> Result<bool> {
+    async fn forget_root_key(&self, root_key_id: RootKeyId) -> Result<bool> {
         retrying(async || {
             let mut tx = self.begin().await?;
             let forgotten = sqlx::query(concat!(
@@ -116,7 +116,7 @@ impl KeyStore for Sqlite {
                 root_key_uses!("(SELECT now FROM clock)"),
                 ") AS uses WHERE fingerprint = ?1 AND NOT canary)"
             ))
-            .bind(&fingerprint.0[..])
+            .bind(&root_key_id.0[..])
             .execute(&mut *tx)
             .await?;
             tx.commit().await?;
@@ -145,7 +145,7 @@ impl KeyStore for Sqlite {
                  SELECT ?1, ?2, now FROM clock WHERE TRUE
                  ON CONFLICT DO NOTHING",
             )
-            .bind(&canary.sealed.fingerprint.0[..])
+            .bind(&canary.sealed.root_key_id.0[..])
             .bind(&canary.sealed.bytes)
             .execute(&mut *tx)
             .await?;
@@ -193,7 +193,7 @@ async fn add(tx: &mut WriteTransaction, key: &NewSigningKey, active: bool) -> Re
         .bind(&key.kid)
         .bind(key.algorithm.as_str())
         .bind(&key.sealed.bytes)
-        .bind(&key.sealed.fingerprint.0[..])
+        .bind(&key.sealed.root_key_id.0[..])
         .bind(active)
         .execute(&mut **tx)
         .await?;

@@ -126,7 +126,7 @@ async fn activate(
         .bind(redemption.verification.wallet.network.as_str())
         .bind(redemption.verification.wallet.kind.as_str())
         .bind(now)
-        .bind(&redemption.fingerprint.0[..])
+        .bind(&redemption.root_key_id.0[..])
         .bind(rows::millis(redemption.access_token_ttl))
         .bind(rows::millis(redemption.refresh_token_ttl))
         .bind(rows::millis(redemption.session_max_ttl))

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Sqlite, retrying, rows, write_transaction::WriteTransaction};
 use crate::{
-    domain::{Account, Fingerprint, SessionId},
+    domain::{Account, RootKeyId, SessionId},
     store::{
         Replay, ReplayOutcome, ReplayStore, ReplayedRedemption, Result, SignedIn, StoreError,
         replay::verification_method, sql_fragments::session_columns,
@@ -94,7 +94,7 @@ async fn replayed(tx: &mut WriteTransaction, verdict: &SqliteRow) -> Result<Repl
             verdict.try_get("verification_method")?,
             verdict.try_get("verification_block")?,
         )?,
-        fingerprint: Fingerprint(rows::bytes(&row, "refresh_fingerprint")?),
+        root_key_id: RootKeyId(rows::bytes(&row, "refresh_fingerprint")?),
         signed_in: SignedIn { session, account, now: rows::time(verdict, "now")? },
     })
 }

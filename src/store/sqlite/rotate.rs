@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Sqlite, retrying, rows, sessions::revoke, write_transaction::WriteTransaction};
 use crate::{
-    domain::{ClientId, Fingerprint, RevokeReason},
+    domain::{ClientId, RevokeReason, RootKeyId},
     store::{
         Result, RotateOutcome, RotateStore, Rotated, Rotation, StoreError, sql_fragments::session_columns,
     },
@@ -111,7 +111,7 @@ async fn rotate(tx: &mut WriteTransaction, rotation: &Rotation) -> Result<Rotate
 async fn step(tx: &mut WriteTransaction, rotation: &Rotation, verdict: &SqliteRow) -> Result<Rotated> {
     let row = sqlx::query(STEP)
         .bind(rotation.session_id.uuid())
-        .bind(&rotation.fingerprint.0[..])
+        .bind(&rotation.root_key_id.0[..])
         .bind(verdict.try_get::<i64, _>("now")?)
         .bind(verdict.try_get::<i64, _>("deadline")?)
         .bind(verdict.try_get::<i64, _>("access_deadline")?)
@@ -135,7 +135,7 @@ fn rotated(row: &SqliteRow, verdict: &SqliteRow) -> Result<Rotated> {
         session: rows::session(row)?,
         client: rows::client_of_session(verdict)?,
         generation: rows::generation(row)?,
-        fingerprint: Fingerprint(rows::bytes(row, "refresh_fingerprint")?),
+        root_key_id: RootKeyId(rows::bytes(row, "refresh_fingerprint")?),
         now: rows::time(row, "now")?,
     })
 }

@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use super::Sqlite;
 use crate::{
     domain::{
-        AccountId, Address, ChainAddress, ChallengeFormat, ChallengeId, ClientId, Content, Fingerprint,
-        Network, Nonce, Policy, SessionId, Verification, VerificationMethod, Wallet, WalletKind,
+        AccountId, Address, ChainAddress, ChallengeFormat, ChallengeId, ClientId, Content, Network, Nonce,
+        Policy, RootKeyId, SessionId, Verification, VerificationMethod, Wallet, WalletKind,
     },
     store::{
         ChallengeKey, ChallengeScope, ChallengeState, Lifecycle as _, NewChallenge, NewClient, OpenError,
@@ -87,7 +87,7 @@ impl Bench {
             request_digest: None,
             new_account_id: AccountId::generate(),
             new_session_id: SessionId::generate(),
-            fingerprint: Fingerprint([1; 8]),
+            root_key_id: RootKeyId([1; 8]),
             access_token_ttl: Duration::from_mins(30),
             refresh_token_ttl: Duration::from_hours(24),
             session_max_ttl: Duration::from_hours(48),
@@ -105,7 +105,7 @@ impl Bench {
     }
 
     async fn rotate(&self, session_id: SessionId, generation: u32) -> RotateOutcome {
-        let rotation = Rotation { session_id, generation, client_id: None, fingerprint: Fingerprint([2; 8]) };
+        let rotation = Rotation { session_id, generation, client_id: None, root_key_id: RootKeyId([2; 8]) };
         self.store.rotate_refresh_token(rotation).await.unwrap()
     }
 }
