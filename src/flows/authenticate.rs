@@ -62,7 +62,7 @@ impl Flows {
             Credentials::Basic { client_id, client_secret } => {
                 self.authenticate_client(client_id, client_secret).await.map(Caller::Client)
             }
-            Credentials::Token(token) if SessionToken::is_meant(token.expose()) => {
+            Credentials::Token(token) if SessionToken::has_prefix(token.expose()) => {
                 self.authenticate_device(token.expose()).await
             }
             Credentials::Token(token) => self.authenticate_user(token.expose()).await,

@@ -30,7 +30,7 @@ pub struct RefreshToken {
 
 impl RefreshToken {
     /// Whether a text is meant to be a refresh token.
-    pub fn is_meant(text: &str) -> bool {
+    pub fn has_prefix(text: &str) -> bool {
         text.starts_with(PREFIX)
     }
 

@@ -17,7 +17,7 @@ impl SessionToken {
     }
 
     /// Whether a text is meant to be a session token.
-    pub fn is_meant(text: &str) -> bool {
+    pub fn has_prefix(text: &str) -> bool {
         text.starts_with(PREFIX)
     }
 

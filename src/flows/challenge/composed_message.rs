@@ -36,8 +36,8 @@ fn listed_text(
 ) -> Result<(ChainAddress, String)> {
     let nonce = challenge.nonce.as_str();
     let signed = |listed: &String| format!("{listed}{nonce}");
-    let is_meant = |listed: &&String| message.text == **listed || message.text == signed(listed);
-    let listed = policy.nonce_messages.iter().find(is_meant);
+    let is_listed_text = |listed: &&String| message.text == **listed || message.text == signed(listed);
+    let listed = policy.nonce_messages.iter().find(is_listed_text);
     let text = listed.map(signed).ok_or(Error::PolicyDenied("nonce_messages"))?;
     let signer = challenge.signer.clone().or_else(|| {
         let address = lookup.address.clone()?;

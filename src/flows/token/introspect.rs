@@ -34,7 +34,7 @@ impl Flows {
         if token.is_empty() {
             return Err(Error::invalid("token", "is required"));
         }
-        if RefreshToken::is_meant(token) {
+        if RefreshToken::has_prefix(token) {
             self.introspect_refresh_token(client, token).await
         } else {
             self.introspect_access_token(client, token).await

@@ -34,7 +34,7 @@ impl Flows {
     /// The session of a token that is genuine. Of refresh tokens any generation will do: whoever wants
     /// the session ended has its authority.
     async fn session_of_token(&self, token: &str) -> Result<Option<Session>> {
-        if RefreshToken::is_meant(token) {
+        if RefreshToken::has_prefix(token) {
             return match RefreshToken::verify(token, &self.roots) {
                 Some(token) => Ok(self.store.session(token.session_id).await?),
                 None => Ok(None),
@@ -58,5 +58,5 @@ impl Flows {
 
 /// RFC 7009, section 2.1: a token of another client is refused.
 fn not_the_callers(token: &str) -> Error {
-    if RefreshToken::is_meant(token) { Error::RefreshTokenInvalid } else { Error::AccessTokenInvalid }
+    if RefreshToken::has_prefix(token) { Error::RefreshTokenInvalid } else { Error::AccessTokenInvalid }
 }
