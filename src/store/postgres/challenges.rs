@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{Postgres, bound_lock_waits, once_more, rows};
+use super::{Postgres, bound_lock_waits, retry_if_missing, rows};
 use crate::{
     domain::{AccountId, Challenge, Network, SessionId},
     store::{
@@ -35,7 +35,7 @@ impl ChallengeStore for Postgres {
                     .bind(signer.network.as_str())
                     .bind(i32::try_from(LIVE_CHALLENGE_LIMIT).unwrap_or(i32::MAX)),
             };
-            rows::challenge(&once_more(query.fetch_optional(&self.pool).await?)?)
+            rows::challenge(&retry_if_missing(query.fetch_optional(&self.pool).await?)?)
         })
         .await
     }

@@ -66,7 +66,7 @@ impl Postgres {
     }
 
     /// Runs a statement, again where a serialisation failure, a deadlock or a lost race (`None` of
-    /// [`once_more`]) got in its way.
+    /// [`retry_if_missing`]) got in its way.
     async fn retrying<T, F>(&self, statement: impl FnMut() -> F) -> Result<T>
     where
         F: Future<Output = Result<T>>,
@@ -170,6 +170,6 @@ macro_rules! bound_lock_waits {
 use bound_lock_waits;
 
 /// For a statement that answers no row when another was faster.
-fn once_more<T>(row: Option<T>) -> Result<T> {
+fn retry_if_missing<T>(row: Option<T>) -> Result<T> {
     row.ok_or(StoreError::Contention)
 }
