@@ -16,7 +16,7 @@ use url::Url;
 
 use crate::{
     domain::Secret,
-    wallet::evm::contract::{Answer, GAS, Question},
+    wallet::evm::contract::{GAS, ValidationCall, ValidationResult},
 };
 
 /// The longest answer that is read, in bytes; a good one has some 400.
@@ -36,12 +36,12 @@ pub(super) fn http_client() -> HttpClient {
 
 /// How many questions an endpoint may have to answer at once. Beyond it the next one is asked, and a silent endpoint
 /// holds no more than that.
-const UNDER_WAY: usize = 64;
+const MAX_IN_FLIGHT: usize = 64;
 
 /// Where a node is asked.
 pub(super) struct Endpoint {
     url: Secret<Url>,
-    places: Semaphore,
+    permits: Semaphore,
 }
 
 /// Why an endpoint gave no answer. Of its URL only the host is told: the rest may hold a key.
@@ -71,12 +71,14 @@ struct ReplyError {
 
 impl Endpoint {
     pub(super) fn new(url: &Secret<Url>) -> Self {
-        Self { url: url.clone(), places: Semaphore::new(UNDER_WAY) }
+        Self { url: url.clone(), permits: Semaphore::new(MAX_IN_FLIGHT) }
     }
 
     /// A place among the questions under way.
-    pub(super) fn place(&self) -> Result<SemaphorePermit<'_>, Trouble> {
-        self.places.try_acquire().map_err(|_| self.trouble("was not asked: too many questions are under way"))
+    pub(super) fn permit(&self) -> Result<SemaphorePermit<'_>, Trouble> {
+        self.permits
+            .try_acquire()
+            .map_err(|_| self.trouble("was not asked: too many questions are under way"))
     }
 
     pub(super) fn trouble(&self, why: impl Into<String>) -> Trouble {
@@ -87,10 +89,14 @@ impl Endpoint {
     }
 
     /// Whatever is not an answer in the very form that was asked for is trouble.
-    pub(super) async fn ask(&self, client: &HttpClient, question: &Question) -> Result<Answer, Trouble> {
+    pub(super) async fn ask(
+        &self,
+        client: &HttpClient,
+        call: &ValidationCall,
+    ) -> Result<ValidationResult, Trouble> {
         let request = Request::post(self.url.expose().as_str())
             .header(CONTENT_TYPE, "application/json")
-            .body(Full::from(eth_call(question)))
+            .body(Full::from(eth_call(call)))
             .map_err(|_| self.trouble("has a URL that cannot be asked"))?;
         let response = client.request(request).await.map_err(|error| self.trouble(innermost(&error)))?;
         if response.status() != StatusCode::OK {
@@ -105,14 +111,14 @@ impl Endpoint {
         }
         let bytes = reply.result.and_then(|text| hex::decode(text.strip_prefix("0x")?).ok());
         bytes
-            .and_then(|bytes| Answer::parse(&bytes))
+            .and_then(|bytes| ValidationResult::parse(&bytes))
             .ok_or_else(|| self.trouble("answered something else than was asked"))
     }
 }
 
 /// Without a recipient, so that `data` is a program that runs; nothing of what it does is kept.
-fn eth_call(question: &Question) -> String {
-    let data = format!("0x{}", hex::encode(question.data()));
+fn eth_call(call: &ValidationCall) -> String {
+    let data = format!("0x{}", hex::encode(call.data()));
     serde_json::json!({
         "jsonrpc": "2.0",
         "id": 1,

@@ -19,7 +19,7 @@ use tracing::Instrument as _;
 
 use crate::{
     domain::{ChainEndpoint, Network},
-    wallet::evm::contract::{Answer, Question},
+    wallet::evm::contract::{ValidationCall, ValidationResult},
 };
 use endpoint::{Endpoint, HttpClient, Trouble, http_client};
 
@@ -40,7 +40,7 @@ struct Chain {
 /// No endpoint of a chain gave an answer. What each of them did is for the log; no URL is in it.
 #[derive(Debug, thiserror::Error)]
 #[error("{network}: {}", .troubles.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-pub struct Unanswered {
+pub struct RpcUnavailable {
     network: Network,
     troubles: Vec<Trouble>,
 }
@@ -61,22 +61,22 @@ impl Chains {
     }
 
     /// Whether a chain has endpoints.
-    pub fn know(&self, network: &Network) -> bool {
+    pub fn is_configured(&self, network: &Network) -> bool {
         self.by_network.contains_key(network)
     }
 
     /// Begins to ask; what is awaited is the answer of the first endpoint that gives one and is of this chain. The
     /// question goes on without whoever asked it, so that a caller who waits for less than an endpoint takes still
     /// teaches the next one where to begin.
-    pub fn ask(
+    pub fn validate(
         &self,
         network: &Network,
-        question: Question,
-    ) -> impl Future<Output = Result<Answer, Unanswered>> + use<> {
-        let nobody = Unanswered { network: network.clone(), troubles: Vec::new() };
+        call: ValidationCall,
+    ) -> impl Future<Output = Result<ValidationResult, RpcUnavailable>> + use<> {
+        let nobody = RpcUnavailable { network: network.clone(), troubles: Vec::new() };
         let chain = self.by_network.get(network).cloned();
         let asking = chain.map(|chain| {
-            tokio::spawn(async move { chain.ask(&question).await }.instrument(tracing::Span::current()))
+            tokio::spawn(async move { chain.ask(&call).await }.instrument(tracing::Span::current()))
         });
         async {
             match asking {
@@ -88,13 +88,13 @@ impl Chains {
 }
 
 impl Chain {
-    async fn ask(&self, question: &Question) -> Result<Answer, Unanswered> {
+    async fn ask(&self, call: &ValidationCall) -> Result<ValidationResult, RpcUnavailable> {
         let end = Instant::now() + self.timeout;
         let mut troubles = Vec::new();
         for (tried, at) in self.in_turn().enumerate() {
             let left = end.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(self.endpoints.len() - tried).unwrap_or(1);
-            match self.ask_one(&self.endpoints[at], question, share).await {
+            match self.ask_one(&self.endpoints[at], call, share).await {
                 Ok(answer) => {
                     self.first.store(at, Ordering::Relaxed);
                     return Ok(answer);
@@ -107,18 +107,18 @@ impl Chain {
                 }
             }
         }
-        Err(Unanswered { network: self.network.clone(), troubles })
+        Err(RpcUnavailable { network: self.network.clone(), troubles })
     }
 
     async fn ask_one(
         &self,
         endpoint: &Endpoint,
-        question: &Question,
+        call: &ValidationCall,
         share: Duration,
-    ) -> Result<Answer, Trouble> {
-        let _place = endpoint.place()?;
+    ) -> Result<ValidationResult, Trouble> {
+        let _permit = endpoint.permit()?;
         let began = Instant::now();
-        let answer = match tokio::time::timeout(share, endpoint.ask(&self.client, question)).await {
+        let answer = match tokio::time::timeout(share, endpoint.ask(&self.client, call)).await {
             Ok(Ok(answer)) if Some(answer.chain_id) != self.network.chain_id() => {
                 Err(endpoint.trouble(format!("is of the chain eip155:{}", answer.chain_id)))
             }

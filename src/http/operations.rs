@@ -46,24 +46,24 @@ pub fn fold_measurements() {
 }
 
 /// The filter of the log, as it is in force.
-async fn log_filter() -> Answer {
+async fn log_filter() -> TextResponse {
     with_filter(|_| Ok(()))
 }
 
 /// Puts the filter in the body in force until the process ends.
-async fn change_log_filter(body: String) -> Answer {
+async fn change_log_filter(body: String) -> TextResponse {
     with_filter(|filter| filter.change(body.trim()))
 }
 
 /// Puts the filter of the settings in force again.
-async fn restore_log_filter() -> Answer {
+async fn restore_log_filter() -> TextResponse {
     with_filter(Filter::restore)
 }
 
-type Answer = (StatusCode, String);
+type TextResponse = (StatusCode, String);
 
 /// Answers the filter that is in force afterwards.
-fn with_filter(act: impl Fn(&Filter) -> Result<(), String>) -> Answer {
+fn with_filter(act: impl Fn(&Filter) -> Result<(), String>) -> TextResponse {
     let Some(filter) = log::filter() else {
         return (StatusCode::NOT_FOUND, "this process does not log by itself\n".to_owned());
     };

@@ -11,7 +11,7 @@ use crate::domain::{
     Address, ChainAddress, Namespace, Network, Problem, SignatureDetails, Verification, VerificationMethod,
     Violation, Wallet,
 };
-use evm::contract::{Answer, Question};
+use evm::contract::{ValidationCall, ValidationResult};
 use evm::eip712::AuthMessage;
 
 type Result<T> = std::result::Result<T, Violation>;
@@ -51,15 +51,15 @@ impl SignedMessage {
     ///
     /// # Errors
     /// A violation of `signature` if it is malformed.
-    pub fn question(&self, signature: &str) -> Result<Option<Question>> {
+    pub fn validation_call(&self, signature: &str) -> Result<Option<ValidationCall>> {
         match self.claimed.network.namespace() {
-            Namespace::Eip155 => evm::question(self, signature),
+            Namespace::Eip155 => evm::validation_call(self, signature),
             Namespace::Solana => Ok(None),
         }
     }
 
     /// Verification by a contract's answer; `None` if the contract did not accept the signature.
-    pub fn verified_by_contract(&self, answer: Answer) -> Option<Verification> {
+    pub fn verified_by_contract(&self, answer: ValidationResult) -> Option<Verification> {
         answer.method().map(|method| self.verification(method))
     }
 

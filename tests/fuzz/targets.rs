@@ -12,7 +12,7 @@ use countersign::{
         canonical_signature,
         evm::{
             EvmPrivateKey, EvmSignature,
-            contract::{Answer, Question, Verdict},
+            contract::{ValidationCall, ValidationOutcome, ValidationResult},
             eip191::digest,
             eip712::AuthMessage,
             signature::signature_bytes,
@@ -145,8 +145,8 @@ pub fn typed_data(input: &[u8]) -> bool {
 
 /// What a chain's node is asked carries the signature unchanged; what it answers is read to the word.
 pub fn contract(input: &[u8]) -> bool {
-    let is_unwrapped = question(&[input, &WRAPPED].concat());
-    question(input);
+    let is_unwrapped = validation_call(&[input, &WRAPPED].concat());
+    validation_call(input);
     answer(input) || is_unwrapped
 }
 
@@ -158,14 +158,14 @@ const WRAPPED: [u8; 32] = [
 
 /// Whether there is one. It is a program, whose second byte is its length, four words, and two call datas, of which
 /// the second is `isValidSignature(bytes32,bytes)`.
-fn question(signature: &[u8]) -> bool {
+fn validation_call(signature: &[u8]) -> bool {
     let is_wrapped = signature.ends_with(&WRAPPED);
-    let Ok(question) = Question::new(&ON_EVM.address, &digest(SIGNED), signature) else {
+    let Ok(call) = ValidationCall::new(&ON_EVM.address, &digest(SIGNED), signature) else {
         assert!(is_wrapped, "a plain signature is refused");
         return false;
     };
-    let question = question.expect("a contract may be at the address");
-    let (_, rest) = question.data().split_at(usize::from(question.data()[1]));
+    let call = call.expect("a contract may be at the address");
+    let (_, rest) = call.data().split_at(usize::from(call.data()[1]));
     let (words, calls) = rest.split_at(4 * 32);
     let (deploy, call) = calls.split_at(length(&words[64..96]));
     assert_eq!(call.len(), length(&words[96..128]));
@@ -182,15 +182,16 @@ fn question(signature: &[u8]) -> bool {
 }
 
 fn answer(bytes: &[u8]) -> bool {
-    let Some(answer) = Answer::parse(bytes) else { return false };
+    let Some(answer) = ValidationResult::parse(bytes) else { return false };
     assert_eq!(bytes.len(), 6 * 32);
     let is = |word: usize, number: u64| {
         bytes[32 * word..][..32] == [[0; 24].as_slice(), &number.to_be_bytes()].concat()
     };
     assert!(is(4, answer.chain_id) && is(5, answer.block_number), "another chain or block");
-    let accepted = matches!(answer.verdict, Verdict::Accepted | Verdict::AcceptedOnceDeployed);
+    let accepted =
+        matches!(answer.outcome, ValidationOutcome::Accepted | ValidationOutcome::AcceptedOnceDeployed);
     assert!(!accepted || (is(0, 1) && is(1, 0) && !is(3, 0)), "accepted without a yes, or without code");
-    assert_eq!(answer.verdict == Verdict::NoCode, is(3, 0));
+    assert_eq!(answer.outcome == ValidationOutcome::NoCode, is(3, 0));
     true
 }
 

@@ -7,7 +7,7 @@ use super::{
     signed_message::signed_message,
 };
 use crate::{
-    chain::{Chains, Unanswered},
+    chain::{Chains, RpcUnavailable},
     domain::{Challenge, Client, Verification},
     flows::{Error, Result},
     state::error::Trouble,
@@ -65,8 +65,8 @@ async fn contract_signer(
     let (asked, passed_over) = to_be_asked(client, unsigned, chains)?;
     let mut answers = Vec::new();
     for (challenge, message) in asked {
-        if let Some(question) = message.question(signature)? {
-            let answer = chains.ask(&message.claimed.network, question);
+        if let Some(call) = message.validation_call(signature)? {
+            let answer = chains.validate(&message.claimed.network, call);
             answers.push((challenge, message, answer));
         }
     }
@@ -82,7 +82,7 @@ async fn contract_signer(
                 }
             }
             // A chain that cannot be reached must not keep the wallet of another one out.
-            Err(unanswered) => outcome = Err(unanswered.into()),
+            Err(error) => outcome = Err(error.into()),
         }
     }
     outcome
@@ -96,7 +96,7 @@ fn to_be_asked(client: &Client, unsigned: Vec<Unsigned>, chains: &Chains) -> Res
     for (challenge, message) in unsigned {
         let network = &message.claimed.network;
         let is_of_its_chain = challenge.signer.as_ref().is_none_or(|signer| signer.network == *network);
-        if !chains.know(network) || !is_of_its_chain {
+        if !chains.is_configured(network) || !is_of_its_chain {
             continue;
         }
         client.policy.check_challenge(challenge.format, network)?;
@@ -109,8 +109,8 @@ fn to_be_asked(client: &Client, unsigned: Vec<Unsigned>, chains: &Chains) -> Res
     Ok((asked, passed_over))
 }
 
-impl From<Unanswered> for Error {
-    fn from(error: Unanswered) -> Self {
+impl From<RpcUnavailable> for Error {
+    fn from(error: RpcUnavailable) -> Self {
         Self::ChainRpcUnavailable(Trouble(error.to_string()))
     }
 }

@@ -64,9 +64,9 @@ const PROGRAM: [u8; 123] = [
 
 /// What a node is asked: whether a wallet accepts a signature over a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question(Vec<u8>);
+pub struct ValidationCall(Vec<u8>);
 
-impl Question {
+impl ValidationCall {
     /// The question; `None` where no contract can be a wallet: at an address of Solana, and at the reserved ones up
     /// to `0xffff`, where chains keep their precompiles.
     ///
@@ -97,7 +97,7 @@ impl Question {
 
 /// What a wallet says of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ValidationOutcome {
     /// The wallet has code, and that accepts the signature (EIP-1271).
     Accepted,
     /// The wallet accepts it once it is deployed as the signature says (ERC-6492).
@@ -112,23 +112,23 @@ pub enum Verdict {
 
 /// What a node answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct ValidationResult {
     /// The chain that the node is of (EIP-155).
     pub chain_id: u64,
     /// The block in whose state it looked, as contracts of the chain see its number.
     pub block_number: u64,
     /// What the wallet said.
-    pub verdict: Verdict,
+    pub outcome: ValidationOutcome,
 }
 
-impl Answer {
+impl ValidationResult {
     /// The method by which the wallet accepted the signature; `None` if it did not.
     pub const fn method(self) -> Option<VerificationMethod> {
         let block_number = self.block_number;
-        match self.verdict {
-            Verdict::Accepted => Some(VerificationMethod::Eip1271 { block_number }),
-            Verdict::AcceptedOnceDeployed => Some(VerificationMethod::Erc6492 { block_number }),
-            Verdict::Refused | Verdict::NoCode | Verdict::Delegation => None,
+        match self.outcome {
+            ValidationOutcome::Accepted => Some(VerificationMethod::Eip1271 { block_number }),
+            ValidationOutcome::AcceptedOnceDeployed => Some(VerificationMethod::Erc6492 { block_number }),
+            ValidationOutcome::Refused | ValidationOutcome::NoCode | ValidationOutcome::Delegation => None,
         }
     }
 
@@ -138,15 +138,15 @@ impl Answer {
         let [accepted, delegation, before, now, chain_id, block_number] =
             <[[u8; 32]; 6]>::try_from(words).ok()?;
         let [accepted, delegation] = [accepted, delegation].map(|word| number(&word));
-        let verdict = match (number(&before)?, number(&now)?, accepted?, delegation?) {
-            (_, 0, _, _) => Verdict::NoCode,
-            (_, _, _, 1) => Verdict::Delegation,
-            (0, _, 1, 0) => Verdict::AcceptedOnceDeployed,
-            (_, _, 1, 0) => Verdict::Accepted,
-            (_, _, 0, 0) => Verdict::Refused,
+        let outcome = match (number(&before)?, number(&now)?, accepted?, delegation?) {
+            (_, 0, _, _) => ValidationOutcome::NoCode,
+            (_, _, _, 1) => ValidationOutcome::Delegation,
+            (0, _, 1, 0) => ValidationOutcome::AcceptedOnceDeployed,
+            (_, _, 1, 0) => ValidationOutcome::Accepted,
+            (_, _, 0, 0) => ValidationOutcome::Refused,
             _ => return None,
         };
-        Some(Self { chain_id: number(&chain_id)?, block_number: number(&block_number)?, verdict })
+        Some(Self { chain_id: number(&chain_id)?, block_number: number(&block_number)?, outcome })
     }
 }
 
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn reserved_addresses_are_nobodys_wallet() {
-        let ask = |address: &str| Question::new(&at(address), &[7; 32], &[1; 65]).unwrap();
+        let ask = |address: &str| ValidationCall::new(&at(address), &[7; 32], &[1; 65]).unwrap();
         for reserved in [
             "0x0000000000000000000000000000000000000001",
             "0x0000000000000000000000000000000000000004",
@@ -233,13 +233,13 @@ mod tests {
     fn a_wrapped_signature_is_unwrapped_and_its_factory_named() {
         let wallet = at("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed");
         let signature = wrapped(&[9; 20], &[1, 2, 3], &[4; 65]);
-        let question = Question::new(&wallet, &[7; 32], &signature).unwrap().unwrap();
-        let words = &question.data()[PROGRAM.len()..];
+        let call = ValidationCall::new(&wallet, &[7; 32], &signature).unwrap().unwrap();
+        let words = &call.data()[PROGRAM.len()..];
         assert_eq!(words[32..64], word(&[9; 20]));
         assert_eq!(words[64..96], number_word(3));
         assert_eq!(words[128..131], [1, 2, 3]);
         assert_eq!(words[131..135], MAGIC);
-        let plain = Question::new(&wallet, &[7; 32], &[4; 65]).unwrap().unwrap();
+        let plain = ValidationCall::new(&wallet, &[7; 32], &[4; 65]).unwrap().unwrap();
         assert_eq!(plain.data()[PROGRAM.len() + 128..], words[131..]);
     }
 
@@ -250,27 +250,27 @@ mod tests {
         for at_byte in [0, 32, 63, 64, 95, 96, 127] {
             let mut bad = good.clone();
             bad[at_byte] = 0xff;
-            let violation = Question::new(&wallet, &[7; 32], &bad).unwrap_err();
+            let violation = ValidationCall::new(&wallet, &[7; 32], &bad).unwrap_err();
             assert_eq!(violation.problem, Problem::SignatureEncoding, "byte {at_byte}");
         }
-        assert!(Question::new(&wallet, &[7; 32], &WRAPPED).is_err());
-        assert!(Question::new(&wallet, &[7; 32], &good[64..]).is_err());
+        assert!(ValidationCall::new(&wallet, &[7; 32], &WRAPPED).is_err());
+        assert!(ValidationCall::new(&wallet, &[7; 32], &good[64..]).is_err());
     }
 
     #[test]
     fn an_answer_is_read_to_the_word() {
-        let verdict = |words| Answer::parse(&answer(words)).map(|answer| answer.verdict);
-        assert_eq!(verdict([1, 0, 9, 9, 1, 2]), Some(Verdict::Accepted));
-        assert_eq!(verdict([1, 0, 0, 9, 1, 2]), Some(Verdict::AcceptedOnceDeployed));
-        assert_eq!(verdict([0, 0, 9, 9, 1, 2]), Some(Verdict::Refused));
-        assert_eq!(verdict([1, 1, 23, 23, 1, 2]), Some(Verdict::Delegation));
-        assert_eq!(verdict([1, 0, 0, 0, 1, 2]), Some(Verdict::NoCode));
+        let verdict = |words| ValidationResult::parse(&answer(words)).map(|answer| answer.outcome);
+        assert_eq!(verdict([1, 0, 9, 9, 1, 2]), Some(ValidationOutcome::Accepted));
+        assert_eq!(verdict([1, 0, 0, 9, 1, 2]), Some(ValidationOutcome::AcceptedOnceDeployed));
+        assert_eq!(verdict([0, 0, 9, 9, 1, 2]), Some(ValidationOutcome::Refused));
+        assert_eq!(verdict([1, 1, 23, 23, 1, 2]), Some(ValidationOutcome::Delegation));
+        assert_eq!(verdict([1, 0, 0, 0, 1, 2]), Some(ValidationOutcome::NoCode));
         assert_eq!(verdict([2, 0, 9, 9, 1, 2]), None);
-        let read = Answer::parse(&answer([1, 0, 9, 9, 10, 77])).unwrap();
+        let read = ValidationResult::parse(&answer([1, 0, 9, 9, 10, 77])).unwrap();
         assert_eq!((read.chain_id, read.block_number), (10, 77));
         let good = answer([1, 0, 9, 9, 1, 2]);
-        assert_eq!(Answer::parse(&good[1..]), None);
-        assert_eq!(Answer::parse(&[good.clone(), vec![0; 32]].concat()), None);
-        assert_eq!(Answer::parse(&[]), None);
+        assert_eq!(ValidationResult::parse(&good[1..]), None);
+        assert_eq!(ValidationResult::parse(&[good.clone(), vec![0; 32]].concat()), None);
+        assert_eq!(ValidationResult::parse(&[]), None);
     }
 }

@@ -14,16 +14,16 @@ pub use signature::EvmSignature;
 
 use super::{Payload, Result, SignedMessage};
 use crate::domain::{SignatureDetails, VerificationMethod};
-use contract::Question;
+use contract::ValidationCall;
 
 pub(super) fn verify(message: &SignedMessage, signature: &str) -> Result<Option<VerificationMethod>> {
     let recovered = EvmSignature::parse(signature)?.recover(&digest(&message.payload));
     Ok((recovered.as_ref() == Some(&message.claimed.address)).then_some(VerificationMethod::Eoa))
 }
 
-pub(super) fn question(message: &SignedMessage, signature: &str) -> Result<Option<Question>> {
+pub(super) fn validation_call(message: &SignedMessage, signature: &str) -> Result<Option<ValidationCall>> {
     let signature = signature::signature_bytes(signature)?;
-    Question::new(&message.claimed.address, &digest(&message.payload), &signature)
+    ValidationCall::new(&message.claimed.address, &digest(&message.payload), &signature)
 }
 
 pub(super) fn details(message: &SignedMessage, signature: &str) -> SignatureDetails {
