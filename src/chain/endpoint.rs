@@ -46,12 +46,12 @@ pub(super) struct Endpoint {
 
 /// Why an endpoint gave no answer. Of its URL only the host is told: the rest may hold a key.
 #[derive(Debug)]
-pub(super) struct Trouble {
+pub(super) struct EndpointError {
     host: String,
     why: String,
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.host, self.why)
     }
@@ -75,17 +75,15 @@ impl Endpoint {
     }
 
     /// A place among the questions under way.
-    pub(super) fn permit(&self) -> Result<SemaphorePermit<'_>, Trouble> {
-        self.permits
-            .try_acquire()
-            .map_err(|_| self.trouble("was not asked: too many questions are under way"))
+    pub(super) fn permit(&self) -> Result<SemaphorePermit<'_>, EndpointError> {
+        self.permits.try_acquire().map_err(|_| self.error("was not asked: too many questions are under way"))
     }
 
-    pub(super) fn trouble(&self, why: impl Into<String>) -> Trouble {
+    pub(super) fn error(&self, why: impl Into<String>) -> EndpointError {
         let url = self.url.expose();
         let host = url.host_str().unwrap_or_default();
         let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-        Trouble { host, why: why.into() }
+        EndpointError { host, why: why.into() }
     }
 
     /// Whatever is not an answer in the very form that was asked for is trouble.
@@ -93,26 +91,26 @@ impl Endpoint {
         &self,
         client: &HttpClient,
         call: &ValidationCall,
-    ) -> Result<ValidationResult, Trouble> {
+    ) -> Result<ValidationResult, EndpointError> {
         let request = Request::post(self.url.expose().as_str())
             .header(CONTENT_TYPE, "application/json")
             .body(Full::from(eth_call(call)))
-            .map_err(|_| self.trouble("has a URL that cannot be asked"))?;
-        let response = client.request(request).await.map_err(|error| self.trouble(innermost(&error)))?;
+            .map_err(|_| self.error("has a URL that cannot be asked"))?;
+        let response = client.request(request).await.map_err(|error| self.error(innermost(&error)))?;
         if response.status() != StatusCode::OK {
-            return Err(self.trouble(format!("answered with status {}", response.status().as_u16())));
+            return Err(self.error(format!("answered with status {}", response.status().as_u16())));
         }
         let body = Limited::new(response.into_body(), ANSWER_LIMIT);
-        let body = body.collect().await.map_err(|error| self.trouble(innermost(error.as_ref())))?;
+        let body = body.collect().await.map_err(|error| self.error(innermost(error.as_ref())))?;
         let reply: Reply =
-            serde_json::from_slice(&body.to_bytes()).map_err(|_| self.trouble("answered no JSON-RPC"))?;
+            serde_json::from_slice(&body.to_bytes()).map_err(|_| self.error("answered no JSON-RPC"))?;
         if let Some(ReplyError { code }) = reply.error {
-            return Err(self.trouble(format!("answered with error {code}")));
+            return Err(self.error(format!("answered with error {code}")));
         }
         let bytes = reply.result.and_then(|text| hex::decode(text.strip_prefix("0x")?).ok());
         bytes
             .and_then(|bytes| ValidationResult::parse(&bytes))
-            .ok_or_else(|| self.trouble("answered something else than was asked"))
+            .ok_or_else(|| self.error("answered something else than was asked"))
     }
 }
 

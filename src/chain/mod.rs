@@ -21,7 +21,7 @@ use crate::{
     domain::{ChainEndpoint, Network},
     wallet::evm::contract::{ValidationCall, ValidationResult},
 };
-use endpoint::{Endpoint, HttpClient, Trouble, http_client};
+use endpoint::{Endpoint, EndpointError, HttpClient, http_client};
 
 /// The chains whose nodes may be asked.
 pub struct Chains {
@@ -39,10 +39,10 @@ struct Chain {
 
 /// No endpoint of a chain gave an answer. What each of them did is for the log; no URL is in it.
 #[derive(Debug, thiserror::Error)]
-#[error("{network}: {}", .troubles.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+#[error("{network}: {}", .errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
 pub struct RpcUnavailable {
     network: Network,
-    troubles: Vec<Trouble>,
+    errors: Vec<EndpointError>,
 }
 
 impl Chains {
@@ -73,7 +73,7 @@ impl Chains {
         network: &Network,
         call: ValidationCall,
     ) -> impl Future<Output = Result<ValidationResult, RpcUnavailable>> + use<> {
-        let nobody = RpcUnavailable { network: network.clone(), troubles: Vec::new() };
+        let nobody = RpcUnavailable { network: network.clone(), errors: Vec::new() };
         let chain = self.by_network.get(network).cloned();
         let asking = chain.map(|chain| {
             tokio::spawn(async move { chain.ask(&call).await }.instrument(tracing::Span::current()))
@@ -90,7 +90,7 @@ impl Chains {
 impl Chain {
     async fn ask(&self, call: &ValidationCall) -> Result<ValidationResult, RpcUnavailable> {
         let end = Instant::now() + self.timeout;
-        let mut troubles = Vec::new();
+        let mut errors = Vec::new();
         for (tried, at) in self.in_turn().enumerate() {
             let left = end.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(self.endpoints.len() - tried).unwrap_or(1);
@@ -99,15 +99,15 @@ impl Chain {
                     self.first.store(at, Ordering::Relaxed);
                     return Ok(answer);
                 }
-                Err(trouble) => {
-                    tracing::warn!(network = %self.network, %trouble, "a node did not answer");
+                Err(error) => {
+                    tracing::warn!(network = %self.network, trouble = %error, "a node did not answer");
                     let next = (at + 1) % self.endpoints.len();
                     let _ = self.first.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
-                    troubles.push(trouble);
+                    errors.push(error);
                 }
             }
         }
-        Err(RpcUnavailable { network: self.network.clone(), troubles })
+        Err(RpcUnavailable { network: self.network.clone(), errors })
     }
 
     async fn ask_one(
@@ -115,15 +115,15 @@ impl Chain {
         endpoint: &Endpoint,
         call: &ValidationCall,
         share: Duration,
-    ) -> Result<ValidationResult, Trouble> {
+    ) -> Result<ValidationResult, EndpointError> {
         let _permit = endpoint.permit()?;
         let began = Instant::now();
         let answer = match tokio::time::timeout(share, endpoint.ask(&self.client, call)).await {
             Ok(Ok(answer)) if Some(answer.chain_id) != self.network.chain_id() => {
-                Err(endpoint.trouble(format!("is of the chain eip155:{}", answer.chain_id)))
+                Err(endpoint.error(format!("is of the chain eip155:{}", answer.chain_id)))
             }
             Ok(outcome) => outcome,
-            Err(_) => Err(endpoint.trouble("did not answer in time")),
+            Err(_) => Err(endpoint.error("did not answer in time")),
         };
         measure(&self.network, answer.is_ok(), began.elapsed());
         answer

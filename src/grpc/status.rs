@@ -114,11 +114,11 @@ fn input_reason(violations: &[Violation]) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::Role, state::error::Trouble};
+    use crate::{domain::Role, state::error::Cause};
 
     /// Design, section 9: every reason that exists so far, with its code.
     fn table() -> Vec<(Error, Code, &'static str)> {
-        let trouble = || Trouble("password=hunter2".to_owned());
+        let cause = || Cause("password=hunter2".to_owned());
         let limited = || Error::RateLimited { whose: "session", wait: Duration::from_millis(900) };
         let wrong = |problem| Error::from(Violation::new("some_field", problem, "is wrong"));
         vec![
@@ -161,9 +161,9 @@ mod tests {
             (Error::WatchInterrupted("x"), Code::Aborted, "WATCH_INTERRUPTED"),
             (Error::Draining, Code::Unavailable, "DRAINING"),
             (Error::DeadlineExceeded, Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
-            (Error::StoreUnavailable(trouble()), Code::Unavailable, "STORE_UNAVAILABLE"),
-            (Error::ChainRpcUnavailable(trouble()), Code::Unavailable, "CHAIN_RPC_UNAVAILABLE"),
-            (Error::Internal(trouble()), Code::Internal, "INTERNAL"),
+            (Error::StoreUnavailable(cause()), Code::Unavailable, "STORE_UNAVAILABLE"),
+            (Error::ChainRpcUnavailable(cause()), Code::Unavailable, "CHAIN_RPC_UNAVAILABLE"),
+            (Error::Internal(cause()), Code::Internal, "INTERNAL"),
         ]
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use time::OffsetDateTime;
 
-use super::{Error, Result, error::Trouble};
+use super::{Error, Result, error::Cause};
 use crate::store::{Store, StoreError};
 
 /// A measurement older than this is no longer trusted.
@@ -69,7 +69,7 @@ impl DatabaseClock {
         let measured = *self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         match measured {
             Some((at, time)) if at.elapsed() <= max_age => Ok(time + at.elapsed()),
-            _ => Err(Error::StoreUnavailable(Trouble("the database's clock is not known".to_owned()))),
+            _ => Err(Error::StoreUnavailable(Cause("the database's clock is not known".to_owned()))),
         }
     }
 }

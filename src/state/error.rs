@@ -92,11 +92,11 @@ pub enum Error {
     #[error(
         "no node of the chain could be asked whether the contract wallet accepts the signature; try again"
     )]
-    ChainRpcUnavailable(#[source] Trouble),
+    ChainRpcUnavailable(#[source] Cause),
     #[error("the store does not answer; try again")]
-    StoreUnavailable(#[source] Trouble),
+    StoreUnavailable(#[source] Cause),
     #[error("an internal error; it has been logged")]
-    Internal(#[source] Trouble),
+    Internal(#[source] Cause),
 }
 
 /// The outcome of every use case.
@@ -105,7 +105,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// A cause that is for the log alone.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Trouble(pub String);
+pub struct Cause(pub String);
 
 impl Error {
     /// An error of one field.
@@ -115,7 +115,7 @@ impl Error {
 
     /// An error that nobody but an engineer can do anything about.
     pub fn internal(cause: impl ToString) -> Self {
-        Self::Internal(Trouble(cause.to_string()))
+        Self::Internal(Cause(cause.to_string()))
     }
 }
 
@@ -135,7 +135,7 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) | StoreError::ReadOnly(_) => {
-                Self::StoreUnavailable(Trouble(error.to_string()))
+                Self::StoreUnavailable(Cause(error.to_string()))
             }
             StoreError::Contention | StoreError::Locked => Self::Contention,
             StoreError::Broken(_) => Self::internal(error),

@@ -8,7 +8,7 @@ use std::{
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
 
-use super::{Error, Result, audit::audit, error::Trouble, revocation_feed::RevocationFeed};
+use super::{Error, Result, audit::audit, error::Cause, revocation_feed::RevocationFeed};
 use crate::{
     domain::{RootKeyId, SigningAlgorithm},
     store::{Canary, NewSigningKey, SigningKeyState, Store, StoreError, StoredSigningKey},
@@ -221,7 +221,7 @@ impl SigningKeys {
         if read.at.elapsed() <= MAX_AGE {
             return Ok(Arc::clone(&read.ring));
         }
-        Err(Error::StoreUnavailable(Trouble("which keys sign is not known any more".to_owned())))
+        Err(Error::StoreUnavailable(Cause("which keys sign is not known any more".to_owned())))
     }
 }
 

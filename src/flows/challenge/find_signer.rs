@@ -10,7 +10,7 @@ use crate::{
     chain::{Chains, RpcUnavailable},
     domain::{Challenge, Client, Verification},
     flows::{Error, Result},
-    state::error::Trouble,
+    state::error::Cause,
     wallet::SignedMessage,
 };
 
@@ -111,6 +111,6 @@ fn to_be_asked(client: &Client, unsigned: Vec<Unsigned>, chains: &Chains) -> Res
 
 impl From<RpcUnavailable> for Error {
     fn from(error: RpcUnavailable) -> Self {
-        Self::ChainRpcUnavailable(Trouble(error.to_string()))
+        Self::ChainRpcUnavailable(Cause(error.to_string()))
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     domain::ClientId,
     flows::{AccessClaims, Credentials, Error, Flows, Result, authenticate::refused},
-    state::error::Trouble,
+    state::error::Cause,
 };
 
 /// Whose tokens a route takes.
@@ -62,7 +62,7 @@ impl Flows {
         };
         let now = self.clock.now_within(max_age)?;
         if self.revocations.age() > max_age {
-            return Err(Error::StoreUnavailable(Trouble("what is revoked is not known any more".to_owned())));
+            return Err(Error::StoreUnavailable(Cause("what is revoked is not known any more".to_owned())));
         }
         let now = now.unix_timestamp();
         let claims =

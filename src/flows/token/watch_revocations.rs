@@ -13,7 +13,7 @@ use crate::{
     domain::{Client, ClientId, Role},
     flows::{Caller, Credentials, Error, Flows, Result},
     state::{
-        error::Trouble,
+        error::Cause,
         health::HealthState,
         revocation_feed::{LOOK_FAR_BACK, Page, Revocation},
     },
@@ -90,7 +90,7 @@ impl Flows {
         if self.revocations.age() <= MAX_FEED_AGE {
             return Ok(());
         }
-        Err(Error::StoreUnavailable(Trouble("nothing was heard of revocations for 10 s".to_owned())))
+        Err(Error::StoreUnavailable(Cause("nothing was heard of revocations for 10 s".to_owned())))
     }
 }
 

@@ -38,8 +38,8 @@ const LONG_IDLE: Duration = Duration::from_secs(30);
 /// The PostgreSQL backend.
 pub(super) struct Postgres {
     pool: PgPool,
-    trouble: Trouble,
-    demoted: Trouble,
+    last_unavailable: LastFailure,
+    last_read_only: LastFailure,
 }
 
 impl Postgres {
@@ -61,8 +61,12 @@ impl Postgres {
             .close()
             .await
             .map_err(|error| unreachable(error.to_string()))?;
-        let (trouble, demoted) = (Trouble::default(), Trouble::default());
-        Ok(Self { pool: pool(options, connections, trouble.clone(), demoted.clone()), trouble, demoted })
+        let (last_unavailable, last_read_only) = (LastFailure::default(), LastFailure::default());
+        Ok(Self {
+            pool: pool(options, connections, last_unavailable.clone(), last_read_only.clone()),
+            last_unavailable,
+            last_read_only,
+        })
     }
 
     /// Runs a statement, again where a serialisation failure, a deadlock or a lost race (`None` of
@@ -73,8 +77,8 @@ impl Postgres {
     {
         let outcome = super::retry::retrying(STATEMENT_TIMEOUT, statement).await;
         match outcome {
-            Err(StoreError::Unavailable(_)) => self.trouble.note(),
-            Err(StoreError::ReadOnly(_)) => self.demoted.note(),
+            Err(StoreError::Unavailable(_)) => self.last_unavailable.note(),
+            Err(StoreError::ReadOnly(_)) => self.last_read_only.note(),
             Ok(_) | Err(_) => {}
         }
         outcome
@@ -84,14 +88,19 @@ impl Postgres {
 /// A pool that tests a connection before use only where it may have been cut: it has been idle since
 /// before the last trouble, or for long. Testing each time would double the round trips. One that is older
 /// than the last word of a server that only reads may lead to a demoted primary, and is dropped.
-fn pool(options: PgConnectOptions, connections: u32, trouble: Trouble, demoted: Trouble) -> PgPool {
+fn pool(
+    options: PgConnectOptions,
+    connections: u32,
+    last_unavailable: LastFailure,
+    last_read_only: LastFailure,
+) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
         .before_acquire(move |connection, meta| {
-            let useless = demoted.is_within(meta.age);
-            let suspect = meta.idle_for > LONG_IDLE || trouble.is_within(meta.idle_for);
+            let useless = last_read_only.is_within(meta.age);
+            let suspect = meta.idle_for > LONG_IDLE || last_unavailable.is_within(meta.idle_for);
             Box::pin(async move { Ok(!useless && (!suspect || connection.ping().await.is_ok())) })
         })
         .connect_lazy_with(options)
@@ -99,9 +108,9 @@ fn pool(options: PgConnectOptions, connections: u32, trouble: Trouble, demoted: 
 
 /// When the store last did not answer.
 #[derive(Clone, Default)]
-struct Trouble(Arc<Mutex<Option<Instant>>>);
+struct LastFailure(Arc<Mutex<Option<Instant>>>);
 
-impl Trouble {
+impl LastFailure {
     fn note(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
