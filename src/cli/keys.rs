@@ -11,7 +11,7 @@ use clap::Subcommand;
 use super::Outcome;
 use crate::{
     app::{CHECKS, load_root_keys, open_store},
-    config::{KeyFlags, LogSettings, flags::Given},
+    config::{KeyFlags, LogSettings, flags::FlagValues},
     state::signing_keys::check_root_keys,
     store::Store,
     token::RootKeys,
@@ -53,7 +53,7 @@ impl Keys {
             Self::List(list) => list.flags.0.log(),
             Self::Rotate(rotate) => rotate.flags.0.log(),
             Self::Revoke(revoke) => revoke.flags.0.log(),
-            Self::NewRoot => Given::default().log(),
+            Self::NewRoot => FlagValues::default().log(),
             Self::Reseal(reseal) => reseal.flags.0.log(),
             Self::ForgetRoot(forget) => forget.flags.0.log(),
         }

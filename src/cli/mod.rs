@@ -35,7 +35,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     app::{AppError, CHECKS},
-    config::{LogSettings, Problems, Reader, ServeSettings, flags::Given},
+    config::{LogSettings, Problems, Reader, ServeSettings, flags::FlagValues},
     flows, log,
 };
 
@@ -95,7 +95,7 @@ fn print(line: fmt::Arguments<'_>) -> io::Result<()> {
 /// Settings as if they had been given as flags, for servers that a command starts for itself.
 fn settings_of(flags: &[(&str, &str)]) -> Result<ServeSettings, Problems> {
     let by_key = flags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    let given = Given { by_key, config: None };
+    let given = FlagValues { by_key, config: None };
     let mut reader = Reader::new(&given, std::iter::empty());
     let settings = reader.serve(&CHECKS);
     reader.finish(settings)
@@ -181,7 +181,7 @@ impl Command {
             Self::Demo(_) | Self::Bench(_) => LogSettings { filter: "error".to_owned(), json: Some(false) },
             Self::Keys(keys) => keys.log(),
             Self::Healthcheck(_) | Self::Wallet(_) | Self::Completions(_) | Self::Man(_) => {
-                Given::default().log()
+                FlagValues::default().log()
             }
         }
     }

@@ -12,14 +12,14 @@ use super::{
 
 /// What was given on the command line.
 #[derive(Clone, Debug, Default)]
-pub struct Given {
+pub struct FlagValues {
     /// The texts by key.
     pub by_key: BTreeMap<String, String>,
     /// The settings file.
     pub config: Option<PathBuf>,
 }
 
-impl Given {
+impl FlagValues {
     /// How to log; what is wrong with that is told with everything else.
     pub fn log(&self) -> LogSettings {
         Reader::new(self, std::env::vars_os()).log()
@@ -28,19 +28,19 @@ impl Given {
 
 /// The flags of a command that opens the store.
 #[derive(Clone, Debug)]
-pub struct StoreFlags(pub Given);
+pub struct StoreFlags(pub FlagValues);
 
 /// The flags of a command that works with keys.
 #[derive(Clone, Debug)]
-pub struct KeyFlags(pub Given);
+pub struct KeyFlags(pub FlagValues);
 
 /// The flags of a command that asks a running service.
 #[derive(Clone, Debug)]
-pub struct OperationsFlags(pub Given);
+pub struct OperationsFlags(pub FlagValues);
 
 /// The flags of a command that serves.
 #[derive(Clone, Debug)]
-pub struct ServeFlags(pub Given);
+pub struct ServeFlags(pub FlagValues);
 
 impl StoreFlags {
     /// The store's settings.
@@ -166,12 +166,12 @@ fn help(setting: &Setting, is_file: bool) -> String {
     format!("{} [env: {}] [default: {default}]", setting.help, setting.variable())
 }
 
-fn given(matches: &ArgMatches, groups: &[Group]) -> Given {
+fn given(matches: &ArgMatches, groups: &[Group]) -> FlagValues {
     let by_key = flags(groups)
         .filter_map(|(_, flag)| {
             let texts: Vec<&str> = matches.get_many::<String>(&flag)?.map(String::as_str).collect();
             Some((flag.clone(), texts.join(",")))
         })
         .collect();
-    Given { by_key, config: matches.get_one::<PathBuf>("config").cloned() }
+    FlagValues { by_key, config: matches.get_one::<PathBuf>("config").cloned() }
 }

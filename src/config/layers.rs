@@ -10,7 +10,7 @@ use super::{
 
 /// A value as it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Given {
+pub struct SettingValue {
     /// Its text.
     pub text: String,
     /// Where it came from.
@@ -43,7 +43,7 @@ impl Layers {
     }
 
     /// What was given for a setting, in the layer that weighs most.
-    pub fn given(&self, setting: &Setting, problems: &mut Problems) -> Option<Given> {
+    pub fn given(&self, setting: &Setting, problems: &mut Problems) -> Option<SettingValue> {
         type Layer<'a> = (&'a BTreeMap<String, String>, &'a dyn Fn(&str) -> (String, Origin));
         let of_flags = |key: &str| (key.to_owned(), Origin::Flag(format!("--{key}")));
         let of_variables = |key: &str| (variable(key), Origin::Variable(variable(key)));
@@ -95,9 +95,9 @@ fn in_layer(
     texts: &BTreeMap<String, String>,
     named: &dyn Fn(&str) -> (String, Origin),
     problems: &mut Problems,
-) -> Option<Given> {
+) -> Option<SettingValue> {
     let (name, origin) = named(setting.key);
-    let direct = texts.get(&name).map(|text| Given { text: text.clone(), origin: origin.clone() });
+    let direct = texts.get(&name).map(|text| SettingValue { text: text.clone(), origin: origin.clone() });
     if !setting.is_secret() {
         return direct;
     }
@@ -110,7 +110,7 @@ fn in_layer(
         }
         (direct, None) => direct,
         (None, Some(path)) => match fs::read_to_string(path) {
-            Ok(text) => Some(Given { text: text.trim().to_owned(), origin: file_origin }),
+            Ok(text) => Some(SettingValue { text: text.trim().to_owned(), origin: file_origin }),
             Err(error) => {
                 let key = format!("{}-file", setting.key);
                 problems.push(Problem::new(&key, &file_origin, format!("{path}: {error}")));

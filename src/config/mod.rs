@@ -14,7 +14,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 pub use checks::Checks;
 pub use connections::{ConnectionSettings, TlsSettings};
 pub use flags::{KeyFlags, OperationsFlags, ServeFlags, StoreFlags};
-use layers::{Given, Layers};
+use layers::{Layers, SettingValue};
 use origin::Origin;
 use problem::Problem;
 pub use problem::Problems;
@@ -119,7 +119,7 @@ pub struct Reader {
 
 impl Reader {
     /// Over the layers that a command was started with.
-    pub fn new(flags: &flags::Given, variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
+    pub fn new(flags: &flags::FlagValues, variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
         let mut problems = Problems::default();
         let variables = layers::of_this_program(variables, &mut problems);
         let from_environment = || variables.get("COUNTERSIGN_CONFIG").map(PathBuf::from);
@@ -131,7 +131,7 @@ impl Reader {
     /// What is in force for a setting, as text, and where it came from; `None` where a default needs words.
     pub fn in_force(&mut self, setting: &Setting) -> (Option<String>, Origin) {
         match (self.layers.given(setting, &mut self.problems), setting.default) {
-            (Some(Given { text, origin }), _) => (Some(text), origin),
+            (Some(SettingValue { text, origin }), _) => (Some(text), origin),
             (None, Fallback::Value(text)) => (Some(text.to_owned()), Origin::Default),
             (None, Fallback::Described(_)) => (None, Origin::Default),
         }

@@ -10,7 +10,7 @@ fn reader(flags: &[(&str, &str)], variables: &[(&str, &str)], config: Option<Pat
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     };
     Reader::new(
-        &flags::Given { by_key: owned(flags), config },
+        &flags::FlagValues { by_key: owned(flags), config },
         owned(variables).into_iter().map(|(name, value)| (name.into(), value.into())),
     )
 }
@@ -223,7 +223,7 @@ fn a_variable_that_is_not_utf8_is_a_problem_only_if_it_is_a_setting() {
     let odd = || OsString::from_vec(vec![0xff]);
     let variables = |names: &[&str]| {
         let pairs: Vec<_> = names.iter().map(|name| (OsString::from(name), odd())).collect();
-        Reader::new(&flags::Given::default(), pairs.into_iter().chain([(odd(), odd())]))
+        Reader::new(&flags::FlagValues::default(), pairs.into_iter().chain([(odd(), odd())]))
     };
     let mut other = variables(&["FOO"]);
     let settings = other.serve(&CHECKS);

@@ -10,7 +10,7 @@ use std::{
 
 use countersign::{
     app::{App, CHECKS},
-    config::{Problems, Reader, ServeSettings, flags::Given},
+    config::{Problems, Reader, ServeSettings, flags::FlagValues},
     domain::{Client, Policy},
     flows::client::create::create_client,
     grpc::v1::{
@@ -119,7 +119,7 @@ pub fn checked_settings(
     ];
     let flags = flags.iter().chain(further);
     let by_key = flags.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    let mut reader = Reader::new(&Given { by_key, config: None }, std::iter::empty());
+    let mut reader = Reader::new(&FlagValues { by_key, config: None }, std::iter::empty());
     let settings = reader.serve(&CHECKS);
     reader.finish(settings)
 }
