@@ -6,11 +6,11 @@
 //! refused here within a second. When nothing was heard for too long, nothing is taken for good.
 //!
 //! ```no_run
-//! use countersign::verifier::{Refusal, Settings, Verifier};
+//! use countersign::verifier::{Refusal, VerifierSettings, Verifier};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let channel = tonic::transport::Channel::from_static("http://countersign:50051").connect().await?;
-//! let settings = Settings::new("https://auth.example", "shop").with_client("client id", "client secret");
+//! let settings = VerifierSettings::new("https://auth.example", "shop").with_client("client id", "client secret");
 //! let verifier = Verifier::start(channel, settings).await?;
 //!
 //! // For each request; clones are cheap, and share what is known.
@@ -47,7 +47,7 @@ use revoked::Revoked;
 
 /// Whose tokens are taken, and how old what is known of them may be.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct VerifierSettings {
     /// The `iss` of the tokens: the service's setting `issuer`.
     pub issuer: String,
     /// One of the `aud` of the tokens: the client's id, or what its policy's `audience` says.
@@ -62,7 +62,7 @@ pub struct Settings {
     authorization: Option<Secret<String>>,
 }
 
-impl Settings {
+impl VerifierSettings {
     /// Tokens of an issuer for an audience; without revocations, unless [`Self::with_client`] follows.
     pub fn new(issuer: impl Into<String>, audience: impl Into<String>) -> Self {
         Self {
@@ -115,7 +115,7 @@ struct Inner {
 
 /// What checks read, and the tasks behind them write.
 struct Shared {
-    settings: Settings,
+    settings: VerifierSettings,
     keys: RwLock<Arc<PublicKeys>>,
     /// Asks for the keys before their time.
     missing: Notify,
@@ -134,7 +134,7 @@ impl Verifier {
     ///
     /// # Errors
     /// If the service does not answer, or refuses the client.
-    pub async fn start(channel: Channel, settings: Settings) -> Result<Self, tonic::Status> {
+    pub async fn start(channel: Channel, settings: VerifierSettings) -> Result<Self, tonic::Status> {
         let shared = Arc::new(Shared {
             settings,
             keys: RwLock::default(),

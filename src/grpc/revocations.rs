@@ -13,7 +13,7 @@ use crate::{
         Error,
         token::watch_revocations::{Update, Watch},
     },
-    state::revocation_feed::{Revocation, RevokedSession},
+    state::revocation_feed::{RevocationEvent, RevokedSession},
 };
 
 /// How long a caller may take nothing before it is cut off.
@@ -69,8 +69,8 @@ impl From<Update> for v1::WatchRevocationsResponse {
 }
 
 /// Puts a session to those of its account that were revoked with it, if it is one.
-fn goes_with(event: &mut v1::revocation::Event, revocation: &Revocation) -> bool {
-    let (v1::revocation::Event::AccountSessionsRevoked(account), Revocation::Session(session)) =
+fn goes_with(event: &mut v1::revocation::Event, revocation: &RevocationEvent) -> bool {
+    let (v1::revocation::Event::AccountSessionsRevoked(account), RevocationEvent::Session(session)) =
         (event, revocation)
     else {
         return false;
@@ -90,26 +90,26 @@ fn goes_with(event: &mut v1::revocation::Event, revocation: &Revocation) -> bool
     same
 }
 
-impl From<Revocation> for v1::revocation::Event {
-    fn from(revocation: Revocation) -> Self {
+impl From<RevocationEvent> for v1::revocation::Event {
+    fn from(revocation: RevocationEvent) -> Self {
         match revocation {
-            Revocation::Session(session) if session.reason == RevokeReason::AccountSessionsRevoked => {
+            RevocationEvent::Session(session) if session.reason == RevokeReason::AccountSessionsRevoked => {
                 Self::AccountSessionsRevoked(session.into())
             }
-            Revocation::Session(session) => Self::SessionRevoked(session.into()),
-            Revocation::ClientDisabled(id, time) => Self::ClientDisabled(v1::ClientDisabled {
+            RevocationEvent::Session(session) => Self::SessionRevoked(session.into()),
+            RevocationEvent::ClientDisabled(id, time) => Self::ClientDisabled(v1::ClientDisabled {
                 client_id: id.to_string(),
                 hear_time: Some(timestamp(time)),
             }),
-            Revocation::ClientEnabled(id, time) => Self::ClientEnabled(v1::ClientEnabled {
+            RevocationEvent::ClientEnabled(id, time) => Self::ClientEnabled(v1::ClientEnabled {
                 client_id: id.to_string(),
                 hear_time: Some(timestamp(time)),
             }),
-            Revocation::ClientDeleted(id, time) => Self::ClientDeleted(v1::ClientDeleted {
+            RevocationEvent::ClientDeleted(id, time) => Self::ClientDeleted(v1::ClientDeleted {
                 client_id: id.to_string(),
                 delete_time: Some(timestamp(time)),
             }),
-            Revocation::Key(key) => Self::SigningKeyRevoked(v1::SigningKeyRevoked {
+            RevocationEvent::Key(key) => Self::SigningKeyRevoked(v1::SigningKeyRevoked {
                 kid: key.kid,
                 revoke_time: Some(timestamp(key.revoke_time)),
             }),

@@ -33,7 +33,7 @@ pub const PAGE: usize = 500;
 
 /// Something that ends access tokens before their time, or undoes that.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Revocation {
+pub enum RevocationEvent {
     /// A session was revoked.
     Session(RevokedSession),
     /// A client was disabled: its tokens are rejected for now. With the time at which the feed noticed it.
@@ -47,7 +47,7 @@ pub enum Revocation {
     Key(RevokedKey),
 }
 
-impl Revocation {
+impl RevocationEvent {
     /// Whose tokens it ends; `None` for everybody's.
     pub const fn client_id(&self) -> Option<ClientId> {
         match self {
@@ -75,7 +75,7 @@ impl Revocation {
 #[derive(Debug)]
 pub struct Page {
     /// The revocations.
-    pub revocations: Vec<Revocation>,
+    pub revocations: Vec<RevocationEvent>,
     /// Where the next page begins.
     pub next: u64,
     /// On the last page: the time on the database's clock up to which the feed is complete.
@@ -173,7 +173,7 @@ struct FeedState {
     readings: u32,
     /// Time of the first poll, which reads the state of things; events before it are not known.
     began: Option<OffsetDateTime>,
-    log: VecDeque<(u64, Revocation)>,
+    log: VecDeque<(u64, RevocationEvent)>,
     next: u64,
     /// Up to when everything lies before a position, for each reading with news.
     marks: VecDeque<(OffsetDateTime, u64)>,
@@ -189,13 +189,13 @@ impl FeedState {
         let position = self.next;
         for session in read.sessions {
             if self.sessions.insert(session.id) {
-                self.push(Revocation::Session(session));
+                self.push(RevocationEvent::Session(session));
             }
         }
         self.apply_clients(read.as_of, &read.clients);
         for key in read.keys {
             if self.keys.insert(key.kid.clone()) {
-                self.push(Revocation::Key(key));
+                self.push(RevocationEvent::Key(key));
             }
         }
         if self.next > position {
@@ -214,18 +214,18 @@ impl FeedState {
             let known = before.remove(&client.id);
             if known.is_none_or(|known| known.delete_time != client.delete_time) {
                 self.push(match client.delete_time {
-                    Some(time) => Revocation::ClientDeleted(client.id, time),
-                    None => Revocation::ClientDisabled(client.id, now),
+                    Some(time) => RevocationEvent::ClientDeleted(client.id, time),
+                    None => RevocationEvent::ClientDisabled(client.id, now),
                 });
             }
             self.clients.insert(client.id, *client);
         }
         for client in before.into_values().filter(|client| client.delete_time.is_none()) {
-            self.push(Revocation::ClientEnabled(client.id, now));
+            self.push(RevocationEvent::ClientEnabled(client.id, now));
         }
     }
 
-    fn push(&mut self, revocation: Revocation) {
+    fn push(&mut self, revocation: RevocationEvent) {
         self.log.push_back((self.next, revocation));
         self.next += 1;
     }
@@ -238,7 +238,7 @@ impl FeedState {
         let sessions = &mut self.sessions;
         self.log.retain(|(_, revocation)| {
             let keep = revocation.end() > now;
-            if let (Revocation::Session(session), false) = (revocation, keep) {
+            if let (RevocationEvent::Session(session), false) = (revocation, keep) {
                 sessions.remove(&session.id);
             }
             keep

@@ -8,7 +8,7 @@ use std::{
 
 use countersign::{
     domain::{Policy, RateLimit, SigningAlgorithm},
-    verifier::{Refusal, Settings, Verifier},
+    verifier::{Refusal, Verifier, VerifierSettings},
 };
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
@@ -39,12 +39,12 @@ async fn channel(server: &Server) -> Channel {
 }
 
 /// With the client's own credentials.
-fn settings(client: &TestClient) -> Settings {
+fn settings(client: &TestClient) -> VerifierSettings {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     let basic = client.authorization().trim_start_matches("Basic ");
     let pair = String::from_utf8(STANDARD.decode(basic).unwrap()).unwrap();
     let (id, secret) = pair.split_once(':').unwrap();
-    Settings::new(ISSUER, "shop").with_client(id, secret)
+    VerifierSettings::new(ISSUER, "shop").with_client(id, secret)
 }
 
 async fn token_of(client: &TestClient) -> String {
@@ -179,7 +179,8 @@ async fn sign_in_until_keys_have_rotated(caller: Caller, verifier: Arc<Verifier>
 async fn without_a_client_revocations_are_not_heard(store: &TestStore) {
     let server = Server::start(store).await;
     let client = server.client(shop(SigningAlgorithm::Es256)).await;
-    let without = Verifier::start(channel(&server).await, Settings::new(ISSUER, "shop")).await.unwrap();
+    let without =
+        Verifier::start(channel(&server).await, VerifierSettings::new(ISSUER, "shop")).await.unwrap();
     let with = Verifier::start(channel(&server).await, settings(&client)).await.unwrap();
     let token = token_of(&client).await;
     client.revoke_token(&token).await.unwrap();
@@ -190,7 +191,7 @@ async fn without_a_client_revocations_are_not_heard(store: &TestStore) {
 async fn wrong_credentials_do_not_start(store: &TestStore) {
     let server = Server::start(store).await;
     let client = server.client(shop(SigningAlgorithm::Es256)).await;
-    let wrong = Settings::new(ISSUER, "shop").with_client(&client.client.id.to_string(), "ccs_wrong");
+    let wrong = VerifierSettings::new(ISSUER, "shop").with_client(&client.client.id.to_string(), "ccs_wrong");
     let refused = Verifier::start(channel(&server).await, wrong).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::Unauthenticated);
 }

@@ -15,7 +15,7 @@ use crate::{
     state::{
         error::Cause,
         health::HealthState,
-        revocation_feed::{LOOK_FAR_BACK, Page, Revocation},
+        revocation_feed::{LOOK_FAR_BACK, Page, RevocationEvent},
     },
 };
 
@@ -34,7 +34,7 @@ pub struct Update {
     /// Whether the state of things begins here, and what was told before is to be forgotten.
     pub snapshot: bool,
     /// What is revoked.
-    pub revocations: Vec<Revocation>,
+    pub revocations: Vec<RevocationEvent>,
     /// Up to when, on the database's clock, everything has been told; `None` while there is more to come.
     pub as_of: Option<OffsetDateTime>,
 }
@@ -156,7 +156,7 @@ impl Watch {
         Ok(())
     }
 
-    async fn in_scope(&mut self, revocations: Vec<Revocation>) -> Result<Vec<Revocation>> {
+    async fn in_scope(&mut self, revocations: Vec<RevocationEvent>) -> Result<Vec<RevocationEvent>> {
         let received = Instant::now();
         let mut kept = Vec::with_capacity(revocations.len());
         for revocation in revocations {

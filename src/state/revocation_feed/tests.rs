@@ -36,7 +36,7 @@ fn what_is_read_again_is_told_once() {
     feed.apply(Instant::now(), read(1, vec![first.clone()]));
     feed.apply(Instant::now(), read(2, vec![first.clone(), second.clone()]));
     let page = feed.page(0);
-    assert_eq!(page.revocations, [Revocation::Session(first.clone()), Revocation::Session(second)]);
+    assert_eq!(page.revocations, [RevocationEvent::Session(first.clone()), RevocationEvent::Session(second)]);
     assert_eq!(page.as_of, Some(at(2)));
     assert!(feed.page(page.next).revocations.is_empty());
     assert!(feed.is_session_revoked(first.id));
@@ -85,9 +85,9 @@ fn a_client_is_disabled_enabled_and_deleted() {
     assert!(refused());
     let told = feed.page(0).revocations;
     let expected = [
-        Revocation::ClientDisabled(id, at(1)),
-        Revocation::ClientEnabled(id, at(3)),
-        Revocation::ClientDeleted(id, at(4)),
+        RevocationEvent::ClientDisabled(id, at(1)),
+        RevocationEvent::ClientEnabled(id, at(3)),
+        RevocationEvent::ClientDeleted(id, at(4)),
     ];
     assert_eq!(told, expected);
 }
@@ -160,5 +160,5 @@ fn pages_follow_each_other_without_a_gap() {
             break;
         }
     }
-    assert_eq!(told, sessions.into_iter().map(Revocation::Session).collect::<Vec<_>>());
+    assert_eq!(told, sessions.into_iter().map(RevocationEvent::Session).collect::<Vec<_>>());
 }
