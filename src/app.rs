@@ -21,13 +21,13 @@ const LAST_ANSWERS: Duration = Duration::from_millis(250);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 mod background;
-mod checks;
 mod ports;
 mod root_keys;
+mod setting_checks;
 
-pub use checks::CHECKS;
 use ports::Ports;
 pub use root_keys::{RootKeysError, load_root_keys};
+pub use setting_checks::CHECKS;
 
 /// Why the service did not start, in words for an operator.
 #[derive(Debug, thiserror::Error)]

@@ -24,8 +24,8 @@
 //! # }
 //! ```
 
-mod following;
 mod revoked;
+mod subscription;
 
 use std::{
     fmt,
@@ -142,12 +142,12 @@ impl Verifier {
             revoked: RwLock::default(),
             verified: VerifiedTokens::default(),
         });
-        following::read_keys(&shared, &channel).await?;
+        subscription::read_keys(&shared, &channel).await?;
         let mut tasks = JoinSet::new();
-        if let Some(stream) = following::watch(&shared, &channel).await? {
-            tasks.spawn(following::follow_revocations(Arc::clone(&shared), channel.clone(), stream));
+        if let Some(stream) = subscription::watch(&shared, &channel).await? {
+            tasks.spawn(subscription::follow_revocations(Arc::clone(&shared), channel.clone(), stream));
         }
-        tasks.spawn(following::follow_keys(Arc::clone(&shared), channel));
+        tasks.spawn(subscription::follow_keys(Arc::clone(&shared), channel));
         Ok(Self(Arc::new(Inner { shared, _tasks: tasks })))
     }
 

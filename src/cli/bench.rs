@@ -17,7 +17,7 @@ use tonic::Status;
 
 use super::{
     Outcome, client,
-    remote::{Remote, tokens},
+    grpc_client::{GrpcClient, tokens},
 };
 use crate::{
     app::{App, CHECKS},
@@ -88,7 +88,7 @@ impl Bench {
         let wallets: Arc<Vec<EvmPrivateKey>> =
             Arc::new((0..self.sign_ins).map(|_| EvmPrivateKey::generate(random::bytes)).collect());
         let authorization: Arc<str> = authorization.into();
-        let remotes = Remotes::connect(address, concurrency).await?;
+        let remotes = GrpcClients::connect(address, concurrency).await?;
 
         let sign_ins = Run { what: "sign-ins", count: self.sign_ins, concurrency };
         let refresh_tokens = sign_ins
@@ -106,7 +106,7 @@ impl Bench {
     /// Refreshes every session once a round, so that each presents its newest token.
     async fn refresh(
         &self,
-        remotes: &Remotes,
+        remotes: &GrpcClients,
         concurrency: usize,
         mut refresh_tokens: Vec<String>,
         rounds: usize,
@@ -126,7 +126,11 @@ impl Bench {
 }
 
 /// Start, sign, verify: the refresh token it gave.
-async fn sign_in(remote: &mut Remote, authorization: &str, wallet: &EvmPrivateKey) -> Result<String, Status> {
+async fn sign_in(
+    remote: &mut GrpcClient,
+    authorization: &str,
+    wallet: &EvmPrivateKey,
+) -> Result<String, Status> {
     let challenge = remote.start(authorization, wallet.address().as_str()).await?;
     let signature = wallet.sign_text(&challenge.message);
     let answer = remote.verify(authorization, &challenge.id, &signature).await?;
@@ -134,27 +138,27 @@ async fn sign_in(remote: &mut Remote, authorization: &str, wallet: &EvmPrivateKe
 }
 
 /// A few connections that the workers share.
-struct Remotes(Vec<Remote>);
+struct GrpcClients(Vec<GrpcClient>);
 
-impl Remotes {
+impl GrpcClients {
     async fn connect(address: SocketAddr, concurrency: usize) -> Result<Self, tonic::transport::Error> {
         let mut remotes = Vec::new();
         for _ in 0..concurrency.min(4) {
-            remotes.push(Remote::connect(address).await?);
+            remotes.push(GrpcClient::connect(address).await?);
         }
         Ok(Self(remotes))
     }
 
-    fn of(&self, worker: usize) -> Remote {
+    fn of(&self, worker: usize) -> GrpcClient {
         self.0[worker % self.0.len()].clone()
     }
 }
 
 impl Run {
     /// Does the operation `count` times, prints what it took, and answers the results in order.
-    async fn measure<F, O>(&self, remotes: &Remotes, operation: O) -> Result<Vec<String>, Status>
+    async fn measure<F, O>(&self, remotes: &GrpcClients, operation: O) -> Result<Vec<String>, Status>
     where
-        O: Fn(Remote, usize) -> F + Clone + Send + 'static,
+        O: Fn(GrpcClient, usize) -> F + Clone + Send + 'static,
         F: Future<Output = Result<String, Status>> + Send,
     {
         let bar = self.bar();

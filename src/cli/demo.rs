@@ -9,7 +9,7 @@ use tonic::Status;
 
 use super::{
     Outcome, client,
-    remote::{Remote, reason, tokens, with},
+    grpc_client::{GrpcClient, reason, tokens, with},
 };
 use crate::{
     app::App,
@@ -25,7 +25,7 @@ pub(super) struct Demo {}
 
 /// Everything that the steps share.
 struct Stage {
-    remote: Remote,
+    remote: GrpcClient,
     wallet: EvmPrivateKey,
     /// The client's credentials.
     client: String,
@@ -64,7 +64,7 @@ impl Stage {
         let wallet = EvmPrivateKey::generate(random::bytes);
         say!("A throw-away wallet was made: {}", wallet.address());
         Ok(Self {
-            remote: Remote::connect(app.grpc_address).await?,
+            remote: GrpcClient::connect(app.grpc_address).await?,
             wallet,
             client: client::authorization(made.id, &secret),
         })

@@ -1,23 +1,23 @@
 //! Flags, environment and a file into typed settings, checked whole.
 
-pub mod checks;
 pub mod connections;
 pub mod flags;
 pub mod layers;
 pub mod origin;
 pub mod problem;
 pub mod reference;
+pub mod setting_checks;
 pub mod table;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-pub use checks::Checks;
 pub use connections::{ConnectionSettings, TlsSettings};
 pub use flags::{KeyFlags, OperationsFlags, ServeFlags, StoreFlags};
 use layers::{Layers, SettingValue};
 use origin::Origin;
 use problem::Problem;
 pub use problem::Problems;
+pub use setting_checks::Checks;
 use table::{Fallback, Setting, setting};
 
 use crate::{

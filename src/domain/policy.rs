@@ -6,9 +6,9 @@ use super::{
     ChallengeFormat, Network, NetworkRule, Role, SigningAlgorithm, TextTemplate, TypedDataDomain, Violation,
 };
 
-mod legal;
+mod validation;
 
-pub(super) use legal::is_line;
+pub(super) use validation::is_line;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);

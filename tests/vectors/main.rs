@@ -1,7 +1,7 @@
 //! What other libraries signed is accepted here, and what nobody signed is not.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-mod anything;
+mod arbitrary_input;
 mod ed25519;
 mod eip4361;
 mod eip712;

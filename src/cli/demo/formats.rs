@@ -2,7 +2,7 @@
 
 use super::{Stage, heading, show_text};
 use crate::{
-    cli::{Outcome, remote::with},
+    cli::{Outcome, grpc_client::with},
     domain::{ChallengeFormat, Policy, TypedDataDomain, Violation},
     grpc::v1,
     token::random,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::root_keys;
 use crate::{
-    config::{Checks, checks::WrongFile},
+    config::{Checks, setting_checks::WrongFile},
     store,
     token::RootKeys,
     transport::check_tls,

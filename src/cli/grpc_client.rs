@@ -16,13 +16,13 @@ use crate::grpc::v1::{
 
 /// The three services over one connection. A clone shares it.
 #[derive(Clone)]
-pub(super) struct Remote {
+pub(super) struct GrpcClient {
     pub(super) sessions: SessionServiceClient<Channel>,
     pub(super) challenges: ChallengeServiceClient<Channel>,
     pub(super) tokens: TokenServiceClient<Channel>,
 }
 
-impl Remote {
+impl GrpcClient {
     /// Connects to a server without TLS.
     pub(super) async fn connect(address: SocketAddr) -> Result<Self, tonic::transport::Error> {
         let channel = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true).connect().await?;
