@@ -11,12 +11,12 @@ use std::{
 use tokio::{sync::watch, task::JoinSet};
 
 use super::until;
-use crate::{config::ServeSettings, flows::Flows, http, state::signing_keys::StartError};
-
-/// How often is heard what has been revoked; every instance is to know within a second.
-const REVOCATION_POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// How often the database's clock and the signing keys are read anew; so long an outage stays unnoticed.
-const KEEP_CURRENT: Duration = Duration::from_secs(1);
+use crate::{
+    config::ServeSettings,
+    flows::Flows,
+    http,
+    state::{database_clock, revocation_feed, signing_keys::StartError},
+};
 
 /// Starts all of it; it stops when `ended` says so.
 pub(super) fn spawn(
@@ -27,13 +27,13 @@ pub(super) fn spawn(
 ) {
     let own = Arc::clone(flows);
     let current = move || keep_current(Arc::clone(&own));
-    tasks.spawn(repeat(KEEP_CURRENT, "clock and keys", current, until(ended.clone())));
+    tasks.spawn(repeat(database_clock::MEASURE_INTERVAL, "clock and keys", current, until(ended.clone())));
     let own = Arc::clone(flows);
     let revocations = move || {
         let flows = Arc::clone(&own);
         async move { flows.poll_revocations().await }
     };
-    tasks.spawn(repeat(REVOCATION_POLL_INTERVAL, "revocations", revocations, until(ended.clone())));
+    tasks.spawn(repeat(revocation_feed::POLL_INTERVAL, "revocations", revocations, until(ended.clone())));
     let (retention, interval) = (settings.store.retention, settings.clean_up_interval);
     tasks.spawn(clean_up(Arc::clone(flows), retention, interval, until(ended.clone())));
 }

@@ -13,6 +13,8 @@ use time::OffsetDateTime;
 use super::{Error, Result, error::Cause};
 use crate::store::{Store, StoreError};
 
+/// Interval of the measurements, and of reading the signing keys: an outage of the store is noticed within it.
+pub const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
 /// A measurement older than this is no longer trusted.
 const MAX_AGE: Duration = Duration::from_mins(1);
 /// A measurement that took longer than this says too little about when the clock was read.

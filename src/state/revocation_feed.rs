@@ -15,6 +15,8 @@ use crate::{
     store::{InactiveClient, Revocations, RevokedKey},
 };
 
+/// Poll interval of the feed. A revocation reaches every instance within a second.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// How far a reading looks back behind the one before: a revocation bears the time of its statement, and is seen
 /// once that is committed, which is a matter of moments.
 const LOOK_BACK: Duration = Duration::from_secs(5);

@@ -27,7 +27,7 @@ const MAX_CALLS: u32 = 1_024;
 /// How large the metadata of a call may be: more than a proxy lets through (Envoy: 60 KiB), so that one caller's
 /// is refused by `grpc`, with a reason. What is larger is answered with 431, and what does not fit in six frames
 /// ends the connection.
-const MAX_METADATA_BYTES: u32 = 64 * 1024;
+const MAX_HEADER_LIST_BYTES: u32 = 64 * 1024;
 /// How large the head of an HTTP/1.1 request may be; what is larger is answered with 431.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// What every HTTP/2 connection begins with (RFC 9113, section 3.4).
@@ -113,7 +113,7 @@ impl Protocol {
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_CALLS)
-            .max_header_list_size(MAX_METADATA_BYTES)
+            .max_header_list_size(MAX_HEADER_LIST_BYTES)
             .keep_alive_interval(limits.keepalive)
             .keep_alive_timeout(limits.peer_timeout);
         match self {
