@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Error, Result, secret_usage::SecretUses};
+use super::{Error, Result, secret_usage::SecretUsage};
 use crate::{
     domain::{ClientId, LiveSecret, SECRET_LIMIT},
     store::{ClientRecord, Store},
@@ -23,12 +23,12 @@ const MAX_CLIENTS: usize = 10_000;
 
 /// Remembers the clients of the last half second.
 #[derive(Default)]
-pub struct ClientDirectory {
+pub struct ClientCache {
     clients: RwLock<HashMap<ClientId, (Instant, Arc<ClientRecord>)>>,
-    uses: SecretUses,
+    uses: SecretUsage,
 }
 
-impl ClientDirectory {
+impl ClientCache {
     /// A client that is not deleted.
     ///
     /// # Errors

@@ -19,13 +19,13 @@ const MANY_BUCKETS: usize = 50_000;
 
 /// The buckets of this instance.
 #[derive(Default)]
-pub(crate) struct RateLimits {
+pub(crate) struct RateLimiter {
     clients: Buckets<ClientId>,
     sessions: Buckets<SessionId>,
     addresses: Buckets<(ClientId, Address)>,
 }
 
-impl RateLimits {
+impl RateLimiter {
     /// Counts a call that writes. Whoever is over a limit of their own takes nothing from their client's.
     pub(crate) fn count(
         &self,

@@ -15,7 +15,7 @@ const MAX_SECRETS: usize = 20_000;
 
 /// The secrets used of late, and when the store was last told of each.
 #[derive(Default)]
-pub(crate) struct SecretUses(Mutex<HashMap<SecretId, Use>>);
+pub(crate) struct SecretUsage(Mutex<HashMap<SecretId, Use>>);
 
 #[derive(Clone, Copy)]
 enum Use {
@@ -23,7 +23,7 @@ enum Use {
     Told(Instant),
 }
 
-impl SecretUses {
+impl SecretUsage {
     /// A secret has been used.
     pub(crate) fn note(&self, id: SecretId) {
         let mut uses = self.lock();
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn a_use_stands_for_those_of_the_next_half_minute() {
-        let uses = SecretUses::default();
+        let uses = SecretUsage::default();
         let id = SecretId::generate();
         uses.note(id);
         uses.note(id);

@@ -8,7 +8,7 @@ use countersign::{
         Error,
         client::{
             delete::delete_client,
-            secrets::{add_client_secret, revoke_client_secret},
+            secret_rotation::{add_client_secret, revoke_client_secret},
             update::{set_disabled, update_client},
         },
     },

@@ -3,7 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use countersign::{
-    flows::client::{delete::delete_client, secrets::add_client_secret, update::set_disabled},
+    flows::client::{delete::delete_client, secret_rotation::add_client_secret, update::set_disabled},
     grpc::v1::SessionState,
     store::open,
 };

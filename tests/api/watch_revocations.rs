@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use countersign::{
     domain::{Policy, Role},
-    flows::client::{delete::delete_client, secrets::add_client_secret, update::update_client},
+    flows::client::{delete::delete_client, secret_rotation::add_client_secret, update::update_client},
     grpc::v1::{RevokeReason, revocation::Event},
 };
 use tonic::{Code, Status, transport::Channel};

@@ -9,7 +9,7 @@ use crate::{
     cli::Outcome,
     config::StoreFlags,
     domain::{ClientId, SecretId},
-    flows::client::secrets::{add_client_secret, revoke_client_secret},
+    flows::client::secret_rotation::{add_client_secret, revoke_client_secret},
 };
 
 #[derive(Args)]

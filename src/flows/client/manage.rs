@@ -5,7 +5,7 @@
 use super::{
     create::create_client,
     delete::delete_client,
-    secrets::{add_client_secret, revoke_client_secret},
+    secret_rotation::{add_client_secret, revoke_client_secret},
     update::update_client,
 };
 use crate::{

@@ -4,5 +4,5 @@ pub mod create;
 pub mod delete;
 mod manage;
 mod policy_texts;
-pub mod secrets;
+pub mod secret_rotation;
 pub mod update;
