@@ -63,13 +63,13 @@ pub struct LiveSecret {
 pub const SECRET_LIMIT: usize = 2;
 
 /// The `aud` of a client's access tokens: its id unless its policy names audiences.
-pub fn audience(id: ClientId, policy: &Policy) -> Vec<String> {
+pub fn token_audience(id: ClientId, policy: &Policy) -> Vec<String> {
     if policy.audience.is_empty() { vec![id.to_string()] } else { policy.audience.clone() }
 }
 
 impl Client {
     /// The `aud` of its access tokens.
     pub fn audience(&self) -> Vec<String> {
-        audience(self.id, &self.policy)
+        token_audience(self.id, &self.policy)
     }
 }

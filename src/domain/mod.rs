@@ -26,7 +26,7 @@ pub use account::{Account, LinkedWallet, LinkedWallets, Wallet, WalletKind};
 pub use address::Address;
 pub use chain_endpoint::ChainEndpoint;
 pub use challenge::{Challenge, ChallengeFormat, ChallengePurpose, Content};
-pub use client::{Client, LiveSecret, Role, SECRET_LIMIT, audience};
+pub use client::{Client, LiveSecret, Role, SECRET_LIMIT, token_audience};
 pub use ids::{AccountId, ChallengeId, ClientId, RequestId, SecretId, SessionId, TokenId};
 pub use network::{Namespace, Network, NetworkRule};
 pub use nonce::{Nonce, NumericNonce};

@@ -44,7 +44,7 @@ pub use lifecycle::{Lifecycle, Location, SchemaState};
 pub use redeem::{RedeemOutcome, RedeemStore, Redemption, SignedIn};
 pub use replay::{Replay, ReplayOutcome, ReplayStore, ReplayedRedemption, RequestDigest};
 pub use revocations::{
-    InactiveClient, RevocationStore, Revocations, RevokedKey, RevokedSession, TokensAudience,
+    InactiveClient, RevocationStore, Revocations, RevokedKey, RevokedSession, TokenAudience,
 };
 pub use rotate::{RotateOutcome, RotateStore, Rotated, Rotation};
 pub use sessions::{NewSession, RevokeScope, SessionQuery, SessionStore};

@@ -46,7 +46,7 @@ pub struct RevokedKey {
 
 /// What the access tokens of a client have as `aud`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokensAudience {
+pub struct TokenAudience {
     /// Those that are issued now.
     pub audience: Vec<String>,
     /// Whether there may be tokens with another one.
@@ -77,5 +77,5 @@ pub trait RevocationStore: Send + Sync {
     async fn revocations(&self, since: Option<OffsetDateTime>) -> Result<Revocations>;
 
     /// The audience of a client's access tokens, be it deleted or not; `None` where there is no such client.
-    async fn tokens_audience(&self, id: ClientId) -> Result<Option<TokensAudience>>;
+    async fn tokens_audience(&self, id: ClientId) -> Result<Option<TokenAudience>>;
 }

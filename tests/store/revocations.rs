@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use countersign::{
     domain::{Policy, RevokeReason, SessionId},
-    store::{NewClient, Revocations, RevokeScope, RevokedSession, TokensAudience},
+    store::{NewClient, Revocations, RevokeScope, RevokedSession, TokenAudience},
 };
 use time::OffsetDateTime;
 
@@ -169,12 +169,12 @@ async fn an_audience_is_read_though_its_client_is_deleted(test: &TestStore) {
     let named = bench.store.create_client(NewClient { policy, ..new_client("a") }).await.unwrap().id;
     bench.store.delete_client(named).await.unwrap();
     let tokens = async |id| bench.store.tokens_audience(id).await.unwrap();
-    let shop = TokensAudience { audience: vec!["shop".to_owned()], changed_lately: false };
+    let shop = TokenAudience { audience: vec!["shop".to_owned()], changed_lately: false };
     assert_eq!(tokens(named).await, Some(shop));
     let id = bench.client.id;
     assert_eq!(
         tokens(id).await,
-        Some(TokensAudience { audience: vec![id.to_string()], changed_lately: false })
+        Some(TokenAudience { audience: vec![id.to_string()], changed_lately: false })
     );
     assert_eq!(tokens(countersign::domain::ClientId::generate()).await, None);
 }

@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::lookup::{ChallengeLookup, Message};
+use super::lookup::{ChallengeLookup, SubmittedMessage};
 use crate::{
     domain::{ChainAddress, Challenge, Policy, Problem, Violation},
     flows::{Error, Result},
@@ -32,7 +32,7 @@ fn listed_text(
     challenge: &Challenge,
     lookup: &ChallengeLookup,
     policy: &Policy,
-    message: &Message,
+    message: &SubmittedMessage,
 ) -> Result<(ChainAddress, String)> {
     let nonce = challenge.nonce.as_str();
     let signed = |listed: &String| format!("{listed}{nonce}");

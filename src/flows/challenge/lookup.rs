@@ -16,11 +16,11 @@ pub(crate) struct ChallengeLookup {
     nonce: Option<Nonce>,
     pub(crate) address: Option<Address>,
     pub(crate) network: Option<Network>,
-    pub(crate) message: Option<Message>,
+    pub(crate) message: Option<SubmittedMessage>,
 }
 
 /// A message as it came, and what it says if it is an EIP-4361 text.
-pub(crate) struct Message {
+pub(crate) struct SubmittedMessage {
     pub(crate) text: String,
     pub(crate) sign_in: Option<siwx::SiwxMessage>,
 }
@@ -31,7 +31,7 @@ impl ChallengeLookup {
             return Err(Violation::new("signature", Problem::SignatureEncoding, "is required").into());
         }
         let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let message = given(&request.message).map(Message::parse).transpose()?;
+        let message = given(&request.message).map(SubmittedMessage::parse).transpose()?;
         let network = given(&request.network)
             .map(|text| client.policy.parse_wallet_network("network", &text))
             .transpose()?;
@@ -105,7 +105,7 @@ impl ChallengeLookup {
     }
 }
 
-impl Message {
+impl SubmittedMessage {
     fn parse(text: String) -> Result<Self> {
         let sign_in = siwx::looks_like_sign_in(&text).then(|| siwx::parse(&text)).transpose()?;
         Ok(Self { text, sign_in })

@@ -7,10 +7,10 @@ use uuid::Uuid;
 
 use super::{Postgres, rows};
 use crate::{
-    domain::{ClientId, MAX_ACCESS_TOKEN_AGE, MAX_CHECKER_LEEWAY, audience},
+    domain::{ClientId, MAX_ACCESS_TOKEN_AGE, MAX_CHECKER_LEEWAY, token_audience},
     store::{
         InactiveClient, Lifecycle as _, Result, RevocationStore, Revocations, RevokedKey, RevokedSession,
-        TokensAudience, policy_json, revocations::REVOCATIONS_AT_ONCE,
+        TokenAudience, policy_json, revocations::REVOCATIONS_AT_ONCE,
     },
 };
 
@@ -28,7 +28,7 @@ impl RevocationStore for Postgres {
         Ok(Revocations { as_of, sessions, clients, keys })
     }
 
-    async fn tokens_audience(&self, id: ClientId) -> Result<Option<TokensAudience>> {
+    async fn tokens_audience(&self, id: ClientId) -> Result<Option<TokenAudience>> {
         self.retrying(async || {
             let row: Option<(String, bool)> = sqlx::query_as(
                 "SELECT policy::text,
@@ -41,8 +41,8 @@ impl RevocationStore for Postgres {
             .fetch_optional(&self.pool)
             .await?;
             row.map(|(policy, changed_lately)| {
-                let audience = audience(id, &policy_json::read(&policy)?);
-                Ok(TokensAudience { audience, changed_lately })
+                let audience = token_audience(id, &policy_json::read(&policy)?);
+                Ok(TokenAudience { audience, changed_lately })
             })
             .transpose()
         })
