@@ -80,7 +80,7 @@ fn evm_signature_text(text: &str) -> bool {
     let again = EvmSignature::parse(&normal).expect("a normal form is read");
     assert_eq!(again.recover(&digest(SIGNED)), signature.recover(&digest(SIGNED)));
     let is_its_own = signature.recover(&digest(SIGNED)).as_ref() == Some(&ON_EVM.address);
-    assert_eq!(is_its_own, ON_EVM.encodings.iter().any(|encoding| *encoding == kept));
+    assert_eq!(is_its_own, ON_EVM.encodings.contains(&kept));
     true
 }
 
