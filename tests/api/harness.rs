@@ -3,7 +3,6 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::SocketAddr,
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -18,7 +17,7 @@ use countersign::{
         session_service_client::SessionServiceClient, token_service_client::TokenServiceClient,
     },
     store::Store,
-    token::{RootKeys, random},
+    token::random,
     wallet::evm::EvmPrivateKey,
 };
 use envoy_types::pb::envoy::service::auth::v3::{
@@ -36,8 +35,10 @@ use crate::support::TestStore;
 
 mod accounts;
 mod clients;
+mod keys;
 
 pub use accounts::link_by;
+pub use keys::{root_keys_file, share_keys};
 
 /// The `iss` of every test's tokens.
 pub const ISSUER: &str = "https://issuer.example";
@@ -60,6 +61,7 @@ impl Server {
 
     /// Starts on a store that is reached by another URL, such as a proxy's.
     pub async fn start_at(store: &TestStore, url: &str, flags: &[(&str, &str)]) -> Self {
+        share_keys(store);
         Self::run(App::start(&settings(store, url, flags)).await.unwrap())
     }
 
@@ -122,15 +124,6 @@ pub fn checked_settings(
     let mut reader = Reader::new(&FlagValues { by_key, config: None }, std::iter::empty());
     let settings = reader.serve(&CHECKS);
     reader.finish(settings)
-}
-
-/// The store's root keys, made at first sight.
-pub fn root_keys_file(store: &TestStore) -> PathBuf {
-    let path = store.folder.path().join("root-keys");
-    if !path.exists() {
-        std::fs::write(&path, RootKeys::new_key().expose()).unwrap();
-    }
-    path
 }
 
 /// A client and a caller with its credentials.

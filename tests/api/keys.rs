@@ -204,8 +204,9 @@ async fn a_key_that_another_instance_signs_with_already_is_looked_for(store: &Te
 }
 
 async fn keys_are_listed_rotated_and_revoked_from_the_command_line(store: &TestStore) {
-    let server = Server::start(store).await;
+    // The root keys are the store's own, so the service makes its signing keys itself.
     let line = Line::on(store);
+    let server = Server::start(store).await;
     for algorithm in ["ES256", "EdDSA", "RS256"] {
         let states: Vec<_> = line.states(algorithm).into_iter().map(|(_, state)| state).collect();
         assert_eq!(states, ["ACTIVE", "PREPARED"]);

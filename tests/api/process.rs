@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    harness::{Caller, root_keys_file},
+    harness::{Caller, root_keys_file, share_keys},
     support::TestStore,
 };
 
@@ -54,10 +54,11 @@ impl Process {
 
     /// The same, with further flags.
     pub fn start_with(store: &TestStore, flags: &[&str]) -> Self {
+        share_keys(store);
         Self::start_as(countersign(), store, flags)
     }
 
-    /// The same, of any program.
+    /// The same, of any program; on an empty store it makes its signing keys itself.
     pub fn start_as(mut program: Command, store: &TestStore, flags: &[&str]) -> Self {
         let keys = root_keys_file(store);
         let mut child = program

@@ -6,7 +6,7 @@ use countersign::{domain::Policy, grpc::v1::RevokeReason};
 use tokio::task::JoinSet;
 
 use crate::{
-    harness::{Caller, Server, claims, patiently, reason, wallet, wrong_field},
+    harness::{Caller, Server, claims, patiently, reason, root_keys_file, wallet, wrong_field},
     support::TestStore,
 };
 
@@ -156,6 +156,8 @@ async fn forged_foreign_and_other_tokens_are_refused(store: &TestStore) {
     let mut forged = token.clone().into_bytes();
     forged[30] = if forged[30] == b'A' { b'B' } else { b'A' };
     let elsewhere = crate::support::TestStore::sqlite().await;
+    // Keys of its own.
+    root_keys_file(&elsewhere);
     let other = Server::start(&elsewhere).await;
     let other_client = other.client(Policy::default()).await;
     let (_, foreign) = signed_in(&other_client).await;

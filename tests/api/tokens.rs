@@ -3,7 +3,7 @@
 use countersign::domain::{Policy, Role, SigningAlgorithm};
 
 use crate::{
-    harness::{Server, claims, http_get, reason, wallet, wrong_field},
+    harness::{Server, claims, http_get, reason, root_keys_file, wallet, wrong_field},
     support::TestStore,
 };
 
@@ -145,6 +145,8 @@ async fn a_token_of_another_issuer_or_store_is_invalid(store: &TestStore) {
     let server = Server::start(store).await;
     let client = server.client(Policy::default()).await;
     let elsewhere = TestStore::sqlite().await;
+    // Keys of its own.
+    root_keys_file(&elsewhere);
     let other = Server::start(&elsewhere).await;
     let other_client = other.client(Policy::default()).await;
     let answer = other_client.sign_in(&wallet()).await;
