@@ -60,7 +60,11 @@ pub struct VerifierSettings {
     /// How far this machine's clock may be ahead of the service's, a minute at most. Default: 5 seconds.
     pub leeway: Duration,
     authorization: Option<Secret<String>>,
+    keys_pause: Duration,
 }
+
+/// Shortest pause between two requests for the keys, whatever tokens arrive.
+const KEYS_PAUSE: Duration = Duration::from_secs(5);
 
 impl VerifierSettings {
     /// Tokens of an issuer for an audience; without revocations, unless [`Self::with_client`] follows.
@@ -72,6 +76,7 @@ impl VerifierSettings {
             revocations_max_age: Duration::from_mins(1),
             leeway: Duration::from_secs(5),
             authorization: None,
+            keys_pause: KEYS_PAUSE,
         }
     }
 
@@ -80,6 +85,13 @@ impl VerifierSettings {
     pub fn with_client(self, client_id: &str, client_secret: &str) -> Self {
         let basic = STANDARD.encode(format!("{client_id}:{client_secret}"));
         Self { authorization: Some(Secret::new(format!("Basic {basic}"))), ..self }
+    }
+
+    /// Another pause between two requests for the keys, for tests that cannot wait for the real one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_keys_pause(self, keys_pause: Duration) -> Self {
+        Self { keys_pause, ..self }
     }
 }
 
@@ -125,7 +137,9 @@ struct Shared {
 
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Verifier").field(&self.0.shared.settings).finish()
+        let Shared { settings, keys, .. } = &*self.0.shared;
+        let keys = Arc::clone(&keys.read().unwrap_or_else(PoisonError::into_inner));
+        f.debug_struct("Verifier").field("settings", settings).field("keys", &keys).finish()
     }
 }
 

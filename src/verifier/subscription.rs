@@ -25,8 +25,6 @@ type Stream = Streaming<WatchRevocationsResponse>;
 
 /// How long an answer is waited for; a stream says something every second.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Keys are not asked for more often, whatever tokens come.
-const KEYS_AT_MOST_EVERY: Duration = Duration::from_secs(5);
 /// How long a stream that ended is left alone, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -58,8 +56,8 @@ fn public_jwk(key: Jwk) -> Option<PublicJwk> {
 /// known stay.
 pub(super) async fn follow_keys(shared: Arc<Shared>, channel: Channel) {
     loop {
-        sleep(KEYS_AT_MOST_EVERY).await;
-        let rest = shared.settings.keys_max_age.saturating_sub(KEYS_AT_MOST_EVERY);
+        sleep(shared.settings.keys_pause).await;
+        let rest = shared.settings.keys_max_age.saturating_sub(shared.settings.keys_pause);
         tokio::select! {
             () = sleep(rest) => {}
             () = shared.missing.notified() => {}

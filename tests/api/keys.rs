@@ -67,14 +67,22 @@ impl Checker {
 }
 
 async fn keys_rotate_by_the_clock_and_no_token_fails_anywhere(store: &TestStore) {
-    let often = [("key-rotation-interval", "9s"), ("key-prepublish", "8500ms")];
-    let (a, b) = (Server::start_with(store, &often).await, Server::start_with(store, &often).await);
+    let hourly = [("key-rotation-interval", "1h"), ("key-prepublish", "30m")];
+    let (a, b) = (Server::start_with(store, &hourly).await, Server::start_with(store, &hourly).await);
     let mut clients: Vec<TestClient> = Vec::new();
     for signing_alg in SigningAlgorithm::ALL {
         clients.push(a.client(Policy { signing_alg, ..Policy::default() }).await);
     }
     let (mut at_a, mut at_b) = (Checker::of(&a).await, Checker::of(&b).await);
-    let (began, mut kids, mut kept) = (Instant::now(), HashSet::new(), Vec::new());
+    let (mut kids, mut kept) = (HashSet::new(), Vec::new());
+    for client in &clients {
+        let token = client.sign_in(&wallet()).await.tokens.unwrap().access_token;
+        kids.insert((client.client.policy.signing_alg, kid(&token)));
+        kept.push((client, token));
+    }
+    // Every key is due at once, and the next one has been published for long enough.
+    store.age_signing_keys(2).await;
+    let began = Instant::now();
     let are_few = |kids: &HashSet<(SigningAlgorithm, String)>, algorithm| {
         kids.iter().filter(|(of, _)| *of == algorithm).count() < 2
     };

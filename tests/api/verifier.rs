@@ -2,12 +2,16 @@
 
 use std::{
     collections::HashSet,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use countersign::{
     domain::{Policy, RateLimit, SigningAlgorithm},
+    store::SigningKeyState,
     verifier::{Refusal, Verifier, VerifierSettings},
 };
 use tokio::task::JoinSet;
@@ -149,29 +153,67 @@ async fn a_revoked_keys_tokens_are_refused(store: &TestStore) {
 }
 
 async fn keys_that_rotate_under_load_are_known_in_time(store: &TestStore) {
-    // Keys are asked for every 5 seconds at most, so they are published for longer than that.
-    let often = [("key-rotation-interval", "14s"), ("key-prepublish", "13s")];
-    let servers = [Server::start_with(store, &often).await, Server::start_with(store, &often).await];
+    let hourly = [("key-rotation-interval", "1h"), ("key-prepublish", "30m")];
+    let servers = [Server::start_with(store, &hourly).await, Server::start_with(store, &hourly).await];
     let policy = Policy { rate_limit: RateLimit::NONE, ..shop(SigningAlgorithm::Es256) };
     let client = servers[0].client(policy).await;
-    let mut settings = settings(&client);
-    settings.keys_max_age = Duration::from_secs(5);
+    let mut settings = settings(&client).with_keys_pause(Duration::from_millis(200));
+    settings.keys_max_age = Duration::from_millis(200);
     let verifier = Arc::new(Verifier::start(channel(&servers[0]).await, settings).await.unwrap());
-    let mut callers = JoinSet::new();
+    let (mut callers, stop) = (JoinSet::new(), Arc::new(AtomicBool::new(false)));
+    let instances = [client.caller.clone(), servers[1].caller(client.authorization()).await];
     for number in 0..6 {
-        let caller = servers[number % servers.len()].caller(client.authorization()).await;
-        callers.spawn(sign_in_until_keys_have_rotated(caller, Arc::clone(&verifier)));
+        let caller = instances[number % instances.len()].clone();
+        callers.spawn(sign_in_until(Arc::clone(&stop), caller, Arc::clone(&verifier)));
     }
-    callers.join_all().await;
+    for _ in 0..2 {
+        let next = prepared_key(&servers[0]).await;
+        // It is published for half an hour, and the verifier reads it in that time.
+        until_known(&next, &verifier).await;
+        store.age_signing_keys(2).await;
+        for caller in &instances {
+            until_signed_by(&next, caller, &verifier).await;
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    let kids: HashSet<String> = callers.join_all().await.into_iter().flatten().collect();
+    assert!(kids.len() >= 2, "nobody signed in while the keys rotated: {kids:?}");
 }
 
-async fn sign_in_until_keys_have_rotated(caller: Caller, verifier: Arc<Verifier>) {
-    let (began, mut kids) = (Instant::now(), HashSet::new());
-    while kids.len() < 3 {
-        let token = caller.sign_in(&wallet()).await.tokens.unwrap().access_token;
-        verifier.check(&token).unwrap();
-        kids.insert(jsonwebtoken::decode_header(&token).unwrap().kid);
-        assert!(began.elapsed() < Duration::from_mins(3), "the keys do not rotate");
+async fn sign_in_until(stop: Arc<AtomicBool>, caller: Caller, verifier: Arc<Verifier>) -> HashSet<String> {
+    let mut kids = HashSet::new();
+    while !stop.load(Ordering::Relaxed) {
+        kids.insert(sign_in_and_check(&caller, &verifier).await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    kids
+}
+
+/// The key that has signed a new token, which the verifier must know.
+async fn sign_in_and_check(caller: &Caller, verifier: &Verifier) -> String {
+    let token = caller.sign_in(&wallet()).await.tokens.unwrap().access_token;
+    verifier.check(&token).unwrap();
+    jsonwebtoken::decode_header(&token).unwrap().kid.unwrap()
+}
+
+async fn until_signed_by(kid: &str, caller: &Caller, verifier: &Verifier) {
+    let began = Instant::now();
+    while sign_in_and_check(caller, verifier).await != kid {
+        assert!(began.elapsed() < Duration::from_mins(1), "the keys do not rotate");
+    }
+}
+
+async fn prepared_key(server: &Server) -> String {
+    let keys = server.store.signing_keys().await.unwrap().into_iter();
+    let mut prepared = keys.filter(|key| key.state == SigningKeyState::Prepared);
+    prepared.find(|key| key.algorithm == SigningAlgorithm::Es256).unwrap().kid
+}
+
+/// A token of an unknown key would make the verifier ask for it.
+async fn until_known(kid: &str, verifier: &Verifier) {
+    let began = Instant::now();
+    while !format!("{verifier:?}").contains(kid) {
+        assert!(began.elapsed() < Duration::from_mins(1), "the keys are not read again");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -101,6 +101,16 @@ impl TestStore {
         assert_eq!(changed, 1, "no row of {table} was aged");
     }
 
+    /// Moves the creation and the activation of every signing key into the past.
+    pub async fn age_signing_keys(&self, hours: u32) {
+        let ago = match self.is_postgres() {
+            true => format!("{hours} * interval '1 hour'"),
+            false => format!("{hours} * 3600000"),
+        };
+        let times = format!("create_time = create_time - {ago}, activate_time = activate_time - {ago}");
+        self.execute(&format!("UPDATE signing_keys SET {times}")).await;
+    }
+
     /// How many rows a table has that a condition holds for.
     pub async fn count(&self, table: &str, condition: &str) -> i64 {
         let sql = AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE {condition}"));
