@@ -63,9 +63,13 @@ impl Ports {
         ended: &watch::Receiver<bool>,
         servers: &mut JoinSet<()>,
     ) -> Result<(), AppError> {
-        let services =
-            grpc::server::services(Arc::clone(flows), settings.request_timeout, settings.revocations_max_age)
-                .await;
+        let services = grpc::server::services(
+            Arc::clone(flows),
+            settings.request_timeout,
+            settings.revocations_max_age,
+            settings.watcher_stall_timeout,
+        )
+        .await;
         let services = services.map_err(|error| AppError::ServerStopped(format!("gRPC: {error}")))?;
         let (public, operations) = (http::public(Arc::clone(flows)), http::operations(Arc::clone(flows)));
         let limits = limits(settings);

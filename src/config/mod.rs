@@ -28,6 +28,7 @@ use crate::{
 /// How long a signing key may sign at most, and be published before: a year, and a month.
 const LONGEST_ROTATION: Duration = Duration::from_hours(365 * 24);
 const LONGEST_PREPUBLISH: Duration = Duration::from_hours(30 * 24);
+const WATCHER_STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Which store.
 #[derive(Clone, Debug)]
@@ -76,6 +77,8 @@ pub struct ServeSettings {
     pub chain_rpc_timeout: Duration,
     /// How old what is known of revocations may be for ext_authz to go by it.
     pub revocations_max_age: Duration,
+    /// Time after which a watcher of revocations that reads nothing is cut off. It has no flag: tests shorten it.
+    pub watcher_stall_timeout: Duration,
     /// How long a signing key signs; zero for as long as nobody rotates it by hand.
     pub key_rotation_interval: Duration,
     /// How long a signing key is published before it signs.
@@ -213,6 +216,7 @@ impl Reader {
             chain_rpc_timeout: self.time("chain-rpc-timeout", Duration::from_millis(100)),
             request_timeout: self.time("request-timeout", Duration::from_millis(100)),
             revocations_max_age: self.time("revocations-max-age", Duration::from_secs(1)),
+            watcher_stall_timeout: WATCHER_STALL_TIMEOUT,
             key_rotation_interval: self.time_up_to("key-rotation-interval", Duration::ZERO, LONGEST_ROTATION),
             key_prepublish: keys.prepublish,
             tls: self.tls(checks),

@@ -16,22 +16,23 @@ use crate::{
     state::revocation_feed::{RevocationEvent, RevokedSession},
 };
 
-/// How long a caller may take nothing before it is cut off.
-const STALL_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// What is told to one caller.
 pub(super) type Stream = ReceiverStream<Result<v1::WatchRevocationsResponse, Status>>;
 
 /// The stream of a watch. What its caller has not taken yet is one message, and what HTTP/2 lets go ahead.
-pub(super) fn stream(watch: Watch) -> Stream {
+pub(super) fn stream(watch: Watch, stall_timeout: Duration) -> Stream {
     let (updates, stream) = mpsc::channel(2);
-    tokio::spawn(tell(watch, updates));
+    tokio::spawn(tell(watch, updates, stall_timeout));
     ReceiverStream::new(stream)
 }
 
 /// Tells until there is nothing more to tell, or nobody to tell it to. A place is kept for the last word, why it
 /// ends, so that a caller that takes nothing finds it later.
-async fn tell(mut watch: Watch, updates: mpsc::Sender<Result<v1::WatchRevocationsResponse, Status>>) {
+async fn tell(
+    mut watch: Watch,
+    updates: mpsc::Sender<Result<v1::WatchRevocationsResponse, Status>>,
+    stall_timeout: Duration,
+) {
     let Ok(last_word) = updates.clone().reserve_owned().await else { return };
     let error = loop {
         let next = tokio::select! {
@@ -42,10 +43,10 @@ async fn tell(mut watch: Watch, updates: mpsc::Sender<Result<v1::WatchRevocation
             Ok(update) => Ok(update.into()),
             Err(error) => break error,
         };
-        match updates.send_timeout(update, STALL_TIMEOUT).await {
+        match updates.send_timeout(update, stall_timeout).await {
             Ok(()) => {}
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
-                break Error::WatchInterrupted("its caller took nothing for 10 s");
+                break Error::WatchInterrupted("its caller read nothing for too long");
             }
             Err(mpsc::error::SendTimeoutError::Closed(_)) => return,
         }

@@ -48,14 +48,15 @@ pub async fn services(
     flows: Arc<Flows>,
     longest_call: Duration,
     revocations_max_age: Duration,
+    watcher_stall_timeout: Duration,
 ) -> Result<CallService<Services>, tonic_reflection::server::Error> {
     let health = health(flows.health().watch()).await;
     let session = SessionServiceServer::new(SessionApi(Arc::clone(&flows)))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
     let challenge = ChallengeServiceServer::new(ChallengeApi(Arc::clone(&flows)))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
-    let token =
-        TokenServiceServer::new(TokenApi(Arc::clone(&flows))).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let token = TokenServiceServer::new(TokenApi(Arc::clone(&flows), watcher_stall_timeout))
+        .max_decoding_message_size(MAX_REQUEST_BYTES);
     let client =
         ClientServiceServer::new(ClientApi(Arc::clone(&flows))).max_decoding_message_size(MAX_REQUEST_BYTES);
     let account = AccountServiceServer::new(AccountApi(Arc::clone(&flows)))

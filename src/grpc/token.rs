@@ -1,6 +1,6 @@
 //! TokenService.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tonic::{Request, Response, Status};
 
@@ -13,8 +13,8 @@ use super::{
 };
 use crate::flows::{Error, Flows};
 
-/// The service, over the flows.
-pub struct TokenApi(pub Arc<Flows>);
+/// The service, over the flows, and the stall timeout of a watcher.
+pub struct TokenApi(pub Arc<Flows>, pub Duration);
 
 #[tonic::async_trait]
 impl v1::token_service_server::TokenService for TokenApi {
@@ -81,6 +81,6 @@ impl TokenApi {
         let resume_from = resume_from.map(|from| convert::time("resume_from", from)).transpose()?;
         let watch = self.0.watch_revocations(credentials, resume_from).await?;
         note_client(request.extensions(), watch.client_id());
-        Ok(stream(watch))
+        Ok(stream(watch, self.1))
     }
 }
