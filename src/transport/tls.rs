@@ -80,6 +80,7 @@ impl Tls {
                 }
                 Ok(false) | Err(_) => {}
             }
+            tracing::trace!("TLS files were compared with those in force");
             tell(outcome.is_ok());
             failure = outcome.err();
         }

@@ -251,8 +251,15 @@ async fn a_renewed_certificate_is_in_force_without_a_restart_and_a_broken_one_is
     let secret = secret.lines().nth(1).unwrap();
     replace(&files.key, &format!("-----BEGIN {secret}"));
     said("tls-key-file: ").await;
-    // In this time the file is looked at again.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // The log of the first look ends after the error; the second one is silent.
+    let looks =
+        || process.log().rsplit("tls-key-file: ").next().unwrap().matches("TLS files were compared").count();
+    let twice = async {
+        while looks() < 2 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(GIVE_UP, twice).await.expect("the files are looked at once more");
     assert!(is_answered(process.grpc, &old, None).await, "what was read before stays in force");
 
     files.renew(&new);
