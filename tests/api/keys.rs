@@ -17,7 +17,7 @@ use tonic::Code;
 use crate::{
     harness::{Caller, Server, TestClient, http_get, root_keys_file, settings, wallet},
     process::{failure, run},
-    support::TestStore,
+    support::{TestStore, assert_promised},
 };
 
 on_both_stores![
@@ -176,7 +176,7 @@ async fn a_revoked_key_is_refused_on_every_instance_within_a_second_and_the_next
     Line::on(store).json(&["revoke", &kid(&before.access_token), "--yes"]);
     for caller in [&client.caller, &on_b] {
         let took = until_inactive(caller, &before.access_token).await;
-        eprintln!("heard after {took:?}");
+        assert_promised("a revoked key is refused", took, Duration::from_secs(1));
         let authorization = format!("Bearer {}", before.access_token);
         let check = caller.check(&[("authorization", &authorization)], &route).await;
         assert_eq!(check.status.unwrap().code, i32::from(Code::Unauthenticated));
