@@ -19,7 +19,7 @@ use tonic_health::pb::{
 use tonic_types::StatusExt as _;
 
 use crate::{
-    harness::{Caller, Server, http_get, refusal, start_for, wallet},
+    harness::{Caller, GIVE_UP, Server, http_get, refusal, start_for, wallet},
     support::TestStore,
 };
 
@@ -120,7 +120,7 @@ async fn health_turns(server: &Server, expected: ServingStatus) {
 
 /// Calls until one is answered; every refusal until then must be the store's.
 async fn answered_again(client: &Caller, refresh_token: &str) {
-    let give_up = Instant::now() + Duration::from_secs(10);
+    let give_up = Instant::now() + GIVE_UP;
     loop {
         match client.refresh(refresh_token).await {
             Ok(_) => return,
@@ -186,7 +186,7 @@ async fn connections_to_a_server_that_only_reads_are_dropped_and_writes_come_bac
     assert!(matches!(server.store.revocations(None).await, Err(StoreError::ReadOnly(_))));
     let back = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET default_transaction_read_only', current_database()); END $$";
     sqlx::query(back).execute(&mut outside).await.unwrap();
-    let give_up = Instant::now() + Duration::from_secs(10);
+    let give_up = Instant::now() + GIVE_UP;
     while let Err(status) = client.start(start_for(&wallet())).await {
         assert!(Instant::now() < give_up, "connections that only read were kept: {status:?}");
         assert_unavailable(status);

@@ -224,7 +224,7 @@ async fn reading_waits_for_nobody(test: &TestStore) {
         assert_eq!(found[0].challenge, challenge);
         bench.store.now().await.unwrap();
     };
-    tokio::time::timeout(Duration::from_secs(9), reads).await.expect("a read waited for a lock");
+    tokio::time::timeout(Duration::from_mins(1), reads).await.expect("a read waited for a lock");
     lock.rollback().await;
     assert_unchanged(test, &before, "nothing to do").await;
 }
