@@ -204,14 +204,17 @@ fn below_src(path: &Path) -> String {
 /// The folders of `wallet` know nothing of each other: `evm`, `solana`, and `siwx`, which serves all namespaces.
 #[test]
 fn a_chain_namespace_names_no_other() {
-    let wallet: Vec<_> = sources().into_iter().filter(|(room, ..)| room == "wallet").collect();
+    let wallet: Vec<_> = sources().into_iter().filter(|(module, ..)| module == "wallet").collect();
     let folders: BTreeSet<String> = wallet
         .iter()
         .filter_map(|(_, path, _)| {
             below_src(path).strip_prefix("wallet/")?.split_once('/').map(|it| it.0.to_owned())
         })
         .collect();
-    assert!(folders.contains("evm") && folders.contains("solana"), "{folders:?}: this test has gone blind");
+    assert!(
+        folders.contains("evm") && folders.contains("solana"),
+        "{folders:?}: the test no longer sees them"
+    );
     for (_, path, text) in wallet.iter().filter(|(_, path, _)| below_src(path) != "wallet/mod.rs") {
         let (path, code) = (below_src(path), code(text));
         for other in folders.iter().filter(|folder| !path.starts_with(&format!("wallet/{folder}/"))) {

@@ -1,4 +1,4 @@
-//! What the rooms have to say of settings, before anything is opened.
+//! Checks of settings by the modules that read them, before anything is opened.
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
 //! The nodes of EVM chains: several endpoints per chain, asked in turn until one answers.
 //!
-//! The only room that speaks to anybody outside; it asks, and signs nothing. Whoever answers is believed: an endpoint
+//! The only module that speaks to anybody outside; it asks, and signs nothing. Whoever answers is believed: an endpoint
 //! is as trusted as the service itself.
 
 mod endpoint;

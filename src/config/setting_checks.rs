@@ -1,4 +1,4 @@
-//! What other rooms have to say of settings that only they can read.
+//! Checks of settings that only other modules can read.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ pub type WrongFile = (&'static str, String);
 /// Looks at certificate, key and authorities, as far as they are given.
 pub type TlsCheck = fn(Option<&Path>, Option<&Path>, Option<&Path>) -> Vec<WrongFile>;
 
-/// Given by the composition root, which alone knows every room. What they answer never repeats a secret.
+/// Given by the composition root, which alone knows every module. What they answer never repeats a secret.
 #[derive(Clone, Copy)]
 pub struct Checks {
     /// What is wrong with the form of a database URL.

@@ -1,6 +1,6 @@
 //! HTTP: the public keys for everybody who verifies access tokens, and the port of operations.
 //!
-//! The only room that names the HTTP library.
+//! The only module that names the HTTP library.
 
 mod jwks;
 mod operations;

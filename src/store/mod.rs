@@ -2,7 +2,7 @@
 //!
 //! Every method is one atomic intent. Deadlines are compared on the database's clock, in the statement
 //! that acts, after the row is locked. Absence and lost races are values; errors are trouble with the
-//! store itself. The only room that names sqlx.
+//! store itself. The only module that names sqlx.
 
 mod accounts;
 mod challenges;

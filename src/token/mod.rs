@@ -1,6 +1,6 @@
 //! The credentials that Countersign makes: tokens, client secrets, and the keys behind them.
 //!
-//! The only room that names jsonwebtoken, MAC and AEAD.
+//! The only module that names jsonwebtoken, MAC and AEAD.
 
 pub mod access_token;
 pub mod client_secret;
