@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::{convert::timestamp, credentials::authenticated, status::status, v1};
+use super::{convert::timestamp, credentials::authenticated, v1};
 use crate::{
     domain::{LinkedWallet, LinkedWallets},
     flows::{
-        Error, Flows,
+        Flows,
         account::{link_wallet::LinkWallet, unlink_wallet::UnlinkWallet},
     },
 };
@@ -22,47 +22,31 @@ impl v1::account_service_server::AccountService for AccountApi {
         &self,
         request: Request<v1::GetAccountRequest>,
     ) -> Result<Response<v1::GetAccountResponse>, Status> {
-        self.get(request).await.map(Response::new).map_err(|error| status(&error))
+        let caller = authenticated(&self.0, &request).await?;
+        let account = self.0.get_account(&caller, &request.get_ref().account_id).await?;
+        Ok(Response::new(v1::GetAccountResponse { account: Some(account.into()) }))
     }
 
     async fn link_wallet(
         &self,
         request: Request<v1::LinkWalletRequest>,
     ) -> Result<Response<v1::LinkWalletResponse>, Status> {
-        self.link(request).await.map(Response::new).map_err(|error| status(&error))
+        let caller = authenticated(&self.0, &request).await?;
+        let v1::LinkWalletRequest { challenge_id, signature, message } = request.into_inner();
+        let asked = LinkWallet { challenge_id, signature, message };
+        let account = self.0.link_wallet(&caller, &asked).await?;
+        Ok(Response::new(v1::LinkWalletResponse { account: Some(account.into()) }))
     }
 
     async fn unlink_wallet(
         &self,
         request: Request<v1::UnlinkWalletRequest>,
     ) -> Result<Response<v1::UnlinkWalletResponse>, Status> {
-        self.unlink(request).await.map(Response::new).map_err(|error| status(&error))
-    }
-}
-
-impl AccountApi {
-    async fn get(&self, request: Request<v1::GetAccountRequest>) -> Result<v1::GetAccountResponse, Error> {
-        let caller = authenticated(&self.0, &request).await?;
-        let account = self.0.get_account(&caller, &request.get_ref().account_id).await?;
-        Ok(v1::GetAccountResponse { account: Some(account.into()) })
-    }
-
-    async fn link(&self, request: Request<v1::LinkWalletRequest>) -> Result<v1::LinkWalletResponse, Error> {
-        let caller = authenticated(&self.0, &request).await?;
-        let v1::LinkWalletRequest { challenge_id, signature, message } = request.into_inner();
-        let asked = LinkWallet { challenge_id, signature, message };
-        let account = self.0.link_wallet(&caller, &asked).await?;
-        Ok(v1::LinkWalletResponse { account: Some(account.into()) })
-    }
-
-    async fn unlink(
-        &self,
-        request: Request<v1::UnlinkWalletRequest>,
-    ) -> Result<v1::UnlinkWalletResponse, Error> {
         let caller = authenticated(&self.0, &request).await?;
         let v1::UnlinkWalletRequest { address, network } = request.into_inner();
-        let (account, revoked) = self.0.unlink_wallet(&caller, &UnlinkWallet { address, network }).await?;
-        Ok(v1::UnlinkWalletResponse { account: Some(account.into()), revoked_session_count: revoked })
+        let asked = UnlinkWallet { address, network };
+        let (account, revoked_session_count) = self.0.unlink_wallet(&caller, &asked).await?;
+        Ok(Response::new(v1::UnlinkWalletResponse { account: Some(account.into()), revoked_session_count }))
     }
 }
 

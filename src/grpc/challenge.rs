@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::{convert, credentials::authenticated, status::status, v1};
+use super::{convert, credentials::authenticated, v1};
 use crate::flows::{
-    Error, Flows,
+    Flows,
     challenge::requests::{StartChallenge, VerifyChallenge},
 };
 
@@ -19,27 +19,6 @@ impl v1::challenge_service_server::ChallengeService for ChallengeApi {
         &self,
         request: Request<v1::StartChallengeRequest>,
     ) -> Result<Response<v1::StartChallengeResponse>, Status> {
-        let challenge = self.start(request).await.map_err(|error| status(&error))?;
-        Ok(Response::new(v1::StartChallengeResponse { challenge: Some(challenge) }))
-    }
-
-    async fn verify_challenge(
-        &self,
-        request: Request<v1::VerifyChallengeRequest>,
-    ) -> Result<Response<v1::VerifyChallengeResponse>, Status> {
-        self.verify(request).await.map(Response::new).map_err(|error| status(&error))
-    }
-
-    async fn explain_signature(
-        &self,
-        request: Request<v1::ExplainSignatureRequest>,
-    ) -> Result<Response<v1::ExplainSignatureResponse>, Status> {
-        self.explain(request).await.map(Response::new).map_err(|error| status(&error))
-    }
-}
-
-impl ChallengeApi {
-    async fn start(&self, request: Request<v1::StartChallengeRequest>) -> Result<v1::Challenge, Error> {
         let caller = authenticated(&self.0, &request).await?;
         let request = request.into_inner();
         let asked = StartChallenge {
@@ -53,29 +32,31 @@ impl ChallengeApi {
             request_id: request.request_id,
             not_before: request.not_before.map(|time| convert::time("not_before", time)).transpose()?,
         };
-        Ok(self.0.start_challenge(&caller, &asked).await?.into())
+        let challenge = self.0.start_challenge(&caller, &asked).await?;
+        Ok(Response::new(v1::StartChallengeResponse { challenge: Some(challenge.into()) }))
     }
 
-    async fn verify(
+    async fn verify_challenge(
         &self,
         request: Request<v1::VerifyChallengeRequest>,
-    ) -> Result<v1::VerifyChallengeResponse, Error> {
+    ) -> Result<Response<v1::VerifyChallengeResponse>, Status> {
         let caller = authenticated(&self.0, &request).await?;
         let verified = self.0.verify_challenge(&caller, &request.into_inner().into()).await?;
-        Ok(v1::VerifyChallengeResponse {
+        Ok(Response::new(v1::VerifyChallengeResponse {
             session: Some(verified.session.into()),
             account: Some(verified.account.into()),
             tokens: Some(verified.tokens.into()),
             verification: Some(verified.verification.into()),
-        })
+        }))
     }
 
-    async fn explain(
+    async fn explain_signature(
         &self,
         request: Request<v1::ExplainSignatureRequest>,
-    ) -> Result<v1::ExplainSignatureResponse, Error> {
+    ) -> Result<Response<v1::ExplainSignatureResponse>, Status> {
         let caller = authenticated(&self.0, &request).await?;
-        Ok(self.0.explain_signature(&caller, &request.into_inner().into()).await?.into())
+        let explanation = self.0.explain_signature(&caller, &request.into_inner().into()).await?;
+        Ok(Response::new(explanation.into()))
     }
 }
 

@@ -9,7 +9,6 @@ use super::{
     credentials::authenticated,
     policy,
     policy_mask::{changed, masked},
-    status::status,
     v1,
 };
 use crate::{
@@ -26,90 +25,45 @@ impl v1::client_service_server::ClientService for ClientApi {
         &self,
         request: Request<v1::CreateClientRequest>,
     ) -> Result<Response<v1::CreateClientResponse>, Status> {
-        self.create(request).await.map(Response::new).map_err(|error| status(&error))
+        let caller = authenticated(&self.0, &request).await?;
+        let message = request.into_inner().policy.unwrap_or_default();
+        let (policy, realm) = policy::policy(message).map_err(Error::Invalid)?;
+        let (client, secret) = self.0.create_client(&caller, policy, &realm).await?;
+        Ok(Response::new(v1::CreateClientResponse {
+            client: Some(client.into()),
+            client_secret: secret.expose().to_owned(),
+        }))
     }
 
     async fn get_client(
         &self,
         request: Request<v1::GetClientRequest>,
     ) -> Result<Response<v1::GetClientResponse>, Status> {
-        self.get(request).await.map(Response::new).map_err(|error| status(&error))
+        let caller = authenticated(&self.0, &request).await?;
+        let (client, secrets) = self.0.client(&caller, &request.get_ref().client_id).await?;
+        Ok(Response::new(v1::GetClientResponse {
+            client: Some(client.into()),
+            secrets: secrets.into_iter().map(Into::into).collect(),
+        }))
     }
 
     async fn list_clients(
         &self,
         request: Request<v1::ListClientsRequest>,
     ) -> Result<Response<v1::ListClientsResponse>, Status> {
-        self.list(request).await.map(Response::new).map_err(|error| status(&error))
+        let caller = authenticated(&self.0, &request).await?;
+        let v1::ListClientsRequest { page_size, page_token } = request.get_ref();
+        let (clients, next_page_token) = self.0.list_clients(&caller, *page_size, page_token).await?;
+        Ok(Response::new(v1::ListClientsResponse {
+            clients: clients.into_iter().map(Into::into).collect(),
+            next_page_token,
+        }))
     }
 
     async fn update_client(
         &self,
         request: Request<v1::UpdateClientRequest>,
     ) -> Result<Response<v1::UpdateClientResponse>, Status> {
-        self.update(request).await.map(Response::new).map_err(|error| status(&error))
-    }
-
-    async fn delete_client(
-        &self,
-        request: Request<v1::DeleteClientRequest>,
-    ) -> Result<Response<v1::DeleteClientResponse>, Status> {
-        self.delete(request).await.map(Response::new).map_err(|error| status(&error))
-    }
-
-    async fn add_client_secret(
-        &self,
-        request: Request<v1::AddClientSecretRequest>,
-    ) -> Result<Response<v1::AddClientSecretResponse>, Status> {
-        self.add_secret(request).await.map(Response::new).map_err(|error| status(&error))
-    }
-
-    async fn revoke_client_secret(
-        &self,
-        request: Request<v1::RevokeClientSecretRequest>,
-    ) -> Result<Response<v1::RevokeClientSecretResponse>, Status> {
-        self.revoke_secret(request).await.map(Response::new).map_err(|error| status(&error))
-    }
-}
-
-impl ClientApi {
-    async fn create(
-        &self,
-        request: Request<v1::CreateClientRequest>,
-    ) -> Result<v1::CreateClientResponse, Error> {
-        let caller = authenticated(&self.0, &request).await?;
-        let message = request.into_inner().policy.unwrap_or_default();
-        let (policy, realm) = policy::policy(message).map_err(Error::Invalid)?;
-        let (client, secret) = self.0.create_client(&caller, policy, &realm).await?;
-        Ok(v1::CreateClientResponse {
-            client: Some(client.into()),
-            client_secret: secret.expose().to_owned(),
-        })
-    }
-
-    async fn get(&self, request: Request<v1::GetClientRequest>) -> Result<v1::GetClientResponse, Error> {
-        let caller = authenticated(&self.0, &request).await?;
-        let (client, secrets) = self.0.client(&caller, &request.get_ref().client_id).await?;
-        Ok(v1::GetClientResponse {
-            client: Some(client.into()),
-            secrets: secrets.into_iter().map(Into::into).collect(),
-        })
-    }
-
-    async fn list(&self, request: Request<v1::ListClientsRequest>) -> Result<v1::ListClientsResponse, Error> {
-        let caller = authenticated(&self.0, &request).await?;
-        let v1::ListClientsRequest { page_size, page_token } = request.get_ref();
-        let (clients, next_page_token) = self.0.list_clients(&caller, *page_size, page_token).await?;
-        Ok(v1::ListClientsResponse {
-            clients: clients.into_iter().map(Into::into).collect(),
-            next_page_token,
-        })
-    }
-
-    async fn update(
-        &self,
-        request: Request<v1::UpdateClientRequest>,
-    ) -> Result<v1::UpdateClientResponse, Error> {
         let caller = authenticated(&self.0, &request).await?;
         let request = request.into_inner();
         let (given, mask) = (request.policy.unwrap_or_default(), request.update_mask.unwrap_or_default());
@@ -120,38 +74,40 @@ impl ClientApi {
             changed(client, masked(&client.clone().into(), &given, &mask.paths)?)
         };
         let client = self.0.update_client(&caller, &request.client_id, change).await?;
-        Ok(v1::UpdateClientResponse { client: Some(client.into()) })
+        Ok(Response::new(v1::UpdateClientResponse { client: Some(client.into()) }))
     }
 
-    async fn delete(
+    async fn delete_client(
         &self,
         request: Request<v1::DeleteClientRequest>,
-    ) -> Result<v1::DeleteClientResponse, Error> {
+    ) -> Result<Response<v1::DeleteClientResponse>, Status> {
         let caller = authenticated(&self.0, &request).await?;
         let revoked = self.0.delete_client(&caller, &request.get_ref().client_id).await?;
-        Ok(v1::DeleteClientResponse { revoked_session_count: u32::try_from(revoked).unwrap_or(u32::MAX) })
+        Ok(Response::new(v1::DeleteClientResponse {
+            revoked_session_count: u32::try_from(revoked).unwrap_or(u32::MAX),
+        }))
     }
 
-    async fn add_secret(
+    async fn add_client_secret(
         &self,
         request: Request<v1::AddClientSecretRequest>,
-    ) -> Result<v1::AddClientSecretResponse, Error> {
+    ) -> Result<Response<v1::AddClientSecretResponse>, Status> {
         let caller = authenticated(&self.0, &request).await?;
         let (id, secret) = self.0.add_client_secret(&caller, &request.get_ref().client_id).await?;
-        Ok(v1::AddClientSecretResponse {
+        Ok(Response::new(v1::AddClientSecretResponse {
             secret_id: id.to_string(),
             client_secret: secret.expose().to_owned(),
-        })
+        }))
     }
 
-    async fn revoke_secret(
+    async fn revoke_client_secret(
         &self,
         request: Request<v1::RevokeClientSecretRequest>,
-    ) -> Result<v1::RevokeClientSecretResponse, Error> {
+    ) -> Result<Response<v1::RevokeClientSecretResponse>, Status> {
         let caller = authenticated(&self.0, &request).await?;
         let v1::RevokeClientSecretRequest { client_id, secret_id } = request.get_ref();
         self.0.revoke_client_secret(&caller, client_id, secret_id).await?;
-        Ok(v1::RevokeClientSecretResponse {})
+        Ok(Response::new(v1::RevokeClientSecretResponse {}))
     }
 }
 

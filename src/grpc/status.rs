@@ -37,6 +37,18 @@ pub fn status(error: &Error) -> Status {
     Status::with_error_details(code, error.to_string(), details)
 }
 
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        status(&error)
+    }
+}
+
+impl From<Violation> for Status {
+    fn from(violation: Violation) -> Self {
+        status(&violation.into())
+    }
+}
+
 const fn retry_after(error: &Error) -> Option<Duration> {
     match error {
         Error::StoreUnavailable(_) | Error::ChainRpcUnavailable(_) => Some(OUTAGE_RETRY),

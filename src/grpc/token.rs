@@ -8,10 +8,9 @@ use super::{
     convert,
     credentials::{authenticated, claimed, note_client},
     revocations::{Stream, stream},
-    status::status,
     v1,
 };
-use crate::flows::{Error, Flows};
+use crate::flows::Flows;
 
 /// The service, over the flows, and the stall timeout of a watcher.
 pub struct TokenApi(pub Arc<Flows>, pub Duration);
@@ -23,8 +22,7 @@ impl v1::token_service_server::TokenService for TokenApi {
         request: Request<v1::RefreshTokenRequest>,
     ) -> Result<Response<v1::RefreshTokenResponse>, Status> {
         let credentials = claimed(&request);
-        let tokens = self.0.refresh_token(&credentials, &request.get_ref().refresh_token).await;
-        let tokens = tokens.map_err(|error| status(&error))?;
+        let tokens = self.0.refresh_token(&credentials, &request.get_ref().refresh_token).await?;
         note_client(request.extensions(), tokens.client_id);
         Ok(Response::new(v1::RefreshTokenResponse { tokens: Some(tokens.into()) }))
     }
@@ -34,8 +32,7 @@ impl v1::token_service_server::TokenService for TokenApi {
         request: Request<v1::RevokeTokenRequest>,
     ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
         let credentials = claimed(&request);
-        let revoked = self.0.revoke_token(&credentials, &request.get_ref().token).await;
-        if let Some(client_id) = revoked.map_err(|error| status(&error))? {
+        if let Some(client_id) = self.0.revoke_token(&credentials, &request.get_ref().token).await? {
             note_client(request.extensions(), client_id);
         }
         Ok(Response::new(v1::RevokeTokenResponse {}))
@@ -45,7 +42,9 @@ impl v1::token_service_server::TokenService for TokenApi {
         &self,
         request: Request<v1::IntrospectTokenRequest>,
     ) -> Result<Response<v1::IntrospectTokenResponse>, Status> {
-        self.introspect(request).await.map(Response::new).map_err(|error| status(&error))
+        let caller = authenticated(&self.0, &request).await?;
+        let introspection = self.0.introspect_token(&caller, &request.get_ref().token).await?;
+        Ok(Response::new(introspection.into()))
     }
 
     type WatchRevocationsStream = Stream;
@@ -54,7 +53,12 @@ impl v1::token_service_server::TokenService for TokenApi {
         &self,
         request: Request<v1::WatchRevocationsRequest>,
     ) -> Result<Response<Stream>, Status> {
-        self.watch(request).await.map(Response::new).map_err(|error| status(&error))
+        let credentials = claimed(&request);
+        let resume_from = request.get_ref().resume_from;
+        let resume_from = resume_from.map(|from| convert::time("resume_from", from)).transpose()?;
+        let watch = self.0.watch_revocations(credentials, resume_from).await?;
+        note_client(request.extensions(), watch.client_id());
+        Ok(Response::new(stream(watch, self.1)))
     }
 
     async fn get_jwks(
@@ -63,24 +67,5 @@ impl v1::token_service_server::TokenService for TokenApi {
     ) -> Result<Response<v1::GetJwksResponse>, Status> {
         let keys = self.0.public_keys().into_iter().map(Into::into).collect();
         Ok(Response::new(v1::GetJwksResponse { keys }))
-    }
-}
-
-impl TokenApi {
-    async fn introspect(
-        &self,
-        request: Request<v1::IntrospectTokenRequest>,
-    ) -> Result<v1::IntrospectTokenResponse, Error> {
-        let caller = authenticated(&self.0, &request).await?;
-        Ok(self.0.introspect_token(&caller, &request.get_ref().token).await?.into())
-    }
-
-    async fn watch(&self, request: Request<v1::WatchRevocationsRequest>) -> Result<Stream, Error> {
-        let credentials = claimed(&request);
-        let resume_from = request.get_ref().resume_from;
-        let resume_from = resume_from.map(|from| convert::time("resume_from", from)).transpose()?;
-        let watch = self.0.watch_revocations(credentials, resume_from).await?;
-        note_client(request.extensions(), watch.client_id());
-        Ok(stream(watch, self.1))
     }
 }
