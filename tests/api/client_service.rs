@@ -243,7 +243,8 @@ async fn a_deleted_client_is_nobody_and_its_sessions_end(store: &TestStore) {
     let id = shop.client.id.to_string();
     let tokens = shop.sign_in(&wallet()).await.tokens.unwrap();
     assert_eq!(admin.delete_client(&id).await.unwrap(), 1);
-    assert_eq!(reason(shop.refresh(&tokens.refresh_token).await), "SESSION_REVOKED");
+    // Without credentials, which an instance may or may not know any more.
+    assert_eq!(reason(shop.with("").refresh(&tokens.refresh_token).await), "SESSION_REVOKED");
     assert_eq!(reason(admin.get_client(&id).await), "CLIENT_NOT_FOUND");
     assert_eq!(admin.delete_client(&id).await.unwrap(), 0, "again is no error");
     assert_eq!(reason(admin.delete_client(UNKNOWN).await), "CLIENT_NOT_FOUND");

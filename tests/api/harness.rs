@@ -26,7 +26,7 @@ use envoy_types::pb::envoy::service::auth::v3::{
     authorization_client::AuthorizationClient,
 };
 use prost_types::Timestamp;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tonic::{Code, Request, Status, Streaming, codegen::Bytes, transport::Channel};
 use tonic_types::StatusExt as _;
 use tower::ServiceExt as _;
@@ -434,6 +434,13 @@ pub fn refusal<T: std::fmt::Debug>(outcome: Result<T, Status>) -> (Code, String)
 
 /// When a test fails rather than hang.
 pub const GIVE_UP: Duration = Duration::from_mins(1);
+
+/// The turn of a test that calls many times at once. Two such crowds on a busy machine would keep each other from
+/// connections to the database for longer than a call waits.
+pub async fn crowds_turn() -> SemaphorePermit<'static> {
+    static TURN: Semaphore = Semaphore::const_new(1);
+    TURN.acquire().await.unwrap()
+}
 
 /// Calls again where a crowd made it wait for a row for too long, which changed nothing.
 pub async fn patiently<T, F>(call: impl Fn() -> F) -> Result<T, Status>

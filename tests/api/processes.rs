@@ -8,7 +8,9 @@ use tonic_health::pb::{
 };
 
 use crate::{
-    harness::{Caller, GIVE_UP, by_id, http, patiently, reason, root_keys_file, start_for, wallet},
+    harness::{
+        Caller, GIVE_UP, by_id, crowds_turn, http, patiently, reason, root_keys_file, start_for, wallet,
+    },
     process::{Process, client_of, countersign},
     support::{TestStore, until_awaited},
 };
@@ -31,6 +33,7 @@ async fn two_processes_on_one_store_redeem_a_challenge_once(store: &TestStore) {
     let challenge = callers[0].challenge_for(&wallet).await;
     let request = by_id(&challenge, &wallet.sign_text(&challenge.message));
     let mut calls = JoinSet::new();
+    let _turn = crowds_turn().await;
     for number in 0..64 {
         let (caller, request) = (callers[number % 2].clone(), request.clone());
         calls.spawn(async move { patiently(|| caller.verify(request.clone())).await });

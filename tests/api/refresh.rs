@@ -6,7 +6,7 @@ use countersign::{domain::Policy, grpc::v1::RevokeReason};
 use tokio::task::JoinSet;
 
 use crate::{
-    harness::{Caller, Server, claims, patiently, reason, root_keys_file, wallet, wrong_field},
+    harness::{Caller, Server, claims, crowds_turn, patiently, reason, root_keys_file, wallet, wrong_field},
     support::TestStore,
 };
 
@@ -68,6 +68,7 @@ async fn sixty_four_at_once_get_one_successor_and_one_step(store: &TestStore) {
     let elsewhere = two.caller(client.authorization()).await;
     let (_, first) = signed_in(&client).await;
     let mut tasks = JoinSet::new();
+    let _turn = crowds_turn().await;
     for number in 0..64 {
         let caller = if number % 2 == 0 { client.caller.clone() } else { elsewhere.clone() };
         let first = first.clone();

@@ -16,8 +16,8 @@ use tonic::{Code, Status};
 
 use crate::{
     harness::{
-        Caller, Server, by_address, by_id, patiently, reason, refusal, session_for, start_for, wallet,
-        wrong_field,
+        Caller, Server, by_address, by_id, crowds_turn, patiently, reason, refusal, session_for, start_for,
+        wallet, wrong_field,
     },
     support::TestStore,
 };
@@ -123,6 +123,7 @@ async fn all_at_once(
     request: &VerifyChallengeRequest,
 ) -> Vec<Result<VerifyChallengeResponse, Status>> {
     let mut calls = JoinSet::new();
+    let _turn = crowds_turn().await;
     for at in 0..32 {
         let (caller, request) = (callers[at % callers.len()].clone(), request.clone());
         calls.spawn(async move { patiently(|| caller.verify(request.clone())).await });

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tonic::Status;
 
 use crate::{
-    harness::{Caller, Server, by_address, by_id, patiently, reason, start_for, wallet},
+    harness::{Caller, Server, by_address, by_id, crowds_turn, patiently, reason, start_for, wallet},
     support::TestStore,
 };
 
@@ -36,6 +36,7 @@ async fn all_at_once(
     request: &VerifyChallengeRequest,
 ) -> Vec<Result<VerifyChallengeResponse, Status>> {
     let mut tasks = JoinSet::new();
+    let _turn = crowds_turn().await;
     for number in 0..64 {
         let (caller, request) = (callers[number % callers.len()].clone(), request.clone());
         tasks.spawn(async move { patiently(|| caller.verify(request.clone())).await });
@@ -107,6 +108,7 @@ async fn at_most_eight_live_challenges_stand_side_by_side(store: &TestStore) {
     let (_servers, callers) = at_two_instances(store, client.authorization()).await;
     let wallet = wallet();
     let mut tasks = JoinSet::new();
+    let _turn = crowds_turn().await;
     for number in 0..64 {
         let (caller, request) = (callers[number % callers.len()].clone(), start_for(&wallet));
         tasks.spawn(async move { patiently(|| caller.start(request.clone())).await.unwrap().id });
