@@ -1,6 +1,6 @@
 """Measures what an operator asks of a cluster, with the real program on a real PostgreSQL.
 
-    ./check postgres -- target/tools/python/bin/python tests/measure/measure.py PROGRAM hearing
+    ./check postgres -- python tests/measure/measure.py PROGRAM hearing
     ... hearing    how soon a changed policy and a disabled client are heard by the other instance
     ... restart    calls under load while PostgreSQL restarts at once (needs the throw-away cluster of ./check)
     ... soak       ten minutes of sign-ins with short deadlines and little retention: rows and latency
@@ -357,7 +357,7 @@ def rotation(stack, binary, work) -> None:
     one, two = (stack.enter_context(program.serving(*often)) for _ in range(2))
     client = Client(program, {})
     jwks = [f"http://{instance.http}/.well-known/jwks.json" for instance in (one, two)]
-    tools = pathlib.Path(sys.executable).parent.parent.parent / "node"
+    tools = pathlib.Path(os.environ["COUNTERSIGN_TEST_NODE"])
     node = ["node", "--input-type=module", "-e", JOSE, jwks[1], client.id]
     jose = subprocess.Popen(node, cwd=tools, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     python = [jwt.PyJWKClient(url) for url in jwks]

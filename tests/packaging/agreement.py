@@ -13,14 +13,15 @@ DEBIAN = {"bookworm": "debian12", "trixie": "debian13", "forky": "debian14"}
 Faults = list[str]
 
 
-def check(binary: pathlib.Path) -> Faults:
+def check(binary: pathlib.Path) -> list[Faults]:
+    """The faults that each check has found."""
     return [
-        *stages_are_the_same_debian(),
-        *every_source_is_copied(binary),
-        *nothing_else_reaches_the_builder(),
-        *libraries_are_in_the_image(binary),
-        *ports_are_the_ones_that_listen(),
-        *published_on_loopback_only(),
+        stages_are_the_same_debian(),
+        every_source_is_copied(binary),
+        nothing_else_reaches_the_builder(),
+        libraries_are_in_the_image(binary),
+        ports_are_the_ones_that_listen(),
+        published_on_loopback_only(),
     ]
 
 

@@ -17,8 +17,9 @@ import processes
 BLOCK = re.compile(r"^## With containers$.*?^```sh$(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
-def check(binary: pathlib.Path, database_url: str, work: pathlib.Path) -> None:
-    Containers(binary, database_url, work).walk()
+def check(binary: pathlib.Path, database_url: str, work: pathlib.Path) -> int:
+    """How many services have served."""
+    return Containers(binary, database_url, work).walk()
 
 
 class Containers:
@@ -32,7 +33,7 @@ class Containers:
         self._compose = files.compose()
         self._image = files.image()
 
-    def walk(self) -> None:
+    def walk(self) -> int:
         """The commands of README, in their order; one that is not known here is a mistake."""
         self._image_alone_refuses()
         text = (files.ROOT / "README.md").read_text(encoding="utf-8")
@@ -54,6 +55,7 @@ class Containers:
             assert services, "README starts no service"
             for name, service in services.items():
                 self._stop(name, service)
+            return len(services)
 
     def _image_alone_refuses(self) -> None:
         """Whoever runs the image has to say that its ports are protected. Were this lost, `serve` would listen."""

@@ -7,6 +7,7 @@ start is started, as processes, on a database of COUNTERSIGN_TEST_DATABASE_URL. 
 """
 
 import argparse
+import itertools
 import pathlib
 import sys
 import tempfile
@@ -27,16 +28,17 @@ def main() -> int:
     )
     parser.add_argument("--binary", type=pathlib.Path, required=True, help="the built `countersign`")
     binary = parser.parse_args().binary.resolve()
-    faults = [*lint.check(), *agreement.check(binary)]
-    for fault in faults:
+    checks = [*lint.check(), *agreement.check(binary)]
+    for fault in itertools.chain(*checks):
         print(f"packaging: {fault}", file=sys.stderr)
-    if faults:
+    if any(checks):
         return 1
     with tempfile.TemporaryDirectory(prefix="countersign-packaging-") as folder:
         work = pathlib.Path(folder)
         with recipes.postgres_store(work) as database_url:
-            containers.check(binary, database_url, work)
+            served = containers.check(binary, database_url, work)
         systemd.check(binary, work)
+    print(f"{len(checks) + served + 1} passed, 0 failed")
     return 0
 
 

@@ -23,14 +23,14 @@ class Chains:
 
 
 @contextlib.contextmanager
-def running_chains(tools: pathlib.Path, work: pathlib.Path):
+def running_chains(packages: pathlib.Path, work: pathlib.Path):
     """Starts a node for each of three chains, and ends them with the run, whatever becomes of it.
 
     Two endpoints of chain 100 are of no use, before the third. Of the other chains, 56 is said to be where
     chain 1 is, 43114 is down, 250 never answers, and 137 is left out.
     """
     with contextlib.ExitStack() as stack:
-        nodes = {chain: stack.enter_context(running_node(tools, work, chain)) for chain in ("1", "10", "100")}
+        nodes = {chain: stack.enter_context(running_node(packages, work, chain)) for chain in ("1", "10", "100")}
         down = stack.enter_context(endpoint_that_is_down())
         silent = stack.enter_context(endpoint_that_never_answers())
         endpoints = [("1", nodes["1"]), ("10", nodes["10"])]
@@ -40,8 +40,8 @@ def running_chains(tools: pathlib.Path, work: pathlib.Path):
 
 
 @contextlib.contextmanager
-def running_node(tools: pathlib.Path, work: pathlib.Path, chain: str):
-    command = [anvil(tools), "--host", "127.0.0.1", "--port", "0", "--chain-id", chain]
+def running_node(packages: pathlib.Path, work: pathlib.Path, chain: str):
+    command = [anvil(packages), "--host", "127.0.0.1", "--port", "0", "--chain-id", chain]
     command += ["--hardfork", HARDFORK]
     node = subprocess.Popen(
         command,
@@ -64,9 +64,9 @@ def running_node(tools: pathlib.Path, work: pathlib.Path, chain: str):
             node.wait()
 
 
-def anvil(tools: pathlib.Path) -> str:
+def anvil(packages: pathlib.Path) -> str:
     # npm would link to the right one of these by a script of the package, and no such script is run.
-    found = list((tools / "node/node_modules/@foundry-rs").glob("anvil-*/bin/anvil"))
+    found = list((packages / "node_modules/@foundry-rs").glob("anvil-*/bin/anvil"))
     if len(found) != 1:
         sys.exit(f"one anvil must be installed for this platform, and there are {len(found)}")
     return str(found[0])

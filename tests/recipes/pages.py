@@ -1,6 +1,6 @@
 """Does what each page of docs/recipes tells a developer to do, word for word, in an empty folder.
 
-    pages.py --binary PATH --store sqlite|postgres [--tools DIR] [PAGE]...
+    pages.py --binary PATH --store sqlite|postgres [--node DIR] [PAGE]...
 
 The pages use the ports 50051 to 50053, as everybody's first try does. `postgres` needs
 COUNTERSIGN_TEST_DATABASE_URL, and gives each page a database of its own. Nothing is downloaded: `npm`
@@ -45,6 +45,7 @@ def main() -> int:
     failed = [path.name for path in options.pages if not passes(path, options)]
     for name in failed:
         print(f"FAILED: docs/recipes/{name} on {options.store}", file=sys.stderr)
+    print(f"{len(options.pages) - len(failed)} passed, {len(failed)} failed", flush=True)
     return 1 if failed else 0
 
 
@@ -111,7 +112,7 @@ class Walk:
 
     def __init__(self, work: pathlib.Path, options: argparse.Namespace):
         self._work = work
-        self._tools = options.tools.resolve()
+        self._node = options.node.resolve()
         self._home = work / "home"
         self._blocks = work / "blocks"
         self._errors = work / "stderr"
@@ -171,7 +172,7 @@ class Walk:
             "HOME": str(self._home),
             "CHECKOUT": str(ROOT),
             "STAND_IN_PYTHON": sys.executable,
-            "STAND_IN_NODE": str(self._tools / "node"),
+            "STAND_IN_NODE": str(self._node),
             "STAND_IN_SITE_PACKAGES": sysconfig.get_path("purelib"),
         }
 

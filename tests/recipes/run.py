@@ -42,12 +42,12 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         work = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="countersign-recipes-")))
         store_url = stack.enter_context(STORES[options.store](work))
-        chains = stack.enter_context(running_chains(options.tools, work))
+        chains = stack.enter_context(running_chains(options.node, work))
         program = Program(options.binary.resolve(), store_url, work, chains)
         server = stack.enter_context(program.serving())
         for language in LANGUAGES:
             setup = program.setup(language, options.store, server)
-            if CLIENTS[language](setup, options.tools) != 0:
+            if CLIENTS[language](setup, options.node) != 0:
                 program.print_log()
                 return 1
     return 0
@@ -64,10 +64,10 @@ def options_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--binary", type=pathlib.Path, required=True, help="the built `countersign`")
     parser.add_argument("--store", choices=STORES, required=True)
     parser.add_argument(
-        "--tools",
+        "--node",
         type=pathlib.Path,
-        default=HERE.parent.parent / "target/tools",
-        help="has node/node_modules",
+        default=os.environ.get("COUNTERSIGN_TEST_NODE"),
+        help="the folder of node_modules; by default what COUNTERSIGN_TEST_NODE says, which `./check` sets",
     )
     return parser
 
@@ -223,7 +223,7 @@ def is_serving(address: str) -> bool:
             return False
 
 
-def run_python(setup: pathlib.Path, _tools: pathlib.Path) -> int:
+def run_python(setup: pathlib.Path, _node: pathlib.Path) -> int:
     stubs = setup.parent / "stubs"
     stubs.mkdir()
     protos = sorted(str(path.relative_to(PROTOS)) for path in (PROTOS / "countersign").rglob("*.proto"))
@@ -235,10 +235,11 @@ def run_python(setup: pathlib.Path, _tools: pathlib.Path) -> int:
     return subprocess.run(command, env=environment, timeout=CLIENT_SECONDS).returncode
 
 
-def run_node(setup: pathlib.Path, tools: pathlib.Path) -> int:
-    # An ES module finds its packages from its own folder upwards, and they are kept under target/.
-    sources = tools / "node" / "recipes"
-    shutil.copytree(HERE / "node", sources, dirs_exist_ok=True)
+def run_node(setup: pathlib.Path, node: pathlib.Path) -> int:
+    # An ES module finds its packages from its own folder upwards.
+    sources = setup.parent / "node" / "recipes"
+    shutil.copytree(HERE / "node", sources)
+    (setup.parent / "node" / "node_modules").symlink_to(node.resolve() / "node_modules")
     return subprocess.run(["node", str(sources / "main.mjs"), str(setup)], timeout=CLIENT_SECONDS).returncode
 
 

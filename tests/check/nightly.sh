@@ -1,0 +1,82 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# What takes too long for each change; sourced by `check`.
+#
+# A step that fails does not keep the others from running. What came of each goes to a file under target/.
+
+# What each step is, in the order in which all of them run.
+readonly nightly_steps=(times fuzz repeat pooler benches)
+
+# The bounds that are promised, each judged with nothing else running; `./check` fails at ten times as much.
+nightly_times() {
+  local suite
+  for suite in api store; do
+    COUNTERSIGN_TEST_JUDGE_TIMES=1 cargo test --locked --test "$suite" -- --test-threads 1 --show-output within_
+  done
+}
+
+# A minute for each target. COUNTERSIGN_TEST_FUZZ_SECONDS asks for more.
+nightly_fuzz() {
+  COUNTERSIGN_TEST_FUZZ_SECONDS=${COUNTERSIGN_TEST_FUZZ_SECONDS:-60} cargo test --locked --test fuzz
+}
+
+# The suites that wait most, twenty times, beside a busy loop: what depends on luck fails here.
+nightly_repeat() {
+  local busy _
+  (while :; do :; done) &
+  busy=$!
+  # shellcheck disable=SC2064
+  trap "kill $busy" EXIT
+  for _ in {1..20}; do
+    RUST_TEST_THREADS=$threads cargo test --locked --test store --test api
+  done
+}
+
+# Both suites, each case on PostgreSQL.
+nightly_pooler() {
+  RUST_TEST_THREADS=$threads tests/pgbouncer/run "$pgbouncer/pgbouncer" cargo test --locked --test store --test api -- on_postgres
+}
+
+nightly_benches() { cargo bench --locked; }
+
+nightly() {
+  local name
+  if (($# == 0)); then set -- "${nightly_steps[@]}"; fi
+  for name in "$@"; do
+    [[ " ${nightly_steps[*]} " == *" $name "* ]] || die "nightly has no step $name; its steps are ${nightly_steps[*]}"
+  done
+  prepare all
+  step "cargo build" cargo build --locked --tests --bins
+  step "tools" await_tools
+  step "an earlier version" provide_earlier
+  run_nightly "$@"
+}
+
+run_nightly() {
+  local name start status log results failed=0 outcome
+  results=$target/nightly-$(git describe --always --dirty --abbrev=40 --exclude '*').txt
+  log=$(mktemp)
+  {
+    echo "commit   $(git describe --always --dirty --abbrev=40 --exclude '*')"
+    echo "date     $(date --utc --iso-8601=seconds)"
+    echo "machine  $(nproc) processors, $(uname -sm)"
+    printf '%8s %6s  %-8s %s\n' seconds cases result step
+  } >"$results"
+  for name in "$@"; do
+    start=$SECONDS status=0 outcome=passed
+    printf '\n== nightly %s\n' "$name"
+    # At the side, since a step whose status is asked for would not end at its first failure.
+    { "nightly_$name" 2>&1 | tee "$log"; } &
+    wait $! || status=$?
+    if ((status)); then outcome=FAILED failed=$((failed + 1)); fi
+    cases=$(passed_in "$log")
+    passed=$((passed + cases))
+    printf '%6d s %6d  %-8s %s\n' $((SECONDS - start)) "$cases" "$outcome" "$name" >>"$results"
+  done
+  rm -f "$log"
+  echo
+  cat "$results"
+  echo "written to $results"
+  printf '%d passed, %d failed\n' "$passed" "$failed"
+  current="nightly"
+  ((failed == 0))
+}
