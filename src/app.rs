@@ -157,7 +157,7 @@ impl App {
 
 impl App {
     async fn close(&self) {
-        if let Err(error) = self.flows.tell_secret_uses().await {
+        if let Err(error) = self.flows.flush_secret_uses().await {
             tracing::debug!(%error, "the use of client secrets could not be noted");
         }
         self.store.close().await;

@@ -47,7 +47,7 @@ async fn main() {
     let (client, secret) = create_client(open(&url).await.unwrap().as_ref(), policy, "").await.unwrap();
     let basic = STANDARD.encode(format!("{}:{}", client.id, secret.expose()));
     let authorization = format!("Basic {basic}");
-    revocations::hearing(&a, &b, &authorization).await;
+    revocations::propagation(&a, &b, &authorization).await;
     let tokens = tokens(&b, &authorization).await;
     let point = bare::point(&b, &tokens[0]).await;
     let (mut alone, mut first, mut again) = (Vec::new(), Vec::new(), Vec::new());

@@ -19,14 +19,14 @@ use crate::server::{Server, SignedIn, check, passes, sign_in, with};
 const REVOCATIONS: usize = 200;
 
 /// Revoked on one instance: when a watcher of the other has it, and when that one's ext_authz refuses it.
-pub(super) async fn hearing(a: &Server, b: &Server, authorization: &str) {
+pub(super) async fn propagation(a: &Server, b: &Server, authorization: &str) {
     let watch = v1::WatchRevocationsRequest::default();
     let mut stream = TokenServiceClient::new(b.channel.clone())
         .watch_revocations(with(watch, authorization))
         .await
         .unwrap()
         .into_inner();
-    let (mut told, mut refused) = (Vec::new(), Vec::new());
+    let (mut watched, mut refused) = (Vec::new(), Vec::new());
     for _ in 0..REVOCATIONS {
         let SignedIn { session_id, access_token: token, .. } = sign_in(&a.channel, authorization).await;
         let revoke = v1::RevokeSessionRequest { session_id: session_id.clone() };
@@ -35,7 +35,7 @@ pub(super) async fn hearing(a: &Server, b: &Server, authorization: &str) {
             .await
             .unwrap();
         let answered = Instant::now();
-        let hears = async {
+        let watches = async {
             loop {
                 let message = stream.message().await.unwrap().unwrap();
                 if format!("{:?}", message.revocations).contains(&session_id) {
@@ -49,11 +49,12 @@ pub(super) async fn hearing(a: &Server, b: &Server, authorization: &str) {
             }
             answered.elapsed()
         };
-        let (heard, denied) = tokio::join!(hears, refuses);
-        told.push(heard);
+        let (seen, denied) = tokio::join!(watches, refuses);
+        watched.push(seen);
         refused.push(denied);
     }
-    for (what, mut delays) in [("a watcher hears of it after", told), ("ext_authz refuses after   ", refused)]
+    for (what, mut delays) in
+        [("a watcher receives it after   ", watched), ("ext_authz refuses after   ", refused)]
     {
         delays.sort();
         let (p50, p99, most) = (percentile(&delays, 50), percentile(&delays, 99), percentile(&delays, 100));

@@ -68,7 +68,7 @@ async fn repeat<F, E>(
 async fn keep_current(flows: Arc<Flows>) -> Result<(), StartError> {
     http::fold_measurements();
     flows.keep_current().await?;
-    if let Err(error) = flows.tell_secret_uses().await {
+    if let Err(error) = flows.flush_secret_uses().await {
         tracing::debug!(%error, "the use of client secrets could not be noted");
     }
     Ok(())

@@ -137,11 +137,11 @@ impl Flows {
         reloaded
     }
 
-    /// Tells the store which client secrets were used of late; to be called every second.
+    /// Writes to the store which client secrets were used; called every second.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn tell_secret_uses(&self) -> Result<()> {
-        self.clients.tell_uses(self.store.as_ref()).await
+    pub async fn flush_secret_uses(&self) -> Result<()> {
+        self.clients.flush_uses(self.store.as_ref()).await
     }
 }

@@ -99,13 +99,14 @@ fn passed(claims: &AccessClaims, http: Option<&HttpRequest>) -> CheckResponse {
         ("x-countersign-wallet-kind", claims.wallet_kind.clone()),
         ("x-countersign-scope", claims.scope.clone()),
     ];
-    let (told, untold): (Vec<_>, Vec<_>) = identity.into_iter().partition(|(_, value)| !value.is_empty());
-    let mut headers_to_remove: Vec<String> = untold.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let (present, absent): (Vec<_>, Vec<_>) = identity.into_iter().partition(|(_, value)| !value.is_empty());
+    let mut headers_to_remove: Vec<String> = absent.iter().map(|(name, _)| (*name).to_owned()).collect();
     // A name is one in any case: what is removed after it was set would take our value with it.
-    let is_told = |name: &str| told.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
-    let forged = http.into_iter().flat_map(headers).filter(|(name, _)| is_identity(name) && !is_told(name));
+    let is_present = |name: &str| present.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
+    let forged =
+        http.into_iter().flat_map(headers).filter(|(name, _)| is_identity(name) && !is_present(name));
     headers_to_remove.extend(forged.map(|(name, _)| name.to_owned()));
-    let headers = told.into_iter().map(|(name, value)| header(name, value)).collect();
+    let headers = present.into_iter().map(|(name, value)| header(name, value)).collect();
     CheckResponse {
         status: Some(rpc::Status::default()),
         http_response: Some(HttpResponse::OkResponse(OkHttpResponse {

@@ -22,18 +22,18 @@ pub(super) type Stream = ReceiverStream<Result<v1::WatchRevocationsResponse, Sta
 /// The stream of a watch. What its caller has not taken yet is one message, and what HTTP/2 lets go ahead.
 pub(super) fn stream(watch: Watch, stall_timeout: Duration) -> Stream {
     let (updates, stream) = mpsc::channel(2);
-    tokio::spawn(tell(watch, updates, stall_timeout));
+    tokio::spawn(forward(watch, updates, stall_timeout));
     ReceiverStream::new(stream)
 }
 
 /// Tells until there is nothing more to tell, or nobody to tell it to. A place is kept for the last word, why it
 /// ends, so that a caller that takes nothing finds it later.
-async fn tell(
+async fn forward(
     mut watch: Watch,
     updates: mpsc::Sender<Result<v1::WatchRevocationsResponse, Status>>,
     stall_timeout: Duration,
 ) {
-    let Ok(last_word) = updates.clone().reserve_owned().await else { return };
+    let Ok(final_status) = updates.clone().reserve_owned().await else { return };
     let error = loop {
         let next = tokio::select! {
             next = watch.next() => next,
@@ -51,7 +51,7 @@ async fn tell(
             Err(mpsc::error::SendTimeoutError::Closed(_)) => return,
         }
     };
-    last_word.send(Err(status(&error)));
+    final_status.send(Err(status(&error)));
 }
 
 impl From<Update> for v1::WatchRevocationsResponse {

@@ -64,15 +64,15 @@ impl ClientCache {
         enabled(record)
     }
 
-    /// Tells the store which secrets were used since it was last told.
+    /// Writes to the store which secrets were used since the last time.
     ///
     /// # Errors
-    /// If the store does not answer; they are told the next time.
-    pub async fn tell_uses(&self, store: &dyn Store) -> Result<()> {
-        let used = self.uses.untold();
+    /// If the store does not answer; they are written the next time.
+    pub async fn flush_uses(&self, store: &dyn Store) -> Result<()> {
+        let used = self.uses.pending();
         if !used.is_empty() {
             store.client_secrets_used(&used).await?;
-            self.uses.told(&used);
+            self.uses.flushed(&used);
         }
         Ok(())
     }

@@ -8,19 +8,19 @@ use std::{
 
 use crate::domain::SecretId;
 
-/// How long a use that was told stands for those after it.
+/// Interval within which a further use of a secret is not written again.
 const PRECISION: Duration = Duration::from_secs(30);
 /// How many secrets are remembered at most.
 const MAX_SECRETS: usize = 20_000;
 
-/// The secrets used of late, and when the store was last told of each.
+/// The secrets used of late, and when each use was last written to the store.
 #[derive(Default)]
 pub(crate) struct SecretUsage(Mutex<HashMap<SecretId, Use>>);
 
 #[derive(Clone, Copy)]
 enum Use {
-    Untold,
-    Told(Instant),
+    Pending,
+    Flushed(Instant),
 }
 
 impl SecretUsage {
@@ -28,27 +28,27 @@ impl SecretUsage {
     pub(crate) fn note(&self, id: SecretId) {
         let mut uses = self.lock();
         if uses.len() >= MAX_SECRETS {
-            uses.retain(|_, used| matches!(used, Use::Untold));
+            uses.retain(|_, used| matches!(used, Use::Pending));
         }
-        let used = uses.entry(id).or_insert(Use::Untold);
-        if matches!(used, Use::Told(time) if time.elapsed() > PRECISION) {
-            *used = Use::Untold;
+        let used = uses.entry(id).or_insert(Use::Pending);
+        if matches!(used, Use::Flushed(time) if time.elapsed() > PRECISION) {
+            *used = Use::Pending;
         }
     }
 
-    /// Those that the store is to be told of, in the order of their ids.
-    pub(crate) fn untold(&self) -> Vec<SecretId> {
+    /// The secrets whose use is to be written, in the order of their ids.
+    pub(crate) fn pending(&self) -> Vec<SecretId> {
         let uses = self.lock();
         let mut ids: Vec<SecretId> =
-            uses.iter().filter(|(_, used)| matches!(used, Use::Untold)).map(|(id, _)| *id).collect();
+            uses.iter().filter(|(_, used)| matches!(used, Use::Pending)).map(|(id, _)| *id).collect();
         ids.sort();
         ids
     }
 
-    /// The store was told of these.
-    pub(crate) fn told(&self, ids: &[SecretId]) {
+    /// Notes that the use of these secrets was written.
+    pub(crate) fn flushed(&self, ids: &[SecretId]) {
         let now = Instant::now();
-        self.lock().extend(ids.iter().map(|id| (*id, Use::Told(now))));
+        self.lock().extend(ids.iter().map(|id| (*id, Use::Flushed(now))));
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SecretId, Use>> {
@@ -66,13 +66,13 @@ mod tests {
         let id = SecretId::generate();
         uses.note(id);
         uses.note(id);
-        assert_eq!(uses.untold(), [id]);
-        uses.told(&[id]);
+        assert_eq!(uses.pending(), [id]);
+        uses.flushed(&[id]);
         uses.note(id);
-        assert!(uses.untold().is_empty());
+        assert!(uses.pending().is_empty());
         let long_ago = Instant::now().checked_sub(PRECISION * 2).unwrap();
-        uses.lock().insert(id, Use::Told(long_ago));
+        uses.lock().insert(id, Use::Flushed(long_ago));
         uses.note(id);
-        assert_eq!(uses.untold(), [id]);
+        assert_eq!(uses.pending(), [id]);
     }
 }

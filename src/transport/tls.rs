@@ -55,7 +55,7 @@ impl Tls {
     /// What is wrong with them.
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
         let in_force = InForce::new(&files, Pem::read(&files)?)?;
-        tell(true);
+        record(true);
         Ok(Self { files: Arc::new(files), in_force: Arc::new(RwLock::new(in_force)) })
     }
 
@@ -81,7 +81,7 @@ impl Tls {
                 Ok(false) | Err(_) => {}
             }
             tracing::trace!("TLS files were compared with those in force");
-            tell(outcome.is_ok());
+            record(outcome.is_ok());
             failure = outcome.err();
         }
     }
@@ -109,6 +109,6 @@ impl Tls {
     }
 }
 
-fn tell(files_are_good: bool) {
+fn record(files_are_good: bool) {
     metrics::gauge!("countersign_tls_files_good").set(u8::from(files_are_good));
 }

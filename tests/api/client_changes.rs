@@ -30,10 +30,10 @@ on_both_stores![
 ];
 
 /// Asks again and again until the answer is the one that must come.
-async fn until<F: Future<Output = bool>>(what: &str, heard: impl Fn() -> F) {
+async fn until<F: Future<Output = bool>>(what: &str, applied: impl Fn() -> F) {
     let timeout = Duration::from_secs(20);
     let asked = async {
-        while !heard().await {
+        while !applied().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

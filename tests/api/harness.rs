@@ -258,7 +258,7 @@ impl Caller {
     pub async fn watch(&self, resume_from: Option<Timestamp>) -> Result<Watcher, Status> {
         let request = v1::WatchRevocationsRequest { resume_from };
         let stream = self.tokens().watch_revocations(self.request(request)).await?.into_inner();
-        Ok(Watcher { stream, told: Vec::new().into(), snapshots: 0, current_as_of: None })
+        Ok(Watcher { stream, events: Vec::new().into(), snapshots: 0, current_as_of: None })
     }
 
     /// What a gateway would ask for a request with these headers on a route with these extensions.
@@ -338,7 +338,7 @@ impl Caller {
 #[derive(Debug)]
 pub struct Watcher {
     stream: Streaming<v1::WatchRevocationsResponse>,
-    told: VecDeque<Event>,
+    events: VecDeque<Event>,
     pub snapshots: u32,
     pub current_as_of: Option<Timestamp>,
 }
@@ -350,33 +350,33 @@ impl Watcher {
         let message = next.expect("nothing was told for 20 s")?.expect("the stream ended without a status");
         self.snapshots += u32::from(message.snapshot);
         self.current_as_of = message.current_as_of.or(self.current_as_of);
-        self.told.extend(message.revocations.iter().filter_map(|revocation| revocation.event.clone()));
+        self.events.extend(message.revocations.iter().filter_map(|revocation| revocation.event.clone()));
         Ok(message)
     }
 
     /// The next event.
     pub async fn event(&mut self) -> Event {
-        let told = async {
+        let received = async {
             loop {
-                if let Some(event) = self.told.pop_front() {
+                if let Some(event) = self.events.pop_front() {
                     return event;
                 }
                 self.message().await.unwrap();
             }
         };
-        tokio::time::timeout(GIVE_UP, told).await.expect("no event was told")
+        tokio::time::timeout(GIVE_UP, received).await.expect("no event was told")
     }
 
     /// Whatever else was told when everything was that had happened by now.
     pub async fn rest(&mut self, store: &TestStore) -> Vec<Event> {
         let now = countersign::store::open(&store.url).await.unwrap().now().await.unwrap();
-        let told = async {
+        let received = async {
             while self.current_as_of.is_none_or(|as_of| as_of.seconds <= now.unix_timestamp()) {
                 self.message().await.unwrap();
             }
         };
-        tokio::time::timeout(GIVE_UP, told).await.expect("the rest was not told");
-        self.told.drain(..).collect()
+        tokio::time::timeout(GIVE_UP, received).await.expect("the rest was not told");
+        self.events.drain(..).collect()
     }
 
     /// Why the stream ends.

@@ -182,9 +182,11 @@ async fn a_revoked_key_is_refused_on_every_instance_within_a_second_and_the_next
         assert_eq!(check.status.unwrap().code, i32::from(Code::Unauthenticated));
         assert!(caller.jwks().await.unwrap().iter().all(|key| key.kid != kid(&before.access_token)));
     }
-    let told = watcher.event().await;
-    let countersign::grpc::v1::revocation::Event::SigningKeyRevoked(told) = told else { panic!("{told:?}") };
-    assert_eq!(told.kid, kid(&before.access_token));
+    let received = watcher.event().await;
+    let countersign::grpc::v1::revocation::Event::SigningKeyRevoked(received) = received else {
+        panic!("{received:?}")
+    };
+    assert_eq!(received.kid, kid(&before.access_token));
     // The session stays, and its next tokens are good.
     let after = client.refresh(&before.refresh_token).await.unwrap();
     assert_ne!(kid(&after.access_token), kid(&before.access_token));

@@ -25,7 +25,7 @@ use crate::{
     harness::{Caller, GIVE_UP, Server, basic, checked_settings, http_get, wallet},
     process::Process,
     support::TestStore,
-    transport::{PREFACE, heard_until_closed},
+    transport::{PREFACE, read_until_closed},
 };
 
 /// Who signs certificates.
@@ -154,8 +154,8 @@ async fn plain_text_is_refused_where_tls_is_on_and_operations_stay_plain() {
     let files = Files::new(&store, &Authority::new());
     let server = Server::start_with(&store, &files.flags()).await;
     for (address, words) in [(server.grpc, PREFACE), (server.http, b"GET / HTTP/1.1\r\nhost: t\r\n\r\n")] {
-        let heard = heard_until_closed(address, words).await;
-        assert!(heard.first().is_none_or(|first| *first == ALERT), "{heard:?}");
+        let received = read_until_closed(address, words).await;
+        assert!(received.first().is_none_or(|first| *first == ALERT), "{received:?}");
     }
     let (head, metrics) = http_get(server.operations, "/metrics").await;
     assert!(head.starts_with("http/1.1 200"), "{head}");
@@ -169,7 +169,7 @@ async fn a_peer_that_does_not_shake_hands_is_left() {
     let flags = [&files.flags()[..], &[("peer-timeout", "200ms")]].concat();
     let server = Server::start_with(&store, &flags).await;
     for address in [server.grpc, server.http] {
-        assert_eq!(heard_until_closed(address, b"").await, b"");
+        assert_eq!(read_until_closed(address, b"").await, b"");
     }
 }
 

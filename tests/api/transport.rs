@@ -34,23 +34,23 @@ fn assert_never_sent(status: &Status) {
 }
 
 /// Connects, says something, and then only listens, until the server closes the connection.
-pub async fn heard_until_closed(address: SocketAddr, words: &[u8]) -> Vec<u8> {
+pub async fn read_until_closed(address: SocketAddr, words: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(words).await.unwrap();
-    let mut heard = Vec::new();
-    let closed = tokio::time::timeout(GIVE_UP, stream.read_to_end(&mut heard)).await;
+    let mut received = Vec::new();
+    let closed = tokio::time::timeout(GIVE_UP, stream.read_to_end(&mut received)).await;
     // An end with a reset is an end.
     let _ = closed.expect("the server closes the connection");
-    heard
+    received
 }
 
 /// The types of the HTTP/2 frames in what was heard.
-fn frames(mut heard: &[u8]) -> Vec<u8> {
+fn frames(mut received: &[u8]) -> Vec<u8> {
     let mut types = Vec::new();
-    while let [a, b, c, kind, ..] = *heard {
+    while let [a, b, c, kind, ..] = *received {
         types.push(kind);
         let length = usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap();
-        heard = heard.get(9 + length..).unwrap_or_default();
+        received = received.get(9 + length..).unwrap_or_default();
     }
     types
 }
@@ -70,21 +70,21 @@ async fn a_peer_that_does_not_say_what_it_has_to_is_left() {
     let store = TestStore::sqlite().await;
     let server = Server::start_with(&store, &[("peer-timeout", "500ms")]).await;
     for words in [&b""[..], b"PRI * HTTP/2.0\r\n"] {
-        let heard = heard_until_closed(server.grpc, words).await;
-        assert!(!frames(&heard).contains(&PING), "left before it is asked for anything: {heard:?}");
+        let received = read_until_closed(server.grpc, words).await;
+        assert!(!frames(&received).contains(&PING), "left before it is asked for anything: {received:?}");
     }
     for address in [server.http, server.operations] {
         for words in [&b""[..], b"GET /livez HTTP/1.1\r\nhost: t"] {
-            assert_eq!(heard_until_closed(address, words).await, b"");
+            assert_eq!(read_until_closed(address, words).await, b"");
         }
         let mut set_ups = 0..SET_UPS;
-        let heard = loop {
-            let heard = heard_until_closed(address, b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
-            if !heard.is_empty() || set_ups.next().is_none() {
-                break heard;
+        let received = loop {
+            let received = read_until_closed(address, b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
+            if !received.is_empty() || set_ups.next().is_none() {
+                break received;
             }
         };
-        assert!(heard.starts_with(b"HTTP/1.1 404"), "left after the answer only: {heard:?}");
+        assert!(received.starts_with(b"HTTP/1.1 404"), "left after the answer only: {received:?}");
     }
 }
 
@@ -95,7 +95,7 @@ async fn a_peer_that_is_gone_is_left_and_a_silent_one_that_is_there_stays() {
     let server = Server::start_with(&store, &flags).await;
     let mut health = HealthClient::new(one_connection(server.grpc).await);
     health.check(HealthCheckRequest::default()).await.unwrap();
-    assert!(frames(&heard_until_closed(server.grpc, PREFACE).await).contains(&PING));
+    assert!(frames(&read_until_closed(server.grpc, PREFACE).await).contains(&PING));
     // As long as that took, this one has answered its pings.
     health.check(HealthCheckRequest::default()).await.unwrap();
 }
@@ -109,7 +109,7 @@ async fn beyond_the_limit_new_connections_are_closed_at_once_and_counted() {
     health.check(HealthCheckRequest::default()).await.unwrap();
     second.check(HealthCheckRequest::default()).await.unwrap();
 
-    assert_eq!(heard_until_closed(server.grpc, b"").await, b"");
+    assert_eq!(read_until_closed(server.grpc, b"").await, b"");
     let (_, metrics) = http_get(server.operations, "/metrics").await;
     let refused = "countersign_connections_refused_total{port=\"grpc\"} ";
     assert!(metrics.contains(refused) && !metrics.contains(&format!("{refused}0\n")), "{metrics}");
@@ -131,9 +131,9 @@ async fn beyond_the_limit_new_connections_are_closed_at_once_and_counted() {
 async fn told_to_go(address: SocketAddr) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(PREFACE).await.unwrap();
-    let mut heard = Vec::new();
-    while !frames(&heard).contains(&GOAWAY) {
-        assert_ne!(stream.read_buf(&mut heard).await.unwrap(), 0, "closed without a word");
+    let mut received = Vec::new();
+    while !frames(&received).contains(&GOAWAY) {
+        assert_ne!(stream.read_buf(&mut received).await.unwrap(), 0, "closed without a word");
     }
 }
 
@@ -253,8 +253,8 @@ async fn a_flood_of_headers_is_refused_over_http_too() {
     let long = format!("GET / HTTP/1.1\r\nhost: test\r\nx-more: {}\r\n\r\n", "m".repeat(17 * 1024));
     let many = format!("GET / HTTP/1.1\r\nhost: test\r\n{}\r\n", "x-more: m\r\n".repeat(200));
     for request in [long, many] {
-        let heard = heard_until_closed(server.http, request.as_bytes()).await;
-        assert!(heard.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&heard));
+        let received = read_until_closed(server.http, request.as_bytes()).await;
+        assert!(received.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&received));
     }
 }
 

@@ -63,18 +63,18 @@ async fn what_was_revoked_is_told_first_then_what_another_instance_revokes(store
     client.revoke_session(&before.id).await.unwrap();
     let mut watcher = b.caller(client.authorization()).await.watch(None).await.unwrap();
 
-    let Event::SessionRevoked(told) = watcher.event().await else { panic!() };
+    let Event::SessionRevoked(received) = watcher.event().await else { panic!() };
     assert_eq!(
-        (&told.session_id, &told.client_id, &told.account_id),
+        (&received.session_id, &received.client_id, &received.account_id),
         (&before.id, &before.client_id, &before.account_id)
     );
-    assert_eq!(told.revoke_reason(), RevokeReason::RevokedByClient);
-    let life = told.access_token_expire_time.unwrap().seconds - before.authenticate_time.unwrap().seconds;
+    assert_eq!(received.revoke_reason(), RevokeReason::RevokedByClient);
+    let life = received.access_token_expire_time.unwrap().seconds - before.authenticate_time.unwrap().seconds;
     assert_eq!(life, 30 * 60);
 
     let revoked = client.revoke_session(&after.id).await.unwrap();
-    let Event::SessionRevoked(told) = watcher.event().await else { panic!() };
-    assert_eq!((told.session_id, told.revoke_time), (after.id, revoked.revoke_time));
+    let Event::SessionRevoked(received) = watcher.event().await else { panic!() };
+    assert_eq!((received.session_id, received.revoke_time), (after.id, revoked.revoke_time));
     assert!(watcher.rest(store).await.is_empty());
     assert_eq!(watcher.snapshots, 1);
 }
@@ -89,14 +89,14 @@ async fn sessions_of_an_account_are_told_together(store: &TestStore) {
         sessions.push(client.sign_in(&wallet).await.session.unwrap());
     }
     client.revoke_account_sessions(&sessions[0].account_id).await.unwrap();
-    let Event::AccountSessionsRevoked(told) = watcher.event().await else { panic!() };
+    let Event::AccountSessionsRevoked(received) = watcher.event().await else { panic!() };
     let mut ids: Vec<_> = sessions.iter().map(|session| session.id.clone()).collect();
-    let mut told_ids = told.session_ids.clone();
+    let mut session_ids = received.session_ids.clone();
     ids.sort();
-    told_ids.sort();
-    assert_eq!(told_ids, ids);
+    session_ids.sort();
+    assert_eq!(session_ids, ids);
     assert_eq!(
-        (told.account_id, told.client_id),
+        (received.account_id, received.client_id),
         (sessions[0].account_id.clone(), sessions[0].client_id.clone())
     );
     assert!(watcher.rest(store).await.is_empty());
@@ -131,13 +131,13 @@ async fn with_the_role_a_client_hears_of_the_audiences_it_guards(store: &TestSto
     let guard = server.client(guard).await;
     let mut watcher = guard.watch(None).await.unwrap();
     let mut expected = Vec::new();
-    for (client, heard) in [(&shop, true), (&elsewhere, false), (&default, true)] {
+    for (client, received) in [(&shop, true), (&elsewhere, false), (&default, true)] {
         let session = client.sign_in(&wallet()).await.session.unwrap();
         client.revoke_session(&session.id).await.unwrap();
-        expected.extend(heard.then_some(session.id));
+        expected.extend(received.then_some(session.id));
     }
-    let told: Vec<_> = watcher.rest(store).await.into_iter().map(session_of).collect();
-    assert_eq!(told, expected);
+    let received: Vec<_> = watcher.rest(store).await.into_iter().map(session_of).collect();
+    assert_eq!(received, expected);
 }
 
 async fn a_guarded_client_is_disabled_enabled_and_deleted(store: &TestStore) {
@@ -149,20 +149,19 @@ async fn a_guarded_client_is_disabled_enabled_and_deleted(store: &TestStore) {
     for disabled in [true, false] {
         server.store.set_client_disabled(id, disabled).await.unwrap();
         match watcher.event().await {
-            Event::ClientDisabled(told) if disabled => assert_eq!(told.client_id, id.to_string()),
-            Event::ClientEnabled(told) if !disabled => assert_eq!(told.client_id, id.to_string()),
+            Event::ClientDisabled(received) if disabled => assert_eq!(received.client_id, id.to_string()),
+            Event::ClientEnabled(received) if !disabled => assert_eq!(received.client_id, id.to_string()),
             other => panic!("{other:?}"),
         }
     }
     delete_client(server.store.as_ref(), id).await.unwrap();
-    let mut told = vec![watcher.event().await];
-    told.extend(watcher.rest(store).await);
-    assert!(
-        told.iter()
-            .any(|event| matches!(event, Event::ClientDeleted(told) if told.client_id == id.to_string()))
-    );
-    let revoked = told.iter().find_map(|event| match event {
-        Event::SessionRevoked(told) => Some(told.session_id.as_str()),
+    let mut received = vec![watcher.event().await];
+    received.extend(watcher.rest(store).await);
+    assert!(received.iter().any(
+        |event| matches!(event, Event::ClientDeleted(received) if received.client_id == id.to_string())
+    ));
+    let revoked = received.iter().find_map(|event| match event {
+        Event::SessionRevoked(received) => Some(received.session_id.as_str()),
         _ => None,
     });
     assert_eq!(revoked, Some(session.id.as_str()));
@@ -180,9 +179,9 @@ async fn everybody_hears_of_a_revoked_key(store: &TestStore) {
     let mut watcher = client.watch(None).await.unwrap();
     let now = if store.is_postgres() { "clock_timestamp()" } else { "(SELECT now FROM clock)" };
     store.execute(&format!("UPDATE signing_keys SET revoke_time = {now} WHERE activate_time IS NULL")).await;
-    let Event::SigningKeyRevoked(told) = watcher.event().await else { panic!() };
+    let Event::SigningKeyRevoked(received) = watcher.event().await else { panic!() };
     assert_eq!(
-        store.count("signing_keys", &format!("kid = '{}' AND revoke_time IS NOT NULL", told.kid)).await,
+        store.count("signing_keys", &format!("kid = '{}' AND revoke_time IS NOT NULL", received.kid)).await,
         1
     );
 }
@@ -225,9 +224,9 @@ async fn who_was_away_hears_what_it_missed_on_another_instance(store: &TestStore
     drop(watcher);
     client.revoke_session(&sessions[1]).await.unwrap();
     let mut again = b.caller(client.authorization()).await.watch(as_of).await.unwrap();
-    let told: Vec<_> = again.rest(store).await.into_iter().map(session_of).collect();
+    let received: Vec<_> = again.rest(store).await.into_iter().map(session_of).collect();
     // What was revoked within the minute before may come again.
-    assert!(told.contains(&sessions[1]), "{told:?}");
+    assert!(received.contains(&sessions[1]), "{received:?}");
     assert_eq!(again.snapshots, 0);
 }
 
@@ -371,7 +370,7 @@ async fn cut_off(slow: &Caller) -> Status {
             return end;
         }
     }
-    panic!("it was told everything each time");
+    panic!("it was received everything each time");
 }
 
 /// A server that was held up itself had no time to cut its watcher off, and tells the rest.

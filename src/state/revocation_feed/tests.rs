@@ -83,13 +83,13 @@ fn a_client_is_disabled_enabled_and_deleted() {
     assert!(!refused());
     feed.apply(Instant::now(), with(4, Some(at(4))));
     assert!(refused());
-    let told = feed.page(0).revocations;
+    let events = feed.page(0).revocations;
     let expected = [
         RevocationEvent::ClientDisabled(id, at(1)),
         RevocationEvent::ClientEnabled(id, at(3)),
         RevocationEvent::ClientDeleted(id, at(4)),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(events, expected);
 }
 
 #[test]
@@ -150,15 +150,15 @@ fn pages_follow_each_other_without_a_gap() {
     let feed = RevocationFeed::default();
     let sessions: Vec<_> = (0..i64::try_from(PAGE).unwrap() * 2 + 1).map(session).collect();
     feed.apply(Instant::now(), read(1, sessions.clone()));
-    let (mut position, mut told) = (0, Vec::new());
+    let (mut position, mut events) = (0, Vec::new());
     loop {
         let page = feed.page(position);
         assert!(page.revocations.len() <= PAGE);
-        told.extend(page.revocations);
+        events.extend(page.revocations);
         position = page.next;
         if page.as_of.is_some() {
             break;
         }
     }
-    assert_eq!(told, sessions.into_iter().map(RevocationEvent::Session).collect::<Vec<_>>());
+    assert_eq!(events, sessions.into_iter().map(RevocationEvent::Session).collect::<Vec<_>>());
 }
