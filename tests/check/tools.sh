@@ -114,6 +114,9 @@ build_earlier() {
   git archive "$commit" | tar -x -C "$sources"
   # Most libraries are the same ones and built, by the same profiles; only the program is put elsewhere.
   awk '/^\[/ { in_profile = /^\[profile/ } in_profile' Cargo.toml >"$sources/profiles.toml"
+  # As a version of its own, since cargo would otherwise take this package's generated protos for those of that one.
+  sed -i '0,/^version = .*/s//version = "0.0.1"/' "$sources/Cargo.toml"
+  sed -i '/^name = "countersign"$/{n;s/".*"/"0.0.1"/}' "$sources/Cargo.lock"
   CARGO_TARGET_DIR=$sources/target CARGO_BUILD_BUILD_DIR=$target cargo build --quiet --locked \
     --config "$sources/profiles.toml" --manifest-path "$sources/Cargo.toml"
   mv "$sources/target/debug/countersign" "$1/countersign"
