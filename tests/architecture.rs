@@ -25,7 +25,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
 ];
 
 /// Libraries, and the only modules that may name them.
-const NAMED_ALONE: [(&str, &[&str]); 22] = [
+const NAMED_ALONE: [(&str, &[&str]); 23] = [
     ("secp256k1", &["wallet"]),
     ("tiny_keccak", &["wallet"]),
     ("ed25519_dalek", &["wallet"]),
@@ -45,6 +45,7 @@ const NAMED_ALONE: [(&str, &[&str]); 22] = [
     ("rustls", &["transport"]),
     ("tokio_rustls", &["transport"]),
     ("clap", &["cli", "config"]),
+    ("toml", &["config"]),
     ("tracing_subscriber", &["log"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
