@@ -1,4 +1,4 @@
-//! How PostgreSQL's rows are read.
+//! Access to the columns of PostgreSQL's rows.
 
 use sqlx::{Row as _, postgres::PgRow};
 use time::OffsetDateTime;

@@ -1,4 +1,4 @@
-//! How SQLite's rows are read, and times as it keeps them.
+//! Access to the columns of SQLite's rows, and times as it keeps them.
 
 use sqlx::{Row as _, sqlite::SqliteRow};
 use time::{Duration, OffsetDateTime};
