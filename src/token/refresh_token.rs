@@ -76,6 +76,17 @@ mod tests {
         RefreshToken { session_id: SessionId::generate(), generation: 7, root_key_id: keys.primary() }
     }
 
+    /// Made with another implementation of RFC 5869. A token outlives the version of the program that handed it out.
+    #[test]
+    fn the_text_of_a_token_never_changes() {
+        let keys = RootKeys::parse("crk_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8").unwrap();
+        let session_id = SessionId::from(Uuid::nil());
+        let token = RefreshToken { session_id, generation: 1, root_key_id: keys.primary() };
+        let text = "crt_AAAAAAAAAAAAAAAAAAAAAAAAAAFuIjncClAQjyUcuf4zjEsdXk58fDvFYVPifkj0lo8JD95KkPPFKyVR";
+        assert_eq!(token.derive(&keys).unwrap().expose(), text);
+        assert_eq!(RefreshToken::verify(text, &keys), Some(token));
+    }
+
     #[test]
     fn a_derived_token_reads_back_and_is_the_same_each_time() {
         let keys = RootKeys::parse(RootKeys::new_key().expose()).unwrap();

@@ -164,6 +164,17 @@ mod tests {
         assert_eq!(after.seal("key", b"value").unwrap().root_key_id, after.primary());
     }
 
+    /// Made with another implementation of RFC 5869 and of AES-GCM. A store outlives every version of this program.
+    #[test]
+    fn what_is_derived_from_a_root_key_never_changes() {
+        let keys = RootKeys::parse("crk_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8").unwrap();
+        assert_eq!(keys.primary().to_string(), "6e2239dc0a50108f");
+        let bytes =
+            hex::decode("0000000000000000000000002d87f341de67668981b3813b7fec4584578cf59506").unwrap();
+        let sealed = Sealed { root_key_id: keys.primary(), bytes };
+        assert_eq!(keys.open("key", &sealed).unwrap().expose(), b"value");
+    }
+
     #[test]
     fn another_key_another_purpose_or_changed_bytes_do_not_open() {
         let keys = keys();
