@@ -37,7 +37,12 @@ postgres_programs() {
 cluster_parent() {
   local free
   free=$(df --output=avail -BM /dev/shm 2>/dev/null | tail -n 1 | tr -d ' M')
-  if ((${free:-0} >= 4096)); then echo /dev/shm; else echo /tmp; fi
+  # What such a folder may hold is no promise that the machine has the memory.
+  if ((${free:-0} >= 4096)) && awk '/^MemAvailable/ { exit $2 < 8388608 }' /proc/meminfo; then
+    echo /dev/shm
+  else
+    echo /tmp
+  fi
 }
 
 # A cluster that only this run can reach: loopback, a password of its own, a free port. Its durability

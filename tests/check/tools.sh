@@ -5,6 +5,8 @@
 # was made from, so that no run uses one of other versions.
 
 cache=${XDG_CACHE_HOME:-${HOME:-$target}/.cache}/countersign-check
+# Programs are linked against the libraries of their machine, which a shared home or an upgrade may change.
+platform=$(uname -m)$(sed -n 's/^\(ID\|VERSION_ID\)="\?\([^"]*\)"\?$/-\2/p' /etc/os-release | tr -d '\n')
 
 apt_install() {
   local root=()
@@ -36,9 +38,9 @@ key_of() { cat "$@" | sha256sum | head -c 16; }
 
 # From here on the tools are where their versions say, installed or not.
 name_tools() {
-  python=$cache/python-$(python3 --version | cut -d ' ' -f 2)-$(key_of tests/recipes/python/requirements.txt)
+  python=$cache/python-$platform-$(python3 --version | cut -d ' ' -f 2)-$(key_of tests/recipes/python/requirements.txt)
   node=$cache/node-$(key_of tests/recipes/node/package.json tests/recipes/node/package-lock.json)
-  pgbouncer=$cache/pgbouncer-$(key_of tests/pgbouncer/install)
+  pgbouncer=$cache/pgbouncer-$platform-$(key_of tests/pgbouncer/install)
   export PATH=$python/bin:$PATH COUNTERSIGN_TEST_NODE=$node
 }
 
@@ -99,18 +101,18 @@ earlier_commit() {
 }
 
 name_earlier() {
-  earlier=$cache/earlier-$(earlier_commit)
+  earlier=$cache/earlier-$platform-$(earlier_commit)-$(key_of tests/check/tools.sh)
   export COUNTERSIGN_TEST_EARLIER_PROGRAM=$earlier/countersign
 }
 
 provide_earlier() { installed "$earlier" build_earlier; }
 
-build_earlier() {
-  local commit sources
+build_earlier() (
   commit=$(earlier_commit)
   git cat-file -e "$commit^{commit}" 2>/dev/null || git fetch --quiet origin "$commit" ||
     die "commit $commit is not in this clone: the tests need the program of that version"
   sources=$(mktemp -d)
+  trap 'rm -rf "$sources"' EXIT
   git archive "$commit" | tar -x -C "$sources"
   # Most libraries are the same ones and built, by the same profiles; only the program is put elsewhere.
   awk '/^\[/ { in_profile = /^\[profile/ } in_profile' Cargo.toml >"$sources/profiles.toml"
@@ -120,5 +122,4 @@ build_earlier() {
   CARGO_TARGET_DIR=$sources/target CARGO_BUILD_BUILD_DIR=$target cargo build --quiet --locked \
     --config "$sources/profiles.toml" --manifest-path "$sources/Cargo.toml"
   mv "$sources/target/debug/countersign" "$1/countersign"
-  rm -rf "$sources"
-}
+)
