@@ -1,4 +1,4 @@
-//! The composition root: opens the store, then the keys, then the doors.
+//! The composition root: opens the store, then the keys, then the ports.
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How long it must have been quiet before nothing more is expected: the last answers have left, and peers have
-/// heard that nothing new is accepted.
+/// have read that nothing new is accepted.
 const LAST_ANSWERS: Duration = Duration::from_millis(250);
 /// How long closing the store may take, once nothing runs.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -2,8 +2,8 @@
 //!
 //! The keys come from `GetJwks` and are kept; what is revoked comes from `WatchRevocations`, for which the service has
 //! client credentials: of its own client, or, where several clients' tokens are for its audience, of one with the role
-//! INTROSPECT for that audience, since any other hears of its own sessions alone. A session that ends anywhere is
-//! refused here within a second. When nothing was heard for too long, nothing is taken for good.
+//! INTROSPECT for that audience, since any other receives its own sessions only. A session that ends anywhere is
+//! rejected here within a second. If the revocations are stale, every token is rejected (fail closed).
 //!
 //! ```no_run
 //! use countersign::verifier::{Refusal, VerifierSettings, Verifier};
@@ -55,7 +55,7 @@ pub struct VerifierSettings {
     /// How long keys are kept before they are asked for again; less than the service's `key-prepublish`. Default:
     /// 10 minutes.
     pub keys_max_age: Duration,
-    /// For how long nothing may have been heard of revocations. Default: 1 minute.
+    /// Maximum age of the revocations. Default: 1 minute.
     pub revocations_max_age: Duration,
     /// How far this machine's clock may be ahead of the service's, a minute at most. Default: 5 seconds.
     pub leeway: Duration,
@@ -80,7 +80,7 @@ impl VerifierSettings {
         }
     }
 
-    /// The client that hears what is revoked. Without one, a revoked token passes until it expires.
+    /// Sets the client that subscribes to revocations. Without one, a revoked token passes until it expires.
     #[must_use]
     pub fn with_client(self, client_id: &str, client_secret: &str) -> Self {
         let basic = STANDARD.encode(format!("{client_id}:{client_secret}"));
@@ -110,7 +110,7 @@ pub enum Refusal {
     /// Its session was revoked, or its client is disabled or deleted.
     #[error("the access token was revoked")]
     Revoked,
-    /// What is revoked has not been heard for too long.
+    /// The revocations are too old.
     #[error("what is revoked is not known any more")]
     Stale,
 }

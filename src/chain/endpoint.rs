@@ -34,7 +34,7 @@ pub(super) fn http_client() -> HttpClient {
     Client::builder(TokioExecutor::new()).build(connector)
 }
 
-/// How many questions an endpoint may have to answer at once. Beyond it the next one is asked, and a silent endpoint
+/// Calls that an endpoint may have in flight. Beyond it the next endpoint is asked, and a silent endpoint
 /// holds no more than that.
 const MAX_IN_FLIGHT: usize = 64;
 
@@ -44,7 +44,7 @@ pub(super) struct Endpoint {
     permits: Semaphore,
 }
 
-/// Why an endpoint gave no answer. Of its URL only the host is told: the rest may hold a key.
+/// Why an endpoint gave no answer. Of its URL only the host is shown: the rest may hold a key.
 #[derive(Debug)]
 pub(super) struct EndpointError {
     host: String,
@@ -74,7 +74,7 @@ impl Endpoint {
         Self { url: url.clone(), permits: Semaphore::new(MAX_IN_FLIGHT) }
     }
 
-    /// A place among the questions under way.
+    /// A permit for one call.
     pub(super) fn permit(&self) -> Result<SemaphorePermit<'_>, EndpointError> {
         self.permits.try_acquire().map_err(|_| self.error("was not asked: too many questions are under way"))
     }
@@ -86,7 +86,7 @@ impl Endpoint {
         EndpointError { host, why: why.into() }
     }
 
-    /// Whatever is not an answer in the very form that was asked for is trouble.
+    /// Anything but an answer in the exact form asked for is an error.
     pub(super) async fn ask(
         &self,
         client: &HttpClient,

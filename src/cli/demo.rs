@@ -121,8 +121,8 @@ impl Stage {
     async fn replays_are_refused(&mut self, authorization: &str, challenge: &v1::Challenge) -> Outcome {
         heading("What is refused")?;
         let signature = self.wallet.sign_text(&challenge.message);
-        let replay = self.remote.verify(authorization, &challenge.id, &signature).await;
-        refused("the same signature again", replay, "CHALLENGE_ALREADY_USED")?;
+        let reused = self.remote.verify(authorization, &challenge.id, &signature).await;
+        refused("the same signature again", reused, "CHALLENGE_ALREADY_USED")?;
 
         let address = self.wallet.address().to_string();
         let next = self.remote.start(&self.client, &address).await?;

@@ -1,6 +1,6 @@
 //! What is legal: parsed values, states, transitions and policies.
 //!
-//! Everything here is made once, at the door, and cannot be wrong afterwards.
+//! Everything here is made once, at the boundary, and cannot be wrong afterwards.
 
 pub mod access_token;
 pub mod account;

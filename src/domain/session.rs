@@ -20,9 +20,9 @@ pub enum SessionState {
     Pending,
     /// A wallet has signed in.
     Active,
-    /// CleanupTarget by somebody.
+    /// Revoked by a caller, or because a refresh token was reused.
     Revoked,
-    /// CleanupTarget by time.
+    /// Past a deadline.
     Expired,
 }
 

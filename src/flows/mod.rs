@@ -119,7 +119,8 @@ impl Flows {
         }
     }
 
-    /// Polls the store for revocations and applies them to the feed; called every [`POLL_INTERVAL`].
+    /// Polls the store for revocations and applies them to the feed; called at every
+    /// [`POLL_INTERVAL`](crate::state::revocation_feed::POLL_INTERVAL).
     ///
     /// # Errors
     /// If the store does not answer: what was applied before stays in force. If a signing key was revoked and the keys

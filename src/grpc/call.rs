@@ -1,4 +1,4 @@
-//! Around every call: its id, its deadline, its line in the log, its count.
+//! The layer around every call: its id, its deadline, its line in the log, its count.
 
 use std::{
     future::Future,
@@ -27,7 +27,7 @@ const REQUEST_ID: &str = "x-request-id";
 const TIMEOUT: &str = "grpc-timeout";
 /// The largest request. The largest legal one holds a text of a few kilobytes.
 pub(super) const MAX_REQUEST_BYTES: usize = 64 * 1024;
-/// A gateway's question.
+/// A gateway's check.
 pub(super) const CHECK: &str = "envoy.service.auth.v3.Authorization/Check";
 /// The largest Check: a gateway lets through up to 96 KiB of headers, and may send them twice.
 pub(super) const MAX_CHECK_BYTES: usize = 256 * 1024;

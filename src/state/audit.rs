@@ -12,7 +12,7 @@ macro_rules! audit {
 }
 pub(crate) use audit;
 
-/// A wallet has signed in, or heard once more that it has.
+/// A wallet has signed in, or its request was replayed.
 pub(crate) fn signed_in(session: &Session, verification: &Verification, repeated: bool) {
     let account_id = session.sign_in.as_ref().map(|sign_in| sign_in.account_id.to_string());
     let method = verification.method.as_str();

@@ -1,6 +1,7 @@
-//! What an instance keeps in memory: caches of the store, the database's clock, keys, revocations, limits, health.
+//! In-memory state of an instance: caches of the store, the database's clock, keys, revocations, limits, health; and
+//! the errors and audit events of use cases.
 //!
-//! A value here may be stale by a bounded time; each module states the bound and what happens beyond it.
+//! Each cached value may be stale by a bounded time; its module states the bound and what happens beyond it.
 
 pub mod audit;
 pub mod client_cache;

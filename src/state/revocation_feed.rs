@@ -97,7 +97,7 @@ impl Default for RevocationFeed {
 }
 
 impl RevocationFeed {
-    /// Since when the next reading is to tell; `None` for as far back as matters.
+    /// Lower bound of the next poll; `None` for as far back as matters.
     pub fn look_back(&self) -> Option<OffsetDateTime> {
         let state = self.state();
         let (as_of, readings) = (state.as_of?, state.readings);
@@ -177,7 +177,7 @@ struct FeedState {
     began: Option<OffsetDateTime>,
     log: VecDeque<(u64, RevocationEvent)>,
     next: u64,
-    /// Up to when everything lies before a position, for each reading with news.
+    /// Up to when everything lies before a position, for each poll with new events.
     marks: VecDeque<(OffsetDateTime, u64)>,
     forgot: Option<OffsetDateTime>,
     sessions: HashSet<SessionId>,

@@ -225,7 +225,7 @@ impl SigningKeys {
     }
 }
 
-/// Verifies with the keys of a ring, but not with one whose revocation was heard and that is still there.
+/// Verifies with the keys of a ring, except those that the feed has read as revoked.
 pub(crate) struct RevocationAwareKeys<'a> {
     pub(crate) ring: Arc<KeyRing>,
     pub(crate) revocations: &'a RevocationFeed,

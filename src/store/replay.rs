@@ -1,4 +1,4 @@
-//! A request that redeemed a challenge comes again, since its answer was lost.
+//! Idempotent replay: a request that redeemed a challenge is answered again when its answer was lost.
 
 use std::time::Duration;
 

@@ -65,7 +65,7 @@ impl RootKeys {
         Secret::new(format!("{PREFIX}{}", to_base64(&random::bytes::<32>())))
     }
 
-    /// The fingerprint of the key that protects.
+    /// Id of the key that protects: its public fingerprint.
     pub fn primary(&self) -> RootKeyId {
         self.keys[0].root_key_id
     }

@@ -1,4 +1,4 @@
-//! What is revoked, as a checker has heard it.
+//! Revocations that a verifier has received.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,13 +14,13 @@ use crate::{
 /// How often sessions whose tokens have all expired are forgotten.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
 
-/// The state of things, and one that is being told anew beside it.
+/// The state in force, and a snapshot that is not complete yet beside it.
 #[derive(Debug, Default)]
 pub(super) struct Revoked {
     known: Known,
     /// A full account that is not complete yet.
     next: Option<Known>,
-    /// When `as_of` last went on: who says the same time again has heard nothing itself.
+    /// When `as_of` last advanced: an instance that repeats a time has read nothing new itself.
     updated_at: Option<Instant>,
     as_of: Option<prost_types::Timestamp>,
     forgot: Option<Instant>,
@@ -35,7 +35,7 @@ struct Known {
 }
 
 impl Revoked {
-    /// A stream begins: what another one had begun to tell anew will not be completed.
+    /// A stream begins: a snapshot that another one had begun will not be completed.
     pub(super) fn begin(&mut self) {
         self.next = None;
     }
@@ -62,7 +62,7 @@ impl Revoked {
         keys != self.known.keys
     }
 
-    /// Up to when everything has been heard.
+    /// Time up to which the state is complete.
     pub(super) const fn as_of(&self) -> Option<prost_types::Timestamp> {
         self.as_of
     }
@@ -73,7 +73,7 @@ impl Revoked {
     }
 
     /// # Errors
-    /// If the token is revoked, or nothing has been heard for too long.
+    /// If the token is revoked, or the state is too old.
     pub(super) fn refuse(&self, claims: &AccessClaims, max_age: Duration) -> Result<(), Refusal> {
         if self.updated_at.is_none_or(|at| at.elapsed() > max_age) {
             return Err(Refusal::Stale);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_says_the_same_time_again_has_heard_nothing() {
+    fn a_repeated_time_does_not_refresh_the_state() {
         let mut revoked = Revoked::default();
         revoked.apply(message(true, vec![], Some(2)));
         let updated_at = revoked.updated_at;

@@ -1,4 +1,4 @@
-//! What a verifier goes on hearing: the keys, and what is revoked.
+//! Subscription of a verifier: the published keys and the revocation stream.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -34,7 +34,7 @@ pub(super) async fn read_keys(shared: &Shared, channel: &Channel) -> Result<(), 
     let answer = timeout(STALL_TIMEOUT, service.get_jwks(GetJwksRequest {})).await;
     let keys = answer.map_err(|_| Status::deadline_exceeded("no answer within 10 s"))??.into_inner().keys;
     let revoked = shared.revoked.read().unwrap_or_else(PoisonError::into_inner);
-    // An instance that has not heard of a revocation may still show its key.
+    // An instance that has not read a revocation yet may still publish its key.
     let keys = keys.into_iter().filter_map(public_jwk).filter(|key| !revoked.has_key(&key.kid));
     *shared.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(PublicKeys::new(keys));
     Ok(())
@@ -68,7 +68,7 @@ pub(super) async fn follow_keys(shared: Arc<Shared>, channel: Channel) {
     }
 }
 
-/// Begins to hear what is revoked, and hears all that is so far; `None` where no client is to hear it.
+/// Subscribes to revocations and applies the initial state; `None` without client credentials.
 pub(super) async fn watch(shared: &Shared, channel: &Channel) -> Result<Option<Stream>, Status> {
     let Some(authorization) = &shared.settings.authorization else { return Ok(None) };
     let resume_from = shared.revoked.read().unwrap_or_else(PoisonError::into_inner).as_of();
@@ -84,7 +84,7 @@ pub(super) async fn watch(shared: &Shared, channel: &Channel) -> Result<Option<S
     Ok(Some(stream))
 }
 
-/// Hears one message: whether everything has been told for now.
+/// Receives one message: whether the state is complete for now.
 async fn receive(shared: &Shared, stream: &mut Stream) -> Result<bool, Status> {
     let message = timeout(STALL_TIMEOUT, stream.message()).await;
     let message = message.map_err(|_| Status::deadline_exceeded("nothing was told for 10 s"))??;
@@ -100,7 +100,7 @@ async fn receive(shared: &Shared, stream: &mut Stream) -> Result<bool, Status> {
     Ok(complete)
 }
 
-/// Hears what is revoked for ever. A stream that ends is begun again where it ended, or anew.
+/// Follows the revocation stream; a stream that ends is resumed, or started from a snapshot.
 pub(super) async fn follow_revocations(shared: Arc<Shared>, channel: Channel, first: Stream) {
     let (mut stream, mut pause) = (Some(first), BACKOFF.0);
     loop {

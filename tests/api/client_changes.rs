@@ -37,7 +37,7 @@ async fn until<F: Future<Output = bool>>(what: &str, applied: impl Fn() -> F) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(timeout, asked).await.unwrap_or_else(|_| panic!("not heard: {what}"));
+    tokio::time::timeout(timeout, asked).await.unwrap_or_else(|_| panic!("not applied: {what}"));
 }
 
 async fn a_changed_policy_is_heard_by_an_instance_that_knew_the_old_one(store: &TestStore) {

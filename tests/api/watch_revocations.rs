@@ -370,7 +370,7 @@ async fn cut_off(slow: &Caller) -> Status {
             return end;
         }
     }
-    panic!("it was received everything each time");
+    panic!("it received everything each time");
 }
 
 /// A server that was held up itself had no time to cut its watcher off, and tells the rest.

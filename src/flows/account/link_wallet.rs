@@ -5,7 +5,7 @@ use crate::{
     flows::{
         Caller, Error, Flows, Result,
         authenticate::{User, with_role},
-        challenge::{find_signer::signer, lookup::ChallengeLookup, requests::VerifyChallenge},
+        challenge::{find_signer::find_signer, lookup::ChallengeLookup, requests::VerifyChallenge},
     },
     state::audit,
     store::{ChallengeState, LinkOutcome, SessionRejected, SignedInAs, WalletLink},
@@ -67,7 +67,7 @@ impl Flows {
         let now = self.clock.now()?;
         let chains = Some(&self.chains);
         let (challenge, verification) =
-            signer(user.client, vec![challenge], lookup, &request.signature, now, chains).await?;
+            find_signer(user.client, vec![challenge], lookup, &request.signature, now, chains).await?;
         user.client.policy.check_challenge(challenge.format, &verification.wallet.network)?;
         Ok(verification)
     }

@@ -35,17 +35,17 @@ pub(crate) fn content(
 ) -> Result<(Nonce, Content)> {
     let link = linking.map(link_statement);
     let nonce = Nonce::from_random(random::byte_source());
-    let signer = || signer.ok_or_else(address_required);
+    let required_signer = || signer.ok_or_else(address_required);
     Ok(match format {
         ChallengeFormat::Text => {
-            let text = template_text(client, signer()?, &nonce, life)?;
+            let text = template_text(client, required_signer()?, &nonce, life)?;
             (nonce, Content::Text(link.map(|link| format!("{link}\n\n{text}")).unwrap_or(text)))
         }
         ChallengeFormat::Siwx => {
-            let text = sign_in_text(&client.policy, signer()?, &nonce, request, life, link)?;
+            let text = sign_in_text(&client.policy, required_signer()?, &nonce, request, life, link)?;
             (nonce, Content::Text(text))
         }
-        ChallengeFormat::TypedData => typed_data(&client.policy, signer()?, linking)?,
+        ChallengeFormat::TypedData => typed_data(&client.policy, required_signer()?, linking)?,
         ChallengeFormat::Nonce => (nonce, Content::Nonce),
     })
 }

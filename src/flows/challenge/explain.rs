@@ -1,7 +1,7 @@
 //! A developer asks why a signature is refused: the checks of VerifyChallenge, one by one, with nothing changed.
 
 use super::{
-    find_signer::signer,
+    find_signer::find_signer,
     lookup::{ChallengeLookup, live, newest},
     requests::VerifyChallenge,
     signed_message::signed_message,
@@ -129,7 +129,7 @@ impl Flows {
         let live = report.check("state", Some(live(found)))?;
         // Nodes are not asked about what would be refused anyway.
         let chains = report.accepted().then_some(&self.chains);
-        let signed = signer(client, live.unwrap_or(all), &lookup, &request.signature, now, chains).await;
+        let signed = find_signer(client, live.unwrap_or(all), &lookup, &request.signature, now, chains).await;
         let challenge = signed.as_ref().map_or(newest, |(challenge, _)| challenge.clone());
         let message =
             report.check("message", Some(signed_message(&challenge, &lookup, &client.policy, now)))?;

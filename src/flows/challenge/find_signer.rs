@@ -22,7 +22,7 @@ type Unsigned = (Challenge, SignedMessage);
 
 /// Keys are tried on all of them before any node is asked, if any is to be. One that cannot be what was signed is
 /// passed over while another can; the first reason is told if none can.
-pub(crate) async fn signer(
+pub(crate) async fn find_signer(
     client: &Client,
     candidates: Vec<Challenge>,
     lookup: &ChallengeLookup,

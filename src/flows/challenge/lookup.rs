@@ -1,4 +1,4 @@
-//! The challenge that a caller means, by everything that was said of it.
+//! Lookup of a challenge by what the caller states of it.
 
 use super::requests::VerifyChallenge;
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     wallet::{default_network, parse_address, siwx},
 };
 
-/// What a caller says of a challenge and of who signed it.
+/// Statements of a caller about a challenge and its signer.
 pub(crate) struct ChallengeLookup {
     challenge_id: Option<ChallengeId>,
     nonce: Option<Nonce>,
@@ -83,7 +83,7 @@ impl ChallengeLookup {
         }
     }
 
-    /// Whether address and network, where they were given, are those of a chain address.
+    /// Checks that address and network, where given, are the signer's.
     pub(crate) fn is_of(&self, signer: &ChainAddress) -> Result<()> {
         if self.address.as_ref().is_some_and(|address| *address != signer.address) {
             return Err(differs("address", Problem::Address));

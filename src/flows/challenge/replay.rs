@@ -1,4 +1,4 @@
-//! The answer to a VerifyChallenge was lost, and the very same request comes again.
+//! Idempotent replay of VerifyChallenge: a request whose answer was lost is answered again.
 
 use super::requests::VerifyChallenge;
 use crate::{

@@ -24,7 +24,7 @@ impl Flows {
         let ChallengeOwner { client, session, linking } = owner;
         let format = owner.format(request.format)?;
         only_for_siwx(format, request)?;
-        let signer = signer(client, format, owner.pending_session(), request)?;
+        let signer = requested_signer(client, format, owner.pending_session(), request)?;
         if let Some(signer) = &signer {
             client.policy.check_network(&signer.network)?;
         }
@@ -70,7 +70,7 @@ fn only_for_siwx(format: ChallengeFormat, request: &StartChallenge) -> Result<()
 
 /// Who is asked to sign: whom the request names, who for a session can only be its own signer. A nonce alone may
 /// be for anybody.
-fn signer(
+fn requested_signer(
     client: &Client,
     format: ChallengeFormat,
     session: Option<&Session>,

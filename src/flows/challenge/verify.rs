@@ -1,7 +1,7 @@
 //! A wallet has signed: the challenge is redeemed, and a session begins.
 
 use super::{
-    find_signer::signer, lookup::ChallengeLookup, owner::ChallengeOwner, replay::request_digest,
+    find_signer::find_signer, lookup::ChallengeLookup, owner::ChallengeOwner, replay::request_digest,
     requests::VerifyChallenge,
 };
 use crate::{
@@ -68,7 +68,7 @@ impl Flows {
         let candidates = lookup.candidates(found)?;
         let now = self.clock.now()?;
         let (challenge, verification) =
-            signer(client, candidates, lookup, &request.signature, now, Some(&self.chains)).await?;
+            find_signer(client, candidates, lookup, &request.signature, now, Some(&self.chains)).await?;
         client.policy.check_challenge(challenge.format, &verification.wallet.network)?;
         let redemption = self.redemption(client, scope, challenge.id, &verification, digest);
         let signed_in = signed_in(self.store.redeem_challenge(redemption).await?)?;

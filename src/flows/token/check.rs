@@ -44,7 +44,7 @@ const ACCESS_TOKEN: &str = "Bearer with an access token";
 
 impl Flows {
     /// The claims of an access token that is good for a route, as far as can be known without the store: by
-    /// signature, claims and time, and by the revocations that were heard at most `max_age` ago.
+    /// signature, claims and time, and by a revocation feed no older than `max_age`.
     ///
     /// # Errors
     /// Why the request may not pass.

@@ -19,23 +19,23 @@ use crate::{
     },
 };
 
-/// How often a watcher hears something, be it that there is nothing.
+/// Interval of heartbeats, sent also when there are no events.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// An instance that has heard nothing for this long has nothing to tell: another one may have.
+/// Age of the feed beyond which a watch is refused; another instance may be current.
 const MAX_FEED_AGE: Duration = Duration::from_secs(10);
 /// How long it is remembered that another client's audience is guarded.
 const AUDIENCE_AGE: Duration = Duration::from_secs(10);
 /// Of how many clients it is.
 const AUDIENCES: usize = 10_000;
 
-/// What a watcher is told at a time.
+/// Message to a watcher.
 #[derive(Debug)]
 pub struct Update {
-    /// Whether the state of things begins here, and what was told before is to be forgotten.
+    /// True if a snapshot begins here, which replaces everything sent before.
     pub snapshot: bool,
     /// What is revoked.
     pub revocations: Vec<RevocationEvent>,
-    /// Up to when, on the database's clock, everything has been told; `None` while there is more to come.
+    /// Time on the database's clock up to which everything has been sent; `None` while there is more to come.
     pub as_of: Option<OffsetDateTime>,
 }
 
@@ -54,11 +54,10 @@ pub struct Watch {
 }
 
 impl Flows {
-    /// Begins to watch: from the state of things, or after what had been told up to `resume_from`, if that is
-    /// still known.
+    /// Begins to watch: with a snapshot, or after `resume_from` where the feed still knows what came since.
     ///
     /// # Errors
-    /// If the caller is no client, or this instance hears nothing itself.
+    /// If the caller is no client, or the feed of this instance is stale.
     pub async fn watch_revocations(
         self: &Arc<Self>,
         credentials: Credentials,
@@ -67,7 +66,7 @@ impl Flows {
         let caller = self.authenticate(&credentials).await?;
         let client = caller.client()?.clone();
         self.ensure_fresh()?;
-        // What a client may hear of may have grown when it was last changed, by what it was never told.
+        // The scope of the client may have grown when it was last changed, by clients that it has no events of.
         let changed = (client.update_time != client.create_time).then_some(client.update_time);
         let grown = |from| changed.is_some_and(|changed| from <= changed + LOOK_FAR_BACK);
         let resume_from = resume_from.filter(|from| !grown(*from));
@@ -100,13 +99,13 @@ impl Watch {
         self.client.id
     }
 
-    /// Waits for the next thing to tell.
+    /// Waits for the next message.
     ///
     /// # Errors
-    /// Why there is nothing more to tell: the service ends, or the client may not watch any more.
+    /// Why the watch ends: the service shuts down, or the client may not watch any more.
     pub async fn next(&mut self) -> Result<Update> {
         loop {
-            self.refuse_if_over().await?;
+            self.ensure_allowed().await?;
             self.changes.mark_unchanged();
             let Page { revocations, next, as_of } = self.flows.revocations.page(self.position);
             self.position = next;
@@ -125,7 +124,7 @@ impl Watch {
         self.sent.is_none_or(|sent| sent.elapsed() >= HEARTBEAT)
     }
 
-    /// Until there is news, or it is time to say that there is none, or the service ends.
+    /// Waits for events, the next heartbeat, or the end of the service.
     async fn wait(&mut self) {
         let rest = HEARTBEAT.saturating_sub(self.sent.map_or(Duration::ZERO, |sent| sent.elapsed()));
         tokio::select! {
@@ -135,10 +134,9 @@ impl Watch {
         }
     }
 
-    /// A client that is disabled, deleted or has another secret by now is told no more, and one that may hear
-    /// of other clients than before starts anew. While the store does not answer, nobody is heard of either; after
-    /// some time of that nobody is to go on believing that there is no news.
-    async fn refuse_if_over(&mut self) -> Result<()> {
+    /// Ends the watch of a client that is disabled or deleted, whose secret was revoked, or whose scope has changed.
+    /// While the store does not answer, the watch goes on until the feed is stale.
+    async fn ensure_allowed(&mut self) -> Result<()> {
         if self.state.borrow().draining {
             return Err(Error::Draining);
         }

@@ -1,4 +1,4 @@
-//! What is heard, told once, told again to whoever was away, and forgotten.
+//! Events are applied once, resumed without gaps, and pruned.
 
 use time::macros::datetime;
 

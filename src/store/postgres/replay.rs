@@ -1,4 +1,4 @@
-//! Redemptions that come again, on PostgreSQL.
+//! Idempotent replay of redemptions, on PostgreSQL.
 
 use async_trait::async_trait;
 use sqlx::{Row as _, postgres::PgRow};

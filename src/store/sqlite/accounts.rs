@@ -173,9 +173,8 @@ async fn link(tx: &mut WriteTransaction, link: &WalletLink) -> Result<LinkOutcom
         "ALREADY_LINKED" => return Ok(LinkOutcome::AlreadyLinked),
         "LIMIT_REACHED" => return Ok(LinkOutcome::LimitReached),
         other => {
-            let session_rejected =
-                session_rejected(other).ok_or_else(|| StoreError::unreadable("verdict", other))?;
-            return Ok(LinkOutcome::SessionRejected(session_rejected));
+            let why = session_rejected(other).ok_or_else(|| StoreError::unreadable("verdict", other))?;
+            return Ok(LinkOutcome::SessionRejected(why));
         }
     }
     Ok(LinkOutcome::Linked(Box::new(account(tx, link.who.account_id).await?)))

@@ -1,4 +1,4 @@
-//! Redemptions that come again, on SQLite.
+//! Idempotent replay of redemptions, on SQLite.
 
 use async_trait::async_trait;
 use sqlx::{Row as _, sqlite::SqliteRow};

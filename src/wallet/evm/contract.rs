@@ -2,7 +2,7 @@
 //!
 //! One `eth_call` without a recipient runs a small program in the state of the latest block. It looks at the wallet's
 //! code, has it deployed where the signature brings the means, asks it, and tells the outcome in so many words; what
-//! the contracts do can then never be mistaken for trouble of the node.
+//! the contracts do can then never be mistaken for an error of the node.
 
 use crate::domain::{Address, VerificationMethod, Violation};
 use crate::wallet::malformed_signature;
@@ -67,7 +67,7 @@ const PROGRAM: [u8; 123] = [
 pub struct ValidationCall(Vec<u8>);
 
 impl ValidationCall {
-    /// The question; `None` where no contract can be a wallet: at an address of Solana, and at the reserved ones up
+    /// The call; `None` where no contract can be a wallet: at an address of Solana, and at the reserved ones up
     /// to `0xffff`, where chains keep their precompiles.
     ///
     /// # Errors

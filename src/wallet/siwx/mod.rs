@@ -50,7 +50,7 @@ pub struct SiwxMessage {
     pub expiration_time: Option<Timestamp>,
     /// Start of validity.
     pub not_before: Option<Timestamp>,
-    /// Relying signer's identifier of the request, which may be empty.
+    /// Relying party's identifier of the request, which may be empty.
     pub request_id: Option<RequestId>,
     /// Resources that the user consents to. `Resources:` without a line below is an empty list.
     pub resources: Option<Vec<Uri>>,
