@@ -96,11 +96,15 @@ impl Postgres {
     }
 }
 
+/// Asked of the catalogue itself: within a transaction, `to_regclass` may answer from a cache that is older than a lock
+/// which was waited for, and then whoever came second would report the first one's migrations as its own.
+const HAS_MIGRATIONS: &str = "
+    SELECT EXISTS (SELECT FROM pg_catalog.pg_class
+                   WHERE relname = '_sqlx_migrations' AND pg_catalog.pg_table_is_visible(oid))";
+
 /// The versions of the migrations that have run.
 async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>> {
-    let started: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
-        .fetch_one(&mut *connection)
-        .await?;
+    let started: bool = sqlx::query_scalar(HAS_MIGRATIONS).fetch_one(&mut *connection).await?;
     if !started {
         return Ok(Vec::new());
     }
