@@ -66,7 +66,7 @@ impl Chains {
     }
 
     /// Begins to ask; what is awaited is the answer of the first endpoint that gives one and is of this chain. The
-    /// call goes on without whoever asked it, so that a caller who waits for less than an endpoint takes still
+    /// call goes on when its caller is gone, so that a caller who waits for less than an endpoint takes still
     /// teaches the next one where to begin.
     pub fn validate(
         &self,

@@ -345,7 +345,7 @@ async fn a_watcher_that_takes_nothing_is_cut_off_and_starts_anew(store: &TestSto
     let mut settings = settings(store, &store.url, &[]);
     assert_eq!(settings.watcher_stall_timeout, Duration::from_secs(10), "as docs/checking-tokens.md has it");
     settings.watcher_stall_timeout = Duration::from_secs(1);
-    // It hears of all of them before it answers.
+    // It reads all of the revocations before it starts to serve.
     let impatient = Server::run(App::start(&settings).await.unwrap());
     let mut channel = Channel::from_shared(format!("http://{}", impatient.grpc)).unwrap();
     channel = channel.initial_stream_window_size(65_535).initial_connection_window_size(65_535);
@@ -353,7 +353,7 @@ async fn a_watcher_that_takes_nothing_is_cut_off_and_starts_anew(store: &TestSto
     let end = cut_off(&slow).await;
     assert_eq!((end.code(), reason_of(&end).as_str()), (Code::Aborted, "WATCH_INTERRUPTED"));
     assert!(end.message().contains("its caller read nothing for too long"), "{end}");
-    // A patient instance tells all of them once it has heard of them.
+    // An instance with the default timeout sends all of them once it has read them.
     let mut again = client.watch(None).await.unwrap();
     for _ in 0..5_001 {
         again.event().await;

@@ -97,7 +97,7 @@ impl Postgres {
 }
 
 /// Asked of the catalogue itself: within a transaction, `to_regclass` may answer from a cache that is older than a lock
-/// which was waited for, and then whoever came second would report the first one's migrations as its own.
+/// which was waited for, and the second instance would then report the migrations of the first as its own.
 const HAS_MIGRATIONS: &str = "
     SELECT EXISTS (SELECT FROM pg_catalog.pg_class
                    WHERE relname = '_sqlx_migrations' AND pg_catalog.pg_table_is_visible(oid))";
