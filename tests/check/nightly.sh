@@ -4,7 +4,7 @@
 # A step that fails does not keep the others from running. What came of each goes to a file under target/.
 
 # What each step is, in the order in which all of them run.
-readonly nightly_steps=(times fuzz repeat pooler benches)
+readonly nightly_steps=(times fuzz repeat pooler guards benches)
 
 # The bounds that are promised, each judged with nothing else running; `./check` fails at ten times as much.
 nightly_times() {
@@ -33,6 +33,9 @@ nightly_pooler() {
   RUST_TEST_THREADS=$threads tests/pgbouncer/run "$pgbouncer/pgbouncer" cargo test --locked --test store --test api -- on_postgres
 }
 
+# Conditions of statements and use cases, removed one by one from a copy of the last commit: the tests must fail.
+nightly_guards() { python -B tests/guards/run.py; }
+
 nightly_benches() { cargo bench --locked; }
 
 nightly() {
@@ -48,6 +51,9 @@ nightly() {
   run_nightly "$@"
 }
 
+# shown_and_kept FILE COMMAND...
+shown_and_kept() { "${@:2}" 2>&1 | tee "$1"; }
+
 run_nightly() {
   local name start status log results failed=0 outcome
   results=$target/nightly-$(date --utc +%Y%m%dT%H%M%SZ)-$(git describe --always --dirty --abbrev=40 --exclude '*').txt
@@ -62,8 +68,8 @@ run_nightly() {
     start=$SECONDS status=0 outcome=passed
     printf '\n== nightly %s\n' "$name"
     # At the side, since a step whose status is asked for would not end at its first failure.
-    { "nightly_$name" 2>&1 | tee "$log"; } &
-    wait $! || status=$?
+    aside shown_and_kept "$log" "nightly_$name"
+    await_side_job || status=$?
     if ((status)); then outcome=FAILED failed=$((failed + 1)); fi
     cases=$(passed_in "$log")
     passed=$((passed + cases))
