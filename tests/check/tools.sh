@@ -12,8 +12,9 @@ apt_install() {
   local root=()
   command -v apt-get >/dev/null || die "please install: $*"
   if ((EUID != 0)); then root=(sudo); fi
-  "${root[@]}" apt-get update -qq
-  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends "$@" >/dev/null
+  "${root[@]}" apt-get -o DPkg::Lock::Timeout=300 update -qq
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 \
+    install -qqy --no-install-recommends "$@" >/dev/null
 }
 
 # Of two runs at once, one installs and the other waits; one that is cut off leaves nothing that is taken for whole.
@@ -24,7 +25,10 @@ installed() {
   if [[ -e $folder/complete ]]; then return; fi
   mkdir -p "$cache"
   exec {lock}>"$folder.lock"
-  flock "$lock"
+  if ! flock --nonblock "$lock"; then
+    echo "waiting for another run that installs ${folder##*/}"
+    flock "$lock"
+  fi
   if [[ ! -e $folder/complete ]]; then
     rm -rf "$folder"
     mkdir "$folder"
@@ -76,22 +80,15 @@ install_node() {
 # They are installed at the side: that is mostly waiting for downloads, and a first build takes longer.
 start_tools() {
   tools_log=$(mktemp)
-  install_tools "$1" >"$tools_log" 2>&1 &
-  tools_job=$!
+  aside install_tools "$1" >"$tools_log" 2>&1
 }
 
 await_tools() {
   local status=0
-  wait "$tools_job" || status=$?
-  tools_job=''
+  await_side_job || status=$?
   cat "$tools_log"
   rm -f "$tools_log"
   return "$status"
-}
-
-stop_tools() {
-  if [[ -n $tools_job ]]; then kill "$tools_job" 2>/dev/null || true; fi
-  rm -f "$tools_log"
 }
 
 ### The program of an earlier commit, which must go on working on today's schema
