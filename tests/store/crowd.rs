@@ -13,20 +13,21 @@ use crate::support::TestStore;
 /// How many callers a crowd has.
 pub const CROWD: usize = 64;
 
-/// Each crowd takes up to 32 connections of the one PostgreSQL server.
-static PLACES: Semaphore = Semaphore::const_new(4);
+/// Crowds take turns: several at once on a busy machine would keep each other from a connection for longer than a call
+/// waits for one.
+static TURN: Semaphore = Semaphore::const_new(1);
 
 /// Two handles on one database: what two instances of the service have.
 pub struct Instances {
     stores: [Arc<dyn Store>; 2],
-    _place: SemaphorePermit<'static>,
+    _turn: SemaphorePermit<'static>,
 }
 
 impl Instances {
     /// Opens both.
     pub async fn on(test: &TestStore) -> Self {
-        let place = PLACES.acquire().await.unwrap();
-        Self { stores: [open(&test.url).await.unwrap(), open(&test.url).await.unwrap()], _place: place }
+        let turn = TURN.acquire().await.unwrap();
+        Self { stores: [open(&test.url).await.unwrap(), open(&test.url).await.unwrap()], _turn: turn }
     }
 
     /// Calls once per input, all at the same moment and by turns on either instance; the answers come in
