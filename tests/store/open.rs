@@ -61,6 +61,28 @@ async fn a_server_that_refuses_is_told_without_the_password() {
     assert!(!shown.contains("s3cret-word") && !shown.contains("nobody_of_this_name@"), "{shown}");
 }
 
+/// The one role whose password the throw-away cluster of `./check` does not take in clear text.
+const SCRAM_ROLE: &str = "countersign_scram";
+
+#[tokio::test]
+async fn a_role_logs_in_by_scram() {
+    let test = TestStore::postgres().await;
+    let rule = format!("auth_method = 'scram-sha-256' AND ARRAY['all', '{SCRAM_ROLE}'] && user_name");
+    assert!(test.count("pg_hba_file_rules", &rule).await > 0, "the server asks nobody for SCRAM");
+    test.execute(&format!("DROP ROLE IF EXISTS {SCRAM_ROLE}")).await;
+    test.execute(&format!("CREATE ROLE {SCRAM_ROLE} LOGIN PASSWORD 's3cret-word'")).await;
+    let mut url = test.direct_url();
+    url.set_username(SCRAM_ROLE).unwrap();
+    url.set_password(Some("s3cret-word")).unwrap();
+    let store = open(url.as_str()).await.unwrap();
+    store.now().await.unwrap();
+    store.close().await;
+    url.set_password(Some("another-word")).unwrap();
+    let error = refused(url.as_str()).await;
+    assert!(error.to_string().contains("password authentication failed"), "{error}");
+    test.execute(&format!("DROP ROLE {SCRAM_ROLE}")).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_connections_are_opened_than_were_said() {
     let test = TestStore::postgres().await;

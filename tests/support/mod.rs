@@ -30,6 +30,9 @@ macro_rules! on_both_stores {
     };
 }
 
+/// The environment variable with the URL of the PostgreSQL server.
+const SERVER: &str = "COUNTERSIGN_TEST_DATABASE_URL";
+
 /// A store that nobody else uses, empty and without a schema.
 pub struct TestStore {
     /// Its URL.
@@ -55,9 +58,9 @@ impl TestStore {
 
     /// A new PostgreSQL database.
     pub async fn postgres() -> Self {
-        let server = std::env::var("COUNTERSIGN_TEST_DATABASE_URL").expect(
-            "COUNTERSIGN_TEST_DATABASE_URL names no PostgreSQL server: run ./check, which provides one",
-        );
+        let server = std::env::var(SERVER).unwrap_or_else(|_| {
+            panic!("{SERVER} names no PostgreSQL server: run ./check, which provides one")
+        });
         let options = PgConnectOptions::from_str(&server).unwrap();
         let name = format!("countersign_test_{}", countersign::domain::TokenId::generate().uuid().simple());
         let mut connection = PgConnection::connect_with(&options).await.unwrap();
@@ -72,6 +75,14 @@ impl TestStore {
             folder: tempfile::tempdir().unwrap(),
             database: Some(Database { server: options, name }),
         }
+    }
+
+    /// The URL of the PostgreSQL database without the pooler that may be in front of it.
+    pub fn direct_url(&self) -> url::Url {
+        let database = self.database.as_ref().expect("a PostgreSQL store");
+        let mut url = url::Url::parse(&std::env::var(SERVER).unwrap()).unwrap();
+        url.set_path(&database.name);
+        url
     }
 
     /// Whether the store is on PostgreSQL.
