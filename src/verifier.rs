@@ -6,7 +6,7 @@
 //! rejected here within a second. If the revocations are stale, every token is rejected (fail closed).
 //!
 //! ```no_run
-//! use countersign::verifier::{Refusal, VerifierSettings, Verifier};
+//! use countersign::verifier::{Refusal, Verifier, VerifierSettings};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let channel = tonic::transport::Channel::from_static("http://countersign:50051").connect().await?;
@@ -39,7 +39,7 @@ use tonic::transport::Channel;
 
 use crate::{
     domain::{MAX_CHECKER_LEEWAY, Secret},
-    token::{AccessRefusal, PublicKeys, VerifiedTokens},
+    token::{AccessRefusal, PublicKeys, VerifiedTokens, VerifyingKeys as _},
 };
 
 pub use crate::token::AccessClaims;
@@ -115,7 +115,7 @@ pub enum Refusal {
     Stale,
 }
 
-/// Checks tokens. It goes on hearing what is new until its last clone is dropped.
+/// Checks tokens. It keeps its keys and revocations up to date until its last clone is dropped.
 #[derive(Clone)]
 pub struct Verifier(Arc<Inner>);
 
@@ -135,11 +135,15 @@ struct Shared {
     verified: VerifiedTokens,
 }
 
+impl Shared {
+    fn keys(&self) -> Arc<PublicKeys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shared { settings, keys, .. } = &*self.0.shared;
-        let keys = Arc::clone(&keys.read().unwrap_or_else(PoisonError::into_inner));
-        f.debug_struct("Verifier").field("settings", settings).field("keys", &keys).finish()
+        f.debug_tuple("Verifier").field(&self.0.shared.settings).finish()
     }
 }
 
@@ -173,8 +177,7 @@ impl Verifier {
         let shared = &self.0.shared;
         let now =
             now() - i64::try_from(shared.settings.leeway.min(MAX_CHECKER_LEEWAY).as_secs()).unwrap_or(0);
-        let keys = Arc::clone(&shared.keys.read().unwrap_or_else(PoisonError::into_inner));
-        let claims = shared.verified.verify(token, keys.as_ref(), &shared.settings.issuer, now);
+        let claims = shared.verified.verify(token, shared.keys().as_ref(), &shared.settings.issuer, now);
         let claims = claims.map_err(|refusal| self.refused(refusal))?;
         if !claims.aud.contains(&shared.settings.audience) {
             return Err(Refusal::Invalid);
@@ -184,6 +187,12 @@ impl Verifier {
             revoked.refuse(&claims, shared.settings.revocations_max_age)?;
         }
         Ok(claims)
+    }
+
+    /// Whether a key is in the set that was read last, for tests that wait for it.
+    #[doc(hidden)]
+    pub fn knows_key(&self, kid: &str) -> bool {
+        self.0.shared.keys().verifying(kid).is_some()
     }
 
     fn refused(&self, refusal: AccessRefusal) -> Refusal {
