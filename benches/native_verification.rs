@@ -59,7 +59,7 @@ fn case(number: u8) -> Case {
          (Login-code:{number:022})"
     );
     let text = signer.sign_text(&message);
-    // As a request has it, and as it is parsed at the door.
+    // As a request has it, and as it is parsed on arrival.
     let network = Network::ethereum();
     let address = parse_address("address", signer.address().as_str(), &network).unwrap();
     let bytes: [u8; 65] = hex::decode(&text[2..]).unwrap().try_into().unwrap();

@@ -1,4 +1,4 @@
-//! How soon a revocation is heard, and what a million of them weigh.
+//! How soon a revocation is in force, and what a million of them weigh.
 
 use std::{
     fs,

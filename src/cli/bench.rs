@@ -88,25 +88,25 @@ impl Bench {
         let wallets: Arc<Vec<EvmPrivateKey>> =
             Arc::new((0..self.sign_ins).map(|_| EvmPrivateKey::generate(random::bytes)).collect());
         let authorization: Arc<str> = authorization.into();
-        let remotes = GrpcClients::connect(address, concurrency).await?;
+        let clients = GrpcClients::connect(address, concurrency).await?;
 
         let sign_ins = Run { what: "sign-ins", count: self.sign_ins, concurrency };
         let refresh_tokens = sign_ins
-            .measure(&remotes, move |mut remote, number| {
+            .measure(&clients, move |mut client, number| {
                 let (wallets, authorization) = (Arc::clone(&wallets), Arc::clone(&authorization));
-                async move { sign_in(&mut remote, &authorization, &wallets[number]).await }
+                async move { sign_in(&mut client, &authorization, &wallets[number]).await }
             })
             .await?;
 
         let sessions = refresh_tokens.len().max(1);
         let rounds = if refresh_tokens.is_empty() { 0 } else { self.refreshes.div_ceil(sessions) };
-        self.refresh(&remotes, concurrency, refresh_tokens, rounds).await
+        self.refresh(&clients, concurrency, refresh_tokens, rounds).await
     }
 
     /// Refreshes every session once a round, so that each presents its newest token.
     async fn refresh(
         &self,
-        remotes: &GrpcClients,
+        clients: &GrpcClients,
         concurrency: usize,
         mut refresh_tokens: Vec<String>,
         rounds: usize,
@@ -115,9 +115,9 @@ impl Bench {
             let refreshes = Run { what: "refreshes", count: refresh_tokens.len(), concurrency };
             let current = Arc::new(refresh_tokens);
             refresh_tokens = refreshes
-                .measure(remotes, move |mut remote, number| {
+                .measure(clients, move |mut client, number| {
                     let current = Arc::clone(&current);
-                    async move { Ok(remote.refresh(&current[number]).await?.refresh_token) }
+                    async move { Ok(client.refresh(&current[number]).await?.refresh_token) }
                 })
                 .await?;
         }
@@ -127,13 +127,13 @@ impl Bench {
 
 /// Start, sign, verify: the refresh token it gave.
 async fn sign_in(
-    remote: &mut GrpcClient,
+    client: &mut GrpcClient,
     authorization: &str,
     wallet: &EvmPrivateKey,
 ) -> Result<String, Status> {
-    let challenge = remote.start(authorization, wallet.address().as_str()).await?;
+    let challenge = client.start(authorization, wallet.address().as_str()).await?;
     let signature = wallet.sign_text(&challenge.message);
-    let answer = remote.verify(authorization, &challenge.id, &signature).await?;
+    let answer = client.verify(authorization, &challenge.id, &signature).await?;
     Ok(tokens(answer.tokens)?.refresh_token)
 }
 
@@ -142,11 +142,11 @@ struct GrpcClients(Vec<GrpcClient>);
 
 impl GrpcClients {
     async fn connect(address: SocketAddr, concurrency: usize) -> Result<Self, tonic::transport::Error> {
-        let mut remotes = Vec::new();
+        let mut clients = Vec::new();
         for _ in 0..concurrency.min(4) {
-            remotes.push(GrpcClient::connect(address).await?);
+            clients.push(GrpcClient::connect(address).await?);
         }
-        Ok(Self(remotes))
+        Ok(Self(clients))
     }
 
     fn of(&self, worker: usize) -> GrpcClient {
@@ -156,7 +156,7 @@ impl GrpcClients {
 
 impl Run {
     /// Does the operation `count` times, prints what it took, and answers the results in order.
-    async fn measure<F, O>(&self, remotes: &GrpcClients, operation: O) -> Result<Vec<String>, Status>
+    async fn measure<F, O>(&self, clients: &GrpcClients, operation: O) -> Result<Vec<String>, Status>
     where
         O: Fn(GrpcClient, usize) -> F + Clone + Send + 'static,
         F: Future<Output = Result<String, Status>> + Send,
@@ -166,8 +166,8 @@ impl Run {
         let (start, count) = (Instant::now(), self.count);
         let mut workers = JoinSet::new();
         for worker in 0..self.concurrency {
-            let (next, bar, operation, remote) =
-                (Arc::clone(&next), bar.clone(), operation.clone(), remotes.of(worker));
+            let (next, bar, operation, client) =
+                (Arc::clone(&next), bar.clone(), operation.clone(), clients.of(worker));
             workers.spawn(async move {
                 let mut done = Vec::new();
                 loop {
@@ -176,7 +176,7 @@ impl Run {
                         return Ok::<_, Status>(done);
                     }
                     let began = Instant::now();
-                    let result = operation(remote.clone(), number).await?;
+                    let result = operation(client.clone(), number).await?;
                     done.push((number, result, began.elapsed()));
                     bar.inc(1);
                 }

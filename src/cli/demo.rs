@@ -25,7 +25,7 @@ pub(super) struct Demo {}
 
 /// Everything that the steps share.
 struct Stage {
-    remote: GrpcClient,
+    grpc: GrpcClient,
     wallet: EvmPrivateKey,
     /// The client's credentials.
     client: String,
@@ -64,7 +64,7 @@ impl Stage {
         let wallet = EvmPrivateKey::generate(random::bytes);
         say!("A throw-away wallet was made: {}", wallet.address());
         Ok(Self {
-            remote: GrpcClient::connect(app.grpc_address).await?,
+            grpc: GrpcClient::connect(app.grpc_address).await?,
             wallet,
             client: client::authorization(made.id, &secret),
         })
@@ -89,7 +89,7 @@ impl Stage {
             signing_network: "ETHEREUM".to_owned(),
             ..Default::default()
         };
-        let answer = self.remote.sessions.create_session(with(&self.client, request)?).await?.into_inner();
+        let answer = self.grpc.sessions.create_session(with(&self.client, request)?).await?.into_inner();
         let session = answer.session.unwrap_or_default();
         say!("  session        {} {}", session.id, session.state().as_str_name());
         say!(
@@ -101,7 +101,7 @@ impl Stage {
 
     async fn start_challenge(&mut self, session_token: &str) -> Result<v1::Challenge, Status> {
         heading("The device asks for something to sign: StartChallenge, with the session token")?;
-        let challenge = self.remote.start(session_token, "").await?;
+        let challenge = self.grpc.start(session_token, "").await?;
         show_text(&challenge)?;
         Ok(challenge)
     }
@@ -113,7 +113,7 @@ impl Stage {
     ) -> Result<v1::VerifyChallengeResponse, Status> {
         heading("The wallet countersigns, and the challenge is redeemed: VerifyChallenge")?;
         let signature = self.wallet.sign_text(&challenge.message);
-        let answer = self.remote.verify(authorization, &challenge.id, &signature).await?;
+        let answer = self.grpc.verify(authorization, &challenge.id, &signature).await?;
         show_sign_in(&answer)?;
         Ok(answer)
     }
@@ -121,28 +121,28 @@ impl Stage {
     async fn replays_are_refused(&mut self, authorization: &str, challenge: &v1::Challenge) -> Outcome {
         heading("What is refused")?;
         let signature = self.wallet.sign_text(&challenge.message);
-        let reused = self.remote.verify(authorization, &challenge.id, &signature).await;
+        let reused = self.grpc.verify(authorization, &challenge.id, &signature).await;
         refused("the same signature again", reused, "CHALLENGE_ALREADY_USED")?;
 
         let address = self.wallet.address().to_string();
-        let next = self.remote.start(&self.client, &address).await?;
-        let old = self.remote.verify(&self.client, &next.id, &signature).await;
+        let next = self.grpc.start(&self.client, &address).await?;
+        let old = self.grpc.verify(&self.client, &next.id, &signature).await;
         refused("the old signature for a new challenge", old, "SIGNATURE_MISMATCH")?;
         let stranger = EvmPrivateKey::generate(random::bytes).sign_text(&next.message);
-        let strange = self.remote.verify(&self.client, &next.id, &stranger).await;
+        let strange = self.grpc.verify(&self.client, &next.id, &stranger).await;
         refused("another wallet's signature", strange, "SIGNATURE_MISMATCH")?;
-        let malformed = self.remote.verify(&self.client, &next.id, "0x1234").await;
+        let malformed = self.grpc.verify(&self.client, &next.id, "0x1234").await;
         refused("something that is no signature", malformed, "INVALID_SIGNATURE_ENCODING")?;
-        let nobody = self.remote.start("Basic bm9ib2R5Om5vdGhpbmc=", &address).await;
+        let nobody = self.grpc.start("Basic bm9ib2R5Om5vdGhpbmc=", &address).await;
         refused("credentials of nobody", nobody, "CLIENT_CREDENTIALS_INVALID")
     }
 
     async fn sign_in_again(&mut self) -> Result<v1::VerifyChallengeResponse, Status> {
         heading("The shorter way: no session beforehand, the client's credentials throughout")?;
         let address = self.wallet.address().to_string();
-        let challenge = self.remote.start(&self.client, &address).await?;
+        let challenge = self.grpc.start(&self.client, &address).await?;
         let signature = self.wallet.sign_text(&challenge.message);
-        let answer = self.remote.verify(&self.client, &challenge.id, &signature).await?;
+        let answer = self.grpc.verify(&self.client, &challenge.id, &signature).await?;
         show_sign_in(&answer)?;
         Ok(answer)
     }
@@ -153,33 +153,29 @@ impl Stage {
         first: v1::TokenPair,
     ) -> Result<[String; 3], Box<dyn std::error::Error + Send + Sync>> {
         heading("Refresh tokens rotate: RefreshToken")?;
-        let second = self.remote.refresh(&first.refresh_token).await?.refresh_token;
+        let second = self.grpc.refresh(&first.refresh_token).await?.refresh_token;
         say!("  {} -> {}", shortened(&first.refresh_token), shortened(&second));
-        let retried = self.remote.refresh(&first.refresh_token).await?.refresh_token;
+        let retried = self.grpc.refresh(&first.refresh_token).await?.refresh_token;
         say!("  {} -> {}  (a retry within the grace)", shortened(&first.refresh_token), shortened(&retried));
         if retried != second {
             return Err("the retry was answered with another token".into());
         }
-        let third = self.remote.refresh(&second).await?.refresh_token;
+        let third = self.grpc.refresh(&second).await?.refresh_token;
         say!("  {} -> {}", shortened(&second), shortened(&third));
         Ok([first.refresh_token, second, third])
     }
 
     async fn theft_is_noticed(&mut self, [first, _, newest]: [String; 3]) -> Outcome {
         heading("A stolen refresh token ends the session")?;
-        refused(
-            "the first token, two steps later",
-            self.remote.refresh(&first).await,
-            "REFRESH_TOKEN_REUSED",
-        )?;
-        refused("now even the newest", self.remote.refresh(&newest).await, "SESSION_REVOKED")
+        refused("the first token, two steps later", self.grpc.refresh(&first).await, "REFRESH_TOKEN_REUSED")?;
+        refused("now even the newest", self.grpc.refresh(&newest).await, "SESSION_REVOKED")
     }
 
     async fn log_out(&mut self, tokens: v1::TokenPair) -> Outcome {
         heading("Logging out: RevokeToken; the store knows at once: IntrospectToken")?;
         say!("  before  active: {}", self.is_active(&tokens.access_token).await?);
         let request = v1::RevokeTokenRequest { token: tokens.refresh_token, ..Default::default() };
-        self.remote.tokens.revoke_token(request).await?;
+        self.grpc.tokens.revoke_token(request).await?;
         let active = self.is_active(&tokens.access_token).await?;
         say!("  after   active: {active}");
         if active { Err("a revoked token is still active".into()) } else { Ok(()) }
@@ -187,7 +183,7 @@ impl Stage {
 
     async fn is_active(&mut self, token: &str) -> Result<bool, Status> {
         let request = v1::IntrospectTokenRequest { token: token.to_owned(), ..Default::default() };
-        let answer = self.remote.tokens.introspect_token(with(&self.client, request)?).await?;
+        let answer = self.grpc.tokens.introspect_token(with(&self.client, request)?).await?;
         Ok(answer.into_inner().active)
     }
 }

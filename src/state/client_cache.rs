@@ -17,7 +17,7 @@ use crate::{
 
 /// How long a client is remembered.
 const MAX_AGE: Duration = Duration::from_millis(500);
-const _: () = assert!(MAX_AGE.as_millis() <= 500, "a change is promised to be heard within a second");
+const _: () = assert!(MAX_AGE.as_millis() <= 500, "a change is promised to be in force within a second");
 /// How many clients are remembered at most.
 const MAX_CLIENTS: usize = 10_000;
 

@@ -1,4 +1,4 @@
-//! How the service is: what health, readiness and metrics tell.
+//! The state that the health service, readiness and the metrics report.
 
 use std::sync::{
     Arc,

@@ -17,13 +17,13 @@ use crate::{
 
 /// Poll interval of the feed. A revocation reaches every instance within a second.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// How far a reading looks back behind the one before: a revocation bears the time of its statement, and is seen
+/// How far a poll looks back behind the one before: a revocation bears the time of its statement, and is seen
 /// once that is committed, which is a matter of moments.
 const LOOK_BACK: Duration = Duration::from_secs(5);
-/// How far each fifth reading, one a second, looks back: longer than any statement of this program can take.
+/// How far each fifth poll, one a second, looks back: longer than any statement of this program can take.
 pub(crate) const LOOK_FAR_BACK: Duration = Duration::from_mins(1);
 const FAR_EVERY: u32 = 5;
-/// One reading a minute looks back as far as matters: a server that waits for a standby which does not answer ends
+/// One poll a minute looks back as far as matters: a server that waits for a standby which does not answer ends
 /// a statement's commit whenever that comes back, however late.
 const WHOLE_EVERY: u32 = 300;
 /// Age up to which a watcher can resume; an older `resume_from` gets a snapshot.
@@ -100,11 +100,11 @@ impl RevocationFeed {
     /// Lower bound of the next poll; `None` for as far back as matters.
     pub fn look_back(&self) -> Option<OffsetDateTime> {
         let state = self.state();
-        let (as_of, readings) = (state.as_of?, state.readings);
-        if readings.is_multiple_of(WHOLE_EVERY) {
+        let (as_of, polls) = (state.as_of?, state.polls);
+        if polls.is_multiple_of(WHOLE_EVERY) {
             return None;
         }
-        Some(as_of - if readings.is_multiple_of(FAR_EVERY) { LOOK_FAR_BACK } else { LOOK_BACK })
+        Some(as_of - if polls.is_multiple_of(FAR_EVERY) { LOOK_FAR_BACK } else { LOOK_BACK })
     }
 
     /// Whether a signing key is among what was read that was not known before.
@@ -172,7 +172,7 @@ impl RevocationFeed {
 struct FeedState {
     read_at: Option<Instant>,
     as_of: Option<OffsetDateTime>,
-    readings: u32,
+    polls: u32,
     /// Time of the first poll, which reads the state of things; events before it are not known.
     began: Option<OffsetDateTime>,
     log: VecDeque<(u64, RevocationEvent)>,
@@ -205,7 +205,7 @@ impl FeedState {
         }
         self.as_of = Some(read.as_of);
         self.began.get_or_insert(read.as_of);
-        self.readings = self.readings.wrapping_add(1);
+        self.polls = self.polls.wrapping_add(1);
         self.forget(read.as_of);
     }
 

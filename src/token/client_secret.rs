@@ -1,6 +1,6 @@
 //! Client secrets: `ccs_`, 256 random bits and a checksum, base64url.
 //!
-//! The checksum lets secret scanners and the door tell a mistyped secret from a wrong one. The store
+//! The checksum lets secret scanners and the service tell a mistyped secret from a wrong one. The store
 //! keeps the SHA-256: 256 random bits need no slow hash.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;

@@ -95,20 +95,20 @@ mod tests {
             });
         }
         drop(says);
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         while let Some(number) = said.recv().await {
-            heard.push(number);
+            received.push(number);
         }
         assert_eq!(calls.waiting().calls.len(), 0);
-        heard
+        received
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn every_call_of_many_runs_once() {
         for count in [1, TOGETHER, TOGETHER + 1, 50 * TOGETHER + 3] {
-            let mut heard = said(count, |number| number % 3 == 0, |_| false).await;
-            heard.sort_unstable();
-            assert_eq!(heard, (0..count).collect::<Vec<_>>());
+            let mut numbers = said(count, |number| number % 3 == 0, |_| false).await;
+            numbers.sort_unstable();
+            assert_eq!(numbers, (0..count).collect::<Vec<_>>());
         }
     }
 

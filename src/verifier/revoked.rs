@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn before_anything_was_heard_and_when_that_is_long_ago_nothing_is_taken() {
+    fn before_the_first_message_and_long_after_the_last_no_token_is_accepted() {
         let mut revoked = Revoked::default();
         assert_eq!(revoked.refuse(&claims(), LONG), Err(Refusal::Stale));
         revoked.apply(message(true, vec![], None));

@@ -87,7 +87,7 @@ pub(super) async fn watch(shared: &Shared, channel: &Channel) -> Result<Option<S
 /// Receives one message: whether the state is complete for now.
 async fn receive(shared: &Shared, stream: &mut Stream) -> Result<bool, Status> {
     let message = timeout(STALL_TIMEOUT, stream.message()).await;
-    let message = message.map_err(|_| Status::deadline_exceeded("nothing was told for 10 s"))??;
+    let message = message.map_err(|_| Status::deadline_exceeded("no message for 10 s"))??;
     let message = message.ok_or_else(|| Status::unavailable("the stream ended"))?;
     let complete = message.current_as_of.is_some();
     let mut revoked = shared.revoked.write().unwrap_or_else(PoisonError::into_inner);
@@ -113,7 +113,7 @@ pub(super) async fn follow_revocations(shared: Arc<Shared>, channel: Channel, fi
         sleep(pause.mul_f64(0.5 + f64::from(random::bytes::<1>()[0]) / 255.0)).await;
         pause = (pause * 2).min(BACKOFF.1);
         stream = watch(&shared, &channel).await.unwrap_or_else(|error| {
-            tracing::warn!(code = ?error.code(), "what is revoked cannot be heard");
+            tracing::warn!(code = ?error.code(), "the watch of revocations has failed");
             None
         });
     }

@@ -1,4 +1,4 @@
-//! What an operator changes at a client is heard by every instance.
+//! An operator's change of a client is in force on every instance.
 
 use std::{future::Future, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
 };
 
 on_both_stores![
-    a_changed_policy_is_heard_by_an_instance_that_knew_the_old_one,
+    a_changed_policy_is_in_force_on_an_instance_that_knew_the_old_one,
     a_disabled_client_is_refused_by_an_instance_that_knew_it_and_its_tokens_are_inactive,
     a_deleted_client_is_nobody_and_its_users_are_signed_out,
     a_secret_is_replaced_without_a_refused_call,
@@ -40,7 +40,7 @@ async fn until<F: Future<Output = bool>>(what: &str, applied: impl Fn() -> F) {
     tokio::time::timeout(timeout, asked).await.unwrap_or_else(|_| panic!("not applied: {what}"));
 }
 
-async fn a_changed_policy_is_heard_by_an_instance_that_knew_the_old_one(store: &TestStore) {
+async fn a_changed_policy_is_in_force_on_an_instance_that_knew_the_old_one(store: &TestStore) {
     let (here, elsewhere) = (Server::start(store).await, Server::start(store).await);
     let client = here.client(Policy::default()).await;
     let caller = elsewhere.caller(client.authorization()).await;

@@ -334,7 +334,7 @@ impl Caller {
     }
 }
 
-/// Whoever hears what is revoked.
+/// A watcher of revocations.
 #[derive(Debug)]
 pub struct Watcher {
     stream: Streaming<v1::WatchRevocationsResponse>,
@@ -347,7 +347,7 @@ impl Watcher {
     /// The next message.
     pub async fn message(&mut self) -> Result<v1::WatchRevocationsResponse, Status> {
         let next = tokio::time::timeout(Duration::from_secs(20), self.stream.message()).await;
-        let message = next.expect("nothing was told for 20 s")?.expect("the stream ended without a status");
+        let message = next.expect("no message for 20 s")?.expect("the stream ended without a status");
         self.snapshots += u32::from(message.snapshot);
         self.current_as_of = message.current_as_of.or(self.current_as_of);
         self.events.extend(message.revocations.iter().filter_map(|revocation| revocation.event.clone()));
@@ -364,10 +364,10 @@ impl Watcher {
                 self.message().await.unwrap();
             }
         };
-        tokio::time::timeout(GIVE_UP, received).await.expect("no event was told")
+        tokio::time::timeout(GIVE_UP, received).await.expect("no event was sent")
     }
 
-    /// Whatever else was told when everything was that had happened by now.
+    /// The events up to the first `current_as_of` after now.
     pub async fn rest(&mut self, store: &TestStore) -> Vec<Event> {
         let now = countersign::store::open(&store.url).await.unwrap().now().await.unwrap();
         let received = async {
@@ -375,7 +375,7 @@ impl Watcher {
                 self.message().await.unwrap();
             }
         };
-        tokio::time::timeout(GIVE_UP, received).await.expect("the rest was not told");
+        tokio::time::timeout(GIVE_UP, received).await.expect("the rest was not sent");
         self.events.drain(..).collect()
     }
 

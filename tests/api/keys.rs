@@ -27,7 +27,7 @@ on_both_stores![
     keys_are_listed_rotated_and_revoked_from_the_command_line,
     a_root_key_is_replaced_and_forgotten,
     a_command_seals_nothing_under_a_root_key_that_no_instance_has,
-    an_instance_that_cannot_open_a_new_key_still_hears_what_is_revoked,
+    an_instance_that_cannot_open_a_new_key_still_reads_revocations,
 ];
 
 fn kid(token: &str) -> String {
@@ -310,7 +310,7 @@ async fn a_command_seals_nothing_under_a_root_key_that_no_instance_has(store: &T
     line.json(&["rotate", "--force"]);
 }
 
-async fn an_instance_that_cannot_open_a_new_key_still_hears_what_is_revoked(store: &TestStore) {
+async fn an_instance_that_cannot_open_a_new_key_still_reads_revocations(store: &TestStore) {
     let server = Server::start(store).await;
     let client = server.client(Policy { audience: vec!["shop".to_owned()], ..Policy::default() }).await;
     let other = Policy { signing_alg: SigningAlgorithm::EdDsa, ..client.client.policy.clone() };

@@ -44,7 +44,7 @@ pub async fn read_until_closed(address: SocketAddr, words: &[u8]) -> Vec<u8> {
     received
 }
 
-/// The types of the HTTP/2 frames in what was heard.
+/// The types of the HTTP/2 frames in what was received.
 fn frames(mut received: &[u8]) -> Vec<u8> {
     let mut types = Vec::new();
     while let [a, b, c, kind, ..] = *received {

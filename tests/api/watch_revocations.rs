@@ -1,4 +1,4 @@
-//! WatchRevocations: what is revoked is told to whoever may hear it, once it is, whichever instance did it.
+//! WatchRevocations: a revocation on any instance is sent to every client that may receive it.
 
 use std::time::{Duration, Instant};
 
@@ -20,18 +20,18 @@ use crate::{
 on_both_stores![
     what_was_revoked_is_told_first_then_what_another_instance_revokes,
     sessions_of_an_account_are_told_together,
-    a_client_hears_of_its_own_sessions_alone,
-    with_the_role_a_client_hears_of_the_audiences_it_guards,
+    a_client_receives_its_own_sessions_only,
+    with_the_role_a_client_receives_the_audiences_it_guards,
     a_guarded_client_is_disabled_enabled_and_deleted,
-    everybody_hears_of_a_revoked_key,
+    every_watcher_receives_a_revoked_key,
     a_heartbeat_comes_at_least_every_second_with_the_databases_clock,
-    who_was_away_hears_what_it_missed_on_another_instance,
+    a_watcher_that_was_away_receives_what_it_missed_from_another_instance,
     who_was_away_for_too_long_starts_anew,
     nobody_but_a_client_watches,
     a_time_that_is_none_is_named,
     a_watcher_that_may_not_watch_any_more_is_told_why,
     a_watcher_whose_audiences_change_starts_anew,
-    a_guard_of_an_earlier_audience_goes_on_hearing_of_the_client,
+    a_guard_of_an_earlier_audience_still_receives_the_client,
     a_watcher_is_told_when_the_instance_shuts_down,
     a_watcher_that_takes_nothing_is_cut_off_and_starts_anew,
 ];
@@ -102,7 +102,7 @@ async fn sessions_of_an_account_are_told_together(store: &TestStore) {
     assert!(watcher.rest(store).await.is_empty());
 }
 
-async fn a_client_hears_of_its_own_sessions_alone(store: &TestStore) {
+async fn a_client_receives_its_own_sessions_only(store: &TestStore) {
     let server = Server::start(store).await;
     let (own, other) = (server.client(Policy::default()).await, server.client(Policy::default()).await);
     // A list without the role counts for nothing.
@@ -119,7 +119,7 @@ async fn a_client_hears_of_its_own_sessions_alone(store: &TestStore) {
     assert_eq!(other.watch(None).await.unwrap().rest(store).await.len(), 1);
 }
 
-async fn with_the_role_a_client_hears_of_the_audiences_it_guards(store: &TestStore) {
+async fn with_the_role_a_client_receives_the_audiences_it_guards(store: &TestStore) {
     let server = Server::start(store).await;
     let (shop, default, elsewhere) = (
         server.client(shop()).await,
@@ -165,7 +165,7 @@ async fn a_guarded_client_is_disabled_enabled_and_deleted(store: &TestStore) {
         _ => None,
     });
     assert_eq!(revoked, Some(session.id.as_str()));
-    // Who comes later hears how things are.
+    // A later watcher receives the present state.
     let later = guard.watch(None).await.unwrap().rest(store).await;
     assert!(matches!(
         later.iter().rev().find(|event| !matches!(event, Event::SessionRevoked(_))),
@@ -173,7 +173,7 @@ async fn a_guarded_client_is_disabled_enabled_and_deleted(store: &TestStore) {
     ));
 }
 
-async fn everybody_hears_of_a_revoked_key(store: &TestStore) {
+async fn every_watcher_receives_a_revoked_key(store: &TestStore) {
     let server = Server::start(store).await;
     let client = server.client(Policy::default()).await;
     let mut watcher = client.watch(None).await.unwrap();
@@ -209,7 +209,7 @@ async fn a_heartbeat_comes_at_least_every_second_with_the_databases_clock(store:
     assert!(before.seconds <= now, "{before:?} is not yet, at {now}");
 }
 
-async fn who_was_away_hears_what_it_missed_on_another_instance(store: &TestStore) {
+async fn a_watcher_that_was_away_receives_what_it_missed_from_another_instance(store: &TestStore) {
     let (a, b) = (Server::start(store).await, Server::start(store).await);
     let client = a.client(Policy::default()).await;
     let mut sessions = Vec::new();
@@ -292,14 +292,14 @@ async fn a_watcher_whose_audiences_change_starts_anew(store: &TestStore) {
     update_client(server.store.as_ref(), guard.client.id, |_| Ok(policy.clone())).await.unwrap();
     let end = watcher.end().await;
     assert_eq!((end.code(), reason_of(&end).as_str()), (Code::Aborted, "WATCH_INTERRUPTED"));
-    // It was never told what it may hear of now.
+    // It never received what it may receive now.
     let seconds = server.store.now().await.unwrap().unix_timestamp();
     let mut again = guard.watch(Some(prost_types::Timestamp { seconds, nanos: 0 })).await.unwrap();
     assert_eq!(session_of(again.event().await), session);
     assert_eq!(again.snapshots, 1);
 }
 
-async fn a_guard_of_an_earlier_audience_goes_on_hearing_of_the_client(store: &TestStore) {
+async fn a_guard_of_an_earlier_audience_still_receives_the_client(store: &TestStore) {
     let server = Server::start(store).await;
     let (guard, client) = (server.client(guard_of("shop")).await, server.client(shop()).await);
     let session = client.sign_in(&wallet()).await.session.unwrap().id;
@@ -311,7 +311,7 @@ async fn a_guard_of_an_earlier_audience_goes_on_hearing_of_the_client(store: &Te
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instance_that_hears_nothing_itself_sends_its_watchers_away() {
+async fn an_instance_whose_feed_is_stale_ends_its_watches() {
     let store = TestStore::postgres().await;
     let (server, wire) = server_on_a_wire(&store, &[]).await;
     let client = server.client(Policy::default()).await;
@@ -323,7 +323,7 @@ async fn an_instance_that_hears_nothing_itself_sends_its_watchers_away() {
     let began = Instant::now();
     while let Err(status) = client.watch(None).await {
         assert_eq!(reason_of(&status), "STORE_UNAVAILABLE");
-        assert!(began.elapsed() < Duration::from_secs(60), "it hears nothing for ever");
+        assert!(began.elapsed() < Duration::from_secs(60), "no message for a minute");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

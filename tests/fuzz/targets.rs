@@ -2,7 +2,7 @@
 //!
 //! The tests beside this file run the targets for some seconds, on stable; `fuzz/` runs them for as long as one
 //! likes, on nightly. A target panics where something does not hold, and tells whether it could read the input:
-//! a fuzzer whose inputs are all refused at the door has seen nothing.
+//! a fuzzer whose inputs are all rejected at once has tested nothing.
 
 use std::sync::LazyLock;
 

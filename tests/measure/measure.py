@@ -1,11 +1,11 @@
 """Measures what an operator asks of a cluster, with the real program on a real PostgreSQL.
 
-    ./check postgres -- python tests/measure/measure.py PROGRAM hearing
-    ... hearing    how soon a changed policy and a disabled client are heard by the other instance
-    ... restart    calls under load while PostgreSQL restarts at once (needs the throw-away cluster of ./check)
-    ... soak       ten minutes of sign-ins with short deadlines and little retention: rows and latency
-    ... rotation   tokens of two instances while their keys rotate, at PyJWT and jose with their usual caches
-    ... footprint  start to ready on each store, the program's size, its memory
+    ./check postgres -- python tests/measure/measure.py PROGRAM propagation
+    ... propagation  how soon a changed policy and a disabled client are in force on the other instance
+    ... restart      calls under load while PostgreSQL restarts at once (needs the throw-away cluster of ./check)
+    ... soak         ten minutes of sign-ins with short deadlines and little retention: rows and latency
+    ... rotation     tokens of two instances while their keys rotate, at PyJWT and jose with their usual caches
+    ... footprint    start to ready on each store, the program's size, its memory
 
 Prints figures. It needs the tools that `./check` installs, and is no test: figures depend on the machine.
 """
@@ -46,7 +46,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         work = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="countersign-measure-")))
         make_stubs(work)
-        {"hearing": hearing, "restart": restart, "soak": soak, "rotation": rotation, "footprint": footprint}[what](stack, binary, work)
+        {"propagation": propagation, "restart": restart, "soak": soak, "rotation": rotation, "footprint": footprint}[what](stack, binary, work)
 
 
 def make_stubs(work: pathlib.Path) -> None:
@@ -215,7 +215,7 @@ def percentile(values: list, of: float) -> float:
 ### What is measured
 
 
-def hearing(stack, binary, work) -> None:
+def propagation(stack, binary, work) -> None:
     database = stack.enter_context(new_database())
     program = Program(binary, server_url()._replace(path=f"/{database}").geturl(), work)
     stack.enter_context(program.serving())

@@ -20,7 +20,7 @@ on_both_stores!(
     a_session_revoked_meanwhile_is_not_signed_in,
     a_session_signed_in_meanwhile_is_not_signed_in_again,
     a_session_revoked_meanwhile_is_not_refreshed_and_only_then,
-    a_token_that_stepped_meanwhile_is_repeated,
+    a_token_that_was_rotated_meanwhile_is_replayed,
     a_token_that_stepped_twice_meanwhile_is_stolen,
     a_session_revoked_meanwhile_keeps_its_first_reason,
     a_session_that_stepped_meanwhile_is_revoked_as_it_then_is,
@@ -127,7 +127,7 @@ async fn a_session_revoked_meanwhile_is_not_refreshed_and_only_then(test: &TestS
     }
 }
 
-async fn a_token_that_stepped_meanwhile_is_repeated(test: &TestStore) {
+async fn a_token_that_was_rotated_meanwhile_is_replayed(test: &TestStore) {
     let bench = Bench::on(test).await;
     let id = session(&bench).await.id;
     let call = rotate(bench.store.clone(), rotation(id, 1));

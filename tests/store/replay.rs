@@ -27,7 +27,7 @@ on_both_stores!(
     a_revoked_session_is_not_answered_again,
     a_disabled_or_deleted_client_is_not_answered,
     many_repetitions_at_once_are_answered_the_same,
-    what_waited_for_a_revocation_hears_of_it,
+    a_replay_that_waited_for_a_revocation_is_rejected,
 );
 
 const DIGEST: RequestDigest = [7; 32];
@@ -196,7 +196,7 @@ async fn many_repetitions_at_once_are_answered_the_same(test: &TestStore) {
     assert_eq!(test.count("sessions", "account_id IS NOT NULL").await, 1);
 }
 
-async fn what_waited_for_a_revocation_hears_of_it(test: &TestStore) {
+async fn a_replay_that_waited_for_a_revocation_is_rejected(test: &TestStore) {
     let bench = Bench::on(test).await;
     let session = sign_in(&bench, |_| {}).await.session.id.uuid();
     let mut lock = Lock::on_id(test, "sessions", session).await;

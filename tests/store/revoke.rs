@@ -17,7 +17,7 @@ use crate::{
 on_both_stores!(
     a_revoked_session_keeps_its_reason_and_time,
     the_first_reason_wins_and_revoking_again_answers_and_changes_nothing_new,
-    of_many_that_revoke_at_once_all_hear_the_same_reason_and_time,
+    of_many_that_revoke_at_once_all_get_the_same_reason_and_time,
     revoking_what_never_was_answers_none,
     a_pending_session_can_be_revoked,
     an_expired_session_can_be_revoked,
@@ -63,7 +63,7 @@ async fn the_first_reason_wins_and_revoking_again_answers_and_changes_nothing_ne
     assert_unchanged(test, &before, "nothing to do").await;
 }
 
-async fn of_many_that_revoke_at_once_all_hear_the_same_reason_and_time(test: &TestStore) {
+async fn of_many_that_revoke_at_once_all_get_the_same_reason_and_time(test: &TestStore) {
     let bench = Bench::on(test).await;
     let id = bench.sign_in(&new_address()).await.session.id;
     let reasons = REASONS.into_iter().cycle().take(CROWD);

@@ -14,14 +14,14 @@ use crate::{
 };
 
 on_both_stores!(
-    of_many_that_present_one_token_at_once_one_steps_and_the_others_repeat,
+    of_many_that_present_one_token_at_once_one_rotates_and_the_others_replay,
     many_that_present_a_stolen_token_at_once_revoke_once,
     many_sessions_refresh_at_once_without_minding_each_other,
     a_session_that_was_revoked_while_it_refreshed_never_lives_again,
     an_account_that_was_logged_out_while_it_refreshed_has_no_live_session,
 );
 
-async fn of_many_that_present_one_token_at_once_one_steps_and_the_others_repeat(test: &TestStore) {
+async fn of_many_that_present_one_token_at_once_one_rotates_and_the_others_replay(test: &TestStore) {
     let bench = Bench::on(test).await;
     let id = bench.sign_in(&new_address()).await.session.id;
     let instances = Instances::on(test).await;

@@ -97,13 +97,12 @@ impl Stage {
             network: network.to_owned(),
             ..Default::default()
         };
-        let answer = self.remote.challenges.start_challenge(with(&self.client, request)?).await?;
+        let answer = self.grpc.challenges.start_challenge(with(&self.client, request)?).await?;
         answer.into_inner().challenge.ok_or_else(|| tonic::Status::internal("an answer without a challenge"))
     }
 
     async fn signs_in(&mut self, request: v1::VerifyChallengeRequest) -> Outcome {
-        let answer =
-            self.remote.challenges.verify_challenge(with(&self.client, request)?).await?.into_inner();
+        let answer = self.grpc.challenges.verify_challenge(with(&self.client, request)?).await?.into_inner();
         let verified = answer.verification.unwrap_or_default();
         say!("  signed in      {} on {}", verified.address, verified.network);
         say!("  verified by    {}", verified.method().as_str_name());

@@ -1,4 +1,4 @@
-//! Somebody who may see an account asks for it.
+//! GetAccount: an account with its wallets, for a caller that may see it.
 
 use crate::{
     domain::{AccountId, LinkedWallets},

@@ -1,4 +1,4 @@
-//! Which of some challenges was signed by the address that claims it: by its own key, or by its contract.
+//! Finds the challenge that a signature belongs to, among those of one address: signed by its key or by its contract.
 
 use time::OffsetDateTime;
 

@@ -1,4 +1,4 @@
-//! Somebody who may see a session asks for it.
+//! GetSession: a session in any state, for a caller that may see it.
 
 use crate::{
     domain::{Session, SessionId},

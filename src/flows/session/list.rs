@@ -1,4 +1,4 @@
-//! A client looks through its sessions.
+//! ListSessions: the sessions of a client, page by page.
 
 use crate::{
     domain::{AccountId, Network, Session},

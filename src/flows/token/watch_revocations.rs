@@ -89,7 +89,7 @@ impl Flows {
         if self.revocations.age() <= MAX_FEED_AGE {
             return Ok(());
         }
-        Err(Error::StoreUnavailable(Cause("nothing was heard of revocations for 10 s".to_owned())))
+        Err(Error::StoreUnavailable(Cause("revocations could not be read for 10 s".to_owned())))
     }
 }
 
@@ -146,7 +146,7 @@ impl Watch {
         }
         match self.flows.authenticate(&self.credentials).await {
             Ok(Caller::Client(record)) if scope(&record.client) == scope(&self.client) => {}
-            Ok(_) => return Err(Error::WatchInterrupted("what the client may hear has changed")),
+            Ok(_) => return Err(Error::WatchInterrupted("what the client may receive has changed")),
             Err(Error::StoreUnavailable(_) | Error::Contention) => {}
             Err(error) => return Err(error),
         }

@@ -47,8 +47,8 @@ fn what_is_read_again_is_told_once() {
 fn a_second_looks_far_back_once() {
     let feed = RevocationFeed::default();
     let mut far = 0;
-    for reading in 0..10 {
-        feed.apply(Instant::now(), read(reading, Vec::new()));
+    for poll in 0..10 {
+        feed.apply(Instant::now(), read(poll, Vec::new()));
         let back = feed.page(0).as_of.unwrap() - feed.look_back().unwrap();
         far += usize::from(back == LOOK_FAR_BACK);
     }
@@ -60,9 +60,9 @@ fn a_minute_looks_at_everything_once() {
     let feed = RevocationFeed::default();
     feed.apply(Instant::now(), read(0, Vec::new()));
     let mut whole = 0;
-    for reading in 1..=600 {
+    for poll in 1..=600 {
         whole += usize::from(feed.look_back().is_none());
-        feed.apply(Instant::now(), read(reading, Vec::new()));
+        feed.apply(Instant::now(), read(poll, Vec::new()));
     }
     assert_eq!(whole, 2);
 }
@@ -137,10 +137,10 @@ fn whoever_was_away_hears_what_it_missed_and_never_less() {
         let position = feed.position_at(at(seconds)).unwrap();
         feed.page(position).revocations.len()
     };
-    // Everything that was heard within the minute before counts as missed, too.
+    // Everything that was read within the minute before counts as missed, too.
     assert_eq!((since(9 * 60 + 1), since(5 * 60 + 1), since(5 * 60 + 2)), (2, 6, 5));
     assert_eq!(since(1), 10);
-    // Before the first reading, clients may have been switched off and on.
+    // Before the first poll, clients may have been switched off and on.
     assert_eq!(feed.position_at(at(0)), None);
     assert_eq!(feed.position_at(at(9 * 60 + 1 + 61)), None);
 }

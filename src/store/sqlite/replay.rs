@@ -18,7 +18,7 @@ impl ReplayStore for Sqlite {
     async fn replay_redemption(&self, replay: Replay) -> Result<ReplayOutcome> {
         retrying(async || {
             let mut tx = self.begin().await?;
-            let outcome = decide(&mut tx, &replay).await?;
+            let outcome = replay_in(&mut tx, &replay).await?;
             tx.end(matches!(outcome, ReplayOutcome::Replayed(_))).await?;
             Ok(outcome)
         })
@@ -53,8 +53,7 @@ const REPLAY: &str = concat!(
     ", ?3 AS now"
 );
 
-/// Reads the verdict, and acts on it.
-async fn decide(tx: &mut WriteTransaction, replay: &Replay) -> Result<ReplayOutcome> {
+async fn replay_in(tx: &mut WriteTransaction, replay: &Replay) -> Result<ReplayOutcome> {
     let verdict = sqlx::query(REPLAY_VERDICT)
         .bind(&replay.digest[..])
         .bind(replay.scope.client_id.uuid())
