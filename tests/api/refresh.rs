@@ -195,7 +195,7 @@ async fn an_access_token_never_outlives_its_session(store: &TestStore) {
 async fn refresh_against_revoke_leaves_no_live_token(store: &TestStore) {
     let server = Server::start(store).await;
     let client = server.client(Policy::default()).await;
-    for _ in 0..250 {
+    for _ in 0..60 {
         let (session, first) = signed_in(&client).await;
         let (refresher, revoker) = (client.caller.clone(), client.caller.clone());
         let id = session.to_string();

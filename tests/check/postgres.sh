@@ -46,8 +46,8 @@ cluster_parent() {
 }
 
 # A cluster that only this run can reach: loopback, a password of its own, a free port. Its durability
-# is PostgreSQL's own default, since the tests kill servers and look what is left. Passwords are sent as they are: with
-# SCRAM a development build hashes 4096 times for each of thousands of connections, a third of the tests' time.
+# is PostgreSQL's own default, since the tests kill servers and look what is left. Its password is an MD5 one: SCRAM
+# hashes 4096 times for each of thousands of connections, a third of the tests' time.
 start_cluster() {
   local password port _
   cluster=$(mktemp -d "$(cluster_parent)/countersign-check.XXXXXX")
@@ -56,13 +56,14 @@ start_cluster() {
   printf '%s\n' "$password" >"$cluster/password"
   if ((EUID == 0)); then chown -hR "$(server_user)" "$cluster"; fi
   as_server_user bin/initdb --pgdata=data --username=countersign --pwfile=password \
-    --auth=password --encoding=UTF8 --locale=C >"$cluster/initdb.log" || die "$(cat "$cluster/initdb.log")"
-  # But for one role, of the one test that logs in as operators' programs do; the first rule that fits holds.
+    --auth=md5 --encoding=UTF8 --locale=C >"$cluster/initdb.log" || die "$(cat "$cluster/initdb.log")"
+  # One test has a role that logs in by SCRAM, as an operator's does. The first rule that fits holds.
   sed -i '1i host all countersign_scram 127.0.0.1/32 scram-sha-256' "$cluster/data/pg_hba.conf"
   cat >>"$cluster/data/postgresql.conf" <<SETTINGS
 listen_addresses = '127.0.0.1'
 unix_socket_directories = '$cluster'
 max_connections = 600
+password_encryption = 'scram-sha-256'
 SETTINGS
   # Whether a port is free shows when the server takes it; below the range of outgoing connections.
   for _ in {1..8}; do

@@ -61,7 +61,7 @@ async fn a_server_that_refuses_is_told_without_the_password() {
     assert!(!shown.contains("s3cret-word") && !shown.contains("nobody_of_this_name@"), "{shown}");
 }
 
-/// The one role whose password the throw-away cluster of `./check` does not take in clear text.
+/// The one role that the throw-away cluster of `./check` lets in by SCRAM alone.
 const SCRAM_ROLE: &str = "countersign_scram";
 
 #[tokio::test]
