@@ -4,18 +4,18 @@
 //!
 //! | module | responsibility | may use |
 //! |---|---|---|
-//! | [`domain`] | what is legal: parsed values, states, policies | plain value types |
-//! | [`wallet`] | bytes and a signature in, who signed out | `domain` |
+//! | [`domain`] | parsed values, states and policies | plain value types |
+//! | [`wallet`] | verification of wallet signatures | `domain` |
 //! | [`token`] | tokens, secrets and the keys behind them | `domain` |
 //! | [`chain`] | asks the nodes of EVM chains about contract wallets | `domain`, `wallet` |
-//! | [`store`] | what outlives a call, on PostgreSQL or SQLite | `domain` |
+//! | [`store`] | durable state, on PostgreSQL or SQLite | `domain` |
 //! | [`state`] | what an instance keeps in memory: caches, clock, keys, revocations, limits, health | `domain`, `token`, the store's trait |
 //! | [`flows`] | one use case per file, one folder per service | `domain`, `wallet`, `token`, `chain`, `state`, the store's trait |
 //! | [`grpc`] | one file per service, and the table of errors | `flows`, `state`, `domain` |
-//! | [`verifier`] | for services in Rust: one call checks a token | `domain`, `token`, `grpc` |
-//! | [`http`] | the JSON Web Key Set, and what operators ask for | `flows`, `state`, `domain`, `log` |
+//! | [`verifier`] | token validation for other services in Rust | `domain`, `token`, `grpc` |
+//! | [`http`] | the JSON Web Key Set; metrics, probes and log filter for operators | `flows`, `state`, `domain`, `log` |
 //! | [`transport`] | ports and their connections: TLS, limits, drain | `domain` |
-//! | [`log`] | what the process logs, and in which form | - |
+//! | [`log`] | log filter and format | - |
 //! | [`config`] | flags, environment and file into typed settings | `domain`, `log` |
 //! | [`app`], [`cli`] | the composition root; one file per command | all |
 //!

@@ -1,7 +1,6 @@
 //! The nodes of EVM chains: several endpoints per chain, asked in turn until one answers.
 //!
-//! The only module that speaks to anybody outside; it asks, and signs nothing. Whoever answers is believed: an endpoint
-//! is as trusted as the service itself.
+//! It reads and signs nothing. The answers of an endpoint are believed: it is as trusted as the service itself.
 
 mod endpoint;
 

@@ -1,4 +1,4 @@
-//! Who calls: a client, the device of a session, or a signed-in user.
+//! Authentication of callers: a client, the device of a session, or a signed-in user.
 
 use std::sync::Arc;
 

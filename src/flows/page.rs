@@ -1,4 +1,4 @@
-//! Lists are answered page by page.
+//! Pagination of lists.
 
 use std::str::FromStr;
 

@@ -1,6 +1,6 @@
 //! gRPC in, gRPC out: one file per service.
 //!
-//! The only module that names tonic and prost.
+//! The only module that serves gRPC; `tests/architecture.rs` lists the modules that may name tonic and prost.
 
 pub mod account;
 mod authorization;

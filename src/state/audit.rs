@@ -1,4 +1,4 @@
-//! What an auditor asks for: one event for each thing that matters, by a stable name, and never a secret.
+//! Audit events: stable names and fields, no secrets.
 //!
 //! Within a call, the event lies in the call's span, which has its `request_id`.
 

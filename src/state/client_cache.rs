@@ -1,6 +1,6 @@
-//! The clients that are being served, remembered for a moment.
+//! Cache of clients, half a second old at most.
 //!
-//! A policy change or a disabled client is seen by every instance after at most half a second.
+//! So a policy change or a disabled client is in force on every instance after half a second.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! How often a client, a session and an address may ask for rows to be written, per minute and instance.
+//! Rate limits of clients, sessions and addresses, per minute and instance.
 //!
 //! The generic cell rate algorithm (ITU-T I.371): a bucket is one moment, the one at which it is empty again.
 

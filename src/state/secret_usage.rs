@@ -1,4 +1,4 @@
-//! Which client secrets were used, so that an operator sees when an old one may go.
+//! Last use of client secrets, for operators who replace them.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! The keys this instance works with: root keys that fit the store, and signing keys out of it.
+//! Root keys and signing keys in use on this instance.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},

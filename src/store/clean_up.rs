@@ -1,4 +1,4 @@
-//! Rows that nobody needs any more.
+//! Removal of ended rows.
 
 use std::time::Duration;
 

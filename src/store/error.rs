@@ -1,4 +1,4 @@
-//! What can be wrong with a store, told apart by what a caller can do about it.
+//! Errors of a store, by what a caller can do about them.
 
 use sqlx::{error::DatabaseError, sqlite::SqliteError};
 

@@ -1,4 +1,4 @@
-//! The store itself: its schema, its clock, its end.
+//! Schema, clock and shutdown of the store.
 
 use std::path::PathBuf;
 

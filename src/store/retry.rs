@@ -1,4 +1,4 @@
-//! Trying an intent again when others got in its way.
+//! Retries of contended intents, with growing pauses.
 
 use std::{
     future::Future,

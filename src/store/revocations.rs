@@ -1,4 +1,4 @@
-//! What has been revoked that an access token, good by its signature and its time, could still contradict.
+//! Revocations that affect access tokens which have not expired.
 
 use async_trait::async_trait;
 use time::OffsetDateTime;

@@ -1,4 +1,4 @@
-//! The form of a store's URL, looked at without opening anything.
+//! Syntax check of a store URL, without opening anything.
 
 use std::str::FromStr as _;
 

@@ -1,6 +1,6 @@
 //! Ports: who may connect, how a connection is encrypted, how long it lives, and how it ends.
 //!
-//! The only module that names hyper and rustls. What is answered on a port is for `grpc` and `http` to know.
+//! Its ports know nothing of the services on them: `grpc` and `http` answer the calls.
 
 mod buffered_writes;
 mod connection;

@@ -1,12 +1,12 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# What takes too long for each change; sourced by `check`.
+# Checks that take too long for each change; sourced by `check`.
 #
-# A step that fails does not keep the others from running. What came of each goes to a file under target/.
+# A failed step does not stop the others. The results go to a file under target/.
 
-# What each step is, in the order in which all of them run.
+# Step names, in the order in which all of them run.
 readonly nightly_steps=(times fuzz repeat pooler guards benches)
 
-# The bounds that are promised, each judged with nothing else running; `./check` fails at ten times as much.
+# Promised times, judged with nothing else running; `./check` allows ten times the bound.
 nightly_times() {
   COUNTERSIGN_TEST_JUDGE_TIMES=1 cargo test --locked --test api -- --test-threads 1 --show-output within_a_second
 }
@@ -16,7 +16,7 @@ nightly_fuzz() {
   COUNTERSIGN_TEST_FUZZ_SECONDS=${COUNTERSIGN_TEST_FUZZ_SECONDS:-60} cargo test --locked --test fuzz
 }
 
-# The suites that wait most, twenty times, beside a busy loop: what depends on luck fails here.
+# The suites that wait most, twenty times, beside a busy loop: flaky cases fail here.
 nightly_repeat() {
   local busy _
   (while :; do :; done) &
@@ -28,7 +28,7 @@ nightly_repeat() {
   done
 }
 
-# Both suites, each case on PostgreSQL.
+# All PostgreSQL cases of both suites, through pgbouncer.
 nightly_pooler() {
   RUST_TEST_THREADS=$threads tests/pgbouncer/run "$pgbouncer/pgbouncer" cargo test --locked --test store --test api -- on_postgres
 }
@@ -67,7 +67,7 @@ run_nightly() {
   for name in "$@"; do
     start=$SECONDS status=0 outcome=passed
     printf '\n== nightly %s\n' "$name"
-    # At the side, since a step whose status is asked for would not end at its first failure.
+    # At the side: bash ignores errexit in a command whose status is tested.
     aside shown_and_kept "$log" "nightly_$name"
     await_side_job || status=$?
     if ((status)); then outcome=FAILED failed=$((failed + 1)); fi

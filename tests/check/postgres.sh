@@ -37,7 +37,7 @@ postgres_programs() {
 cluster_parent() {
   local free
   free=$(df --output=avail -BM /dev/shm 2>/dev/null | tail -n 1 | tr -d ' M')
-  # What such a folder may hold is no promise that the machine has the memory.
+  # Free space in /dev/shm does not guarantee free memory.
   if ((${free:-0} >= 4096)) && awk '/^MemAvailable/ { exit $2 < 8388608 }' /proc/meminfo; then
     echo /dev/shm
   else
@@ -46,8 +46,8 @@ cluster_parent() {
 }
 
 # A cluster that only this run can reach: loopback, a password of its own, a free port. Its durability
-# is PostgreSQL's own default, since the tests kill servers and look what is left. Its password is an MD5 one: SCRAM
-# hashes 4096 times for each of thousands of connections, a third of the tests' time.
+# is PostgreSQL's own default, since the tests kill servers and look what is left. initdb stores its
+# password as MD5: SCRAM hashes 4096 times for each of thousands of connections, a third of the tests' time.
 start_cluster() {
   local password port _
   cluster=$(mktemp -d "$(cluster_parent)/countersign-check.XXXXXX")
@@ -57,7 +57,7 @@ start_cluster() {
   if ((EUID == 0)); then chown -hR "$(server_user)" "$cluster"; fi
   as_server_user bin/initdb --pgdata=data --username=countersign --pwfile=password \
     --auth=md5 --encoding=UTF8 --locale=C >"$cluster/initdb.log" || die "$(cat "$cluster/initdb.log")"
-  # One test has a role that logs in by SCRAM, as an operator's does. The first rule that fits holds.
+  # Roles that are created later log in by SCRAM, as an operator's does; one test has one. The first matching rule holds.
   sed -i '1i host all countersign_scram 127.0.0.1/32 scram-sha-256' "$cluster/data/pg_hba.conf"
   cat >>"$cluster/data/postgresql.conf" <<SETTINGS
 listen_addresses = '127.0.0.1'
@@ -85,7 +85,7 @@ as_server_user() (
   if ((EUID == 0)); then exec runuser -u "$(server_user)" -- "$@"; else exec "$@"; fi
 )
 
-# A project and a password of its own, so that nobody's data of the same compose file is touched.
+# A project and a password of its own, so that no other data of this compose file is touched.
 start_compose() {
   local address user password
   secrets=$(mktemp -d /tmp/countersign-check.XXXXXX)

@@ -1,8 +1,8 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # The tools of the checks, each pinned; sourced by `check`.
 #
-# What takes long to install is kept outside target/, for every clone of this user. The name of a folder has what it
-# was made from, so that no run uses one of other versions.
+# Tools that take long to install are kept outside target/, for all clones of a user. The name of a folder contains a hash
+# of its inputs, so that versions never mix.
 
 cache=${XDG_CACHE_HOME:-${HOME:-$target}/.cache}/countersign-check
 # Programs are linked against the libraries of their machine, which a shared home or an upgrade may change.
@@ -17,7 +17,7 @@ apt_install() {
     install -qqy --no-install-recommends "$@" >/dev/null
 }
 
-# Of two runs at once, one installs and the other waits; one that is cut off leaves nothing that is taken for whole.
+# Of two runs at once, one installs and the other waits. An interrupted install has no file `complete`, and is repeated.
 #
 # installed FOLDER COMMAND...: COMMAND is given the empty folder
 installed() {
@@ -40,7 +40,7 @@ installed() {
 
 key_of() { cat "$@" | sha256sum | head -c 16; }
 
-# From here on the tools are where their versions say, installed or not.
+# Sets the paths of the tools, whether or not they are installed yet.
 name_tools() {
   python=$cache/python-$platform-$(python3 --version | cut -d ' ' -f 2)-$(key_of tests/recipes/python/requirements.txt)
   node=$cache/node-$(key_of tests/recipes/node/package.json tests/recipes/node/package-lock.json)
@@ -77,7 +77,7 @@ install_node() {
   npm ci --prefix "$1" --ignore-scripts --no-audit --no-fund --loglevel=error
 }
 
-# They are installed at the side: that is mostly waiting for downloads, and a first build takes longer.
+# In the background: downloads overlap with the first build.
 start_tools() {
   tools_log=$(mktemp)
   aside install_tools "$1" >"$tools_log" 2>&1

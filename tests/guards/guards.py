@@ -1,4 +1,4 @@
-"""The guards that tests/guards/run.py removes: conditions of statements and of use cases, each with its tests."""
+"""Guards: conditions of statements and use cases, which tests/guards/run.py removes one at a time."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ BOTH = ("on_postgres", "on_sqlite")
 
 @dataclass(frozen=True)
 class Guard:
-    """A guard, the edits that remove it (file, text, text without it), and the cases that must then fail."""
+    """A guard, the edits that remove it (file, text, text without it), and filters of the cases that must then fail."""
 
     name: str
     suite: str

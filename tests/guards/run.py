@@ -1,6 +1,6 @@
 """Removes guards from the sources one at a time, and expects the tests to fail each time.
 
-    ./check postgres -- python tests/guards/run.py [NAME]...
+    ./check postgres -- python3 tests/guards/run.py [NAME]...
 
 Works on a copy of the last commit. A guard that two stores have is removed from both, and cases have to fail on both.
 """
@@ -26,7 +26,7 @@ def copy_sources(tree: Path) -> None:
 
 
 def remove(guard: Guard, tree: Path) -> dict[Path, str]:
-    """Edits the sources; what they were before."""
+    """Removes a guard from the sources; returns the previous text of each file."""
     before = {}
     for name, guarded, unguarded in guard.edits:
         path = tree / name
@@ -49,7 +49,7 @@ def run_tests(guard: Guard, tree: Path) -> tuple[set[str], str]:
 
 
 def shortfall(guard: Guard, failed: set[str]) -> str:
-    """Which store has no case that fails; empty if none."""
+    """The stores on which no case failed; empty if there is none."""
     stores = {store for store in ("on_sqlite", "on_postgres") if any(f"::{store}::" in case for case in failed)}
     if guard.stores:
         return " ".join(sorted(set(guard.stores) - stores))

@@ -1,4 +1,4 @@
-//! A signed-in user's further wallet has signed: from now on it signs in to the same account.
+//! LinkWallet: links a further wallet to the user's account.
 
 use crate::{
     domain::{Challenge, ChallengeId, LinkedWallets, Role, Verification},

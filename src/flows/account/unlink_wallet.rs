@@ -1,4 +1,4 @@
-//! A signed-in user takes a wallet from the account: it signs in to it no more, and what it signed in ends.
+//! UnlinkWallet: removes a wallet and revokes the sessions that it signed in.
 
 use crate::{
     domain::LinkedWallets,

@@ -1,4 +1,4 @@
-//! A message that the caller composed around a nonce: let through as the client's policy has it, or not at all.
+//! Checks of a message that the caller composed around a nonce, by the client's policy.
 
 use time::OffsetDateTime;
 

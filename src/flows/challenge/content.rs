@@ -1,4 +1,4 @@
-//! What is handed out to be signed, in each format.
+//! The content of a challenge, by format.
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 

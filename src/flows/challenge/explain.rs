@@ -1,4 +1,4 @@
-//! A developer asks why a signature is refused: the checks of VerifyChallenge, one by one, with nothing changed.
+//! ExplainSignature: runs the checks of VerifyChallenge one by one and changes nothing.
 
 use super::{
     find_signer::find_signer,

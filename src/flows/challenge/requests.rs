@@ -1,4 +1,4 @@
-//! What callers ask for of a challenge, as it came in.
+//! Requests of ChallengeService, before they are parsed.
 
 use time::OffsetDateTime;
 

@@ -1,4 +1,4 @@
-//! A caller asks for something that a wallet can sign.
+//! StartChallenge: issues a challenge.
 
 use super::{
     content::{Life, content},

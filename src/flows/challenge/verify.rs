@@ -1,4 +1,4 @@
-//! A wallet has signed: the challenge is redeemed, and a session begins.
+//! VerifyChallenge: redeems a challenge and opens the session.
 
 use super::{
     find_signer::find_signer, lookup::ChallengeLookup, owner::ChallengeOwner, replay::request_digest,

@@ -1,4 +1,4 @@
-//! An operator makes a client.
+//! Creates a client.
 
 use super::policy_texts;
 use crate::{

@@ -1,4 +1,4 @@
-//! An operator deletes a client: nothing of it is served any more, and its sessions are revoked.
+//! Deletes a client and revokes its sessions.
 
 use crate::{
     domain::ClientId,

@@ -1,4 +1,4 @@
-//! An admin manages clients over the network: what an operator does on the store, for a caller who may.
+//! ClientService: the operations of `countersign client`, for callers with the role ADMIN.
 //!
 //! An admin is over all clients of all realms, itself included.
 

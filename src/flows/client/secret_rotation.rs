@@ -1,4 +1,4 @@
-//! An operator replaces a client's secret: a second one, and then the first one's end.
+//! Adds and revokes client secrets.
 
 use crate::{
     domain::{ClientId, SecretId},

@@ -1,4 +1,4 @@
-//! An operator changes a client's policy, or switches the client off and on.
+//! Changes the policy of a client, or disables and enables the client.
 
 use super::policy_texts;
 use crate::{

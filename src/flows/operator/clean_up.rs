@@ -1,4 +1,4 @@
-//! Rows that have ended leave after their retention, in bounded batches, until none is left.
+//! Removes ended rows after their retention, in bounded batches.
 
 use std::time::Duration;
 

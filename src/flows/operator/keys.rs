@@ -1,4 +1,4 @@
-//! A prepared signing key takes the active one's place, a key is revoked, or a root key is forgotten.
+//! Rotates and revokes signing keys; forgets root keys.
 
 use std::time::Duration;
 

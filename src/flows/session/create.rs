@@ -1,4 +1,4 @@
-//! A client announces that a wallet is about to sign in.
+//! CreateSession: creates a PENDING session.
 
 use crate::{
     domain::{ChainAddress, Client, Network, Role, Session, SessionId},

@@ -1,4 +1,4 @@
-//! A session, or every session of an account, is ended.
+//! RevokeSession and RevokeAccountSessions.
 
 use crate::{
     domain::{AccountId, RevokeReason, Session, SessionId},

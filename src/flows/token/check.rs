@@ -1,4 +1,4 @@
-//! A gateway asks whether a request may pass on its access token: decided from memory, without a query.
+//! ext_authz Check: decides on an access token from memory, without a query.
 
 use std::{sync::Arc, time::Duration};
 

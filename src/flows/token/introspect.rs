@@ -1,4 +1,4 @@
-//! A client asks whether a token is good right now (RFC 7662).
+//! IntrospectToken: the state of a token, decided on the store (RFC 7662).
 
 use crate::{
     domain::{Client, Role, Session, SessionState},

@@ -1,4 +1,4 @@
-//! A session that was just signed in or refreshed gets its tokens.
+//! Issues the token pair of a session.
 
 use time::{Duration, OffsetDateTime};
 

@@ -1,4 +1,4 @@
-//! A refresh token is spent for the next one.
+//! RefreshToken: rotates a refresh token.
 
 use super::issue::TokenPair;
 use crate::{

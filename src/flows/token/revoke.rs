@@ -1,4 +1,4 @@
-//! Whoever holds a token ends its session (RFC 7009).
+//! RevokeToken: ends the session of a token (RFC 7009).
 
 use crate::{
     domain::{ClientId, RevokeReason, Session},

@@ -1,4 +1,4 @@
-//! A client watches what is revoked: first the state of things, then each change, and that nothing changed.
+//! WatchRevocations: a snapshot, then each revocation, and heartbeats.
 
 use std::{
     collections::HashMap,

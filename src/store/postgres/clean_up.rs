@@ -1,4 +1,4 @@
-//! Rows that nobody needs any more, on PostgreSQL.
+//! Removal of ended rows, on PostgreSQL.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! PostgreSQL 14 and later: each intent is one statement on one connection.
+//! PostgreSQL 14 and later: an intent that decides is one statement, or one transaction if a snapshot would be too old.
 
 mod accounts;
 mod challenges;

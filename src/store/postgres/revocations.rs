@@ -1,4 +1,4 @@
-//! What was revoked, on PostgreSQL.
+//! Revocations, on PostgreSQL.
 
 use async_trait::async_trait;
 use sqlx::Row as _;

@@ -1,4 +1,4 @@
-//! Rows that nobody needs any more, on SQLite.
+//! Removal of ended rows, on SQLite.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What was revoked, on SQLite.
+//! Revocations, on SQLite.
 
 use async_trait::async_trait;
 use sqlx::Row as _;

@@ -1,8 +1,8 @@
-//! Contract wallets: what a chain's node is asked about a signature (EIP-1271, ERC-6492), and how its answer reads.
+//! Contract wallets (EIP-1271, ERC-6492): the `eth_call` that validates a signature, and its result.
 //!
 //! One `eth_call` without a recipient runs a small program in the state of the latest block. It looks at the wallet's
-//! code, has it deployed where the signature brings the means, asks it, and tells the outcome in so many words; what
-//! the contracts do can then never be mistaken for an error of the node.
+//! code, deploys it where the signature brings the means (ERC-6492), calls it, and returns the outcome in a fixed
+//! encoding, so that nothing a contract does can be mistaken for an error of the node.
 
 use crate::domain::{Address, VerificationMethod, Violation};
 use crate::wallet::malformed_signature;

@@ -69,7 +69,7 @@ fn read(text: &str) -> Result<SiwxMessage, Refusal> {
 fn read_header(line: &str) -> Result<(Namespace, Option<Scheme>, Domain), Refusal> {
     let origin_in = |namespace| Some((namespace, line.strip_suffix(Dialect::of(namespace).header)?));
     let (namespace, origin) = Namespace::ALL.into_iter().find_map(origin_in).ok_or(
-        "must end its first line with `wants you to sign in with your Ethereum account:` (or Solana)",
+        "must end its first line with `wants you to sign in with your Ethereum account:`, or another chain there",
     )?;
     let (scheme, domain) = match origin.split_once("://") {
         Some((scheme, domain)) if Dialect::of(namespace).has_scheme => {
