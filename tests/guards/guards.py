@@ -2,29 +2,40 @@
 
 from dataclasses import dataclass
 
-BOTH = ("on_postgres", "on_sqlite")
+POSTGRES, SQLITE = "on_postgres", "on_sqlite"
 
 
 @dataclass(frozen=True)
 class Guard:
-    """A guard, the edits that remove it (file, text, text without it), and filters of the cases that must then fail."""
+    """A guard, the case of a suite that fails without it, and the edits that remove it (file, text, text without it)."""
 
     name: str
     suite: str
-    cases: tuple[str, ...]
+    module: str
+    case: str
     edits: tuple[tuple[str, str, str], ...]
-    stores: tuple[str, ...] = BOTH
+    stores: tuple[str, ...] = (POSTGRES, SQLITE)
 
 
-def in_both(name: str, file: str, postgres: str, sqlite: str, *cases: str, without: str = "") -> Guard:
-    """A condition that the statements of both stores have, in the file of that name."""
+def in_store(name: str, file: str, postgres: str, sqlite: str, case: str, without: str = "") -> Guard:
+    """A condition in the statements of both stores, in the file of that name; `case` is `module::case`."""
     edits = ((f"src/store/postgres/{file}", postgres, without), (f"src/store/sqlite/{file}", sqlite, without))
-    return Guard(name, "store", cases, edits)
+    return Guard(name, "store", *case.split("::"), edits)
 
 
-def in_flows(name: str, file: str, guarded: str, unguarded: str, *cases: str) -> Guard:
+def alike(name: str, file: str, guarded: str, case: str, without: str = "") -> Guard:
+    """A condition that both stores write in the same words."""
+    return in_store(name, file, guarded, guarded, case, without)
+
+
+def in_source(name: str, suite: str, file: str, guarded: str, unguarded: str, case: str, *stores: str) -> Guard:
+    """A condition in one file of the sources."""
+    return Guard(name, suite, *case.split("::"), ((f"src/{file}", guarded, unguarded),), stores or (POSTGRES, SQLITE))
+
+
+def in_flows(name: str, file: str, guarded: str, unguarded: str, case: str) -> Guard:
     """A condition of a use case."""
-    return Guard(name, "api", cases, ((f"src/flows/{file}", guarded, unguarded),))
+    return in_source(name, "api", f"flows/{file}", guarded, unguarded, case)
 
 
 CLIENT_DISABLED = """WHEN client.id IS NULL OR client.disabled OR client.delete_time IS NOT NULL
@@ -33,265 +44,291 @@ CLIENT_DISABLED = """WHEN client.id IS NULL OR client.disabled OR client.delete_
 POSTGRES_CLIENT_DISABLED = CLIENT_DISABLED.format(indent=" " * 19)
 SQLITE_CLIENT_DISABLED = CLIENT_DISABLED.format(indent=" " * 15)
 
-
-def same_in_both(name: str, file: str, guarded: str, *cases: str, without: str = "") -> Guard:
-    """A condition that both stores write in the same words."""
-    return in_both(name, file, guarded, guarded, *cases, without=without)
-
-
-GUARDS = (
-    # Rotation of refresh tokens
-    in_both(
-        "rotate: the session is of the client that presents its token",
+ROTATION = (
+    in_store(
+        "rotate: client credentials must be those of the session's client",
         "rotate.rs",
         "WHEN $3::uuid IS NOT NULL AND $3 <> held.client_id THEN 'UNKNOWN'",
         "WHEN ?3 IS NOT NULL AND ?3 <> held.client_id THEN 'UNKNOWN'",
-        "rotate",
+        "rotate_refused::another_clients_credentials_make_a_token_unknown",
     ),
-    same_in_both(
+    alike(
         "rotate: the session is not revoked",
         "rotate.rs",
         "WHEN held.revoke_time IS NOT NULL THEN 'REVOKED'",
-        "rotate",
+        "rotate_refused::after_the_grace_a_spent_token_revokes_its_session_and_that_stays",
     ),
-    in_both(
+    in_store(
         "rotate: the client is enabled",
         "rotate.rs",
         POSTGRES_CLIENT_DISABLED,
         SQLITE_CLIENT_DISABLED,
-        "rotate",
+        "rotate_refused::a_disabled_client_refreshes_nothing_until_it_is_enabled",
     ),
-    in_both(
-        "rotate: the policy's demand for client credentials",
+    in_store(
+        "rotate: the policy can require client credentials",
         "rotate.rs",
         "WHEN client.refresh_requires_client AND $3 IS NULL THEN 'CLIENT_REQUIRED'",
         "WHEN client.refresh_requires_client AND ?3 IS NULL THEN 'CLIENT_REQUIRED'",
-        "rotate",
+        "rotate_refused::a_policy_can_demand_the_clients_credentials",
     ),
-    same_in_both(
+    alike(
         "rotate: the deadlines of the session",
         "rotate.rs",
         "WHEN held.expire_time <= clock.now OR held.hard_expire_time <= clock.now THEN 'EXPIRED'",
-        "rotate",
+        "rotate_refused::past_the_hard_end_every_token_is_expired",
     ),
-    same_in_both(
-        "rotate: the present generation alone",
+    alike(
+        "rotate: only the current generation",
         "rotate.rs",
         "WHEN held.refresh_generation = ",
-        "rotate",
+        "rotate_refused::a_token_two_generations_back_revokes_its_session_at_once",
         without="WHEN held.refresh_generation >= ",
     ),
-    in_both(
+    in_store(
         "rotate: the end of the grace",
         "rotate.rs",
         """AND clock.now <= held.refresh_step_time
                         + client.refresh_grace_ms * interval '1 millisecond' THEN 'REPLAYED'""",
         "AND clock.now <= held.refresh_step_time + client.refresh_grace_ms THEN 'REPLAYED'",
-        "rotate",
+        "rotate_refused::after_the_grace_a_spent_token_revokes_its_session_and_that_stays",
         without="THEN 'REPLAYED'",
     ),
-    in_both(
+    Guard(
         "rotate: reuse revokes the session",
-        "rotate.rs",
-        "UPDATE sessions SET revoke_time = verdict.now, revoke_reason = $5, update_time = verdict.now",
-        "revoke(tx, rotation.session_id, RevokeReason::RefreshTokenReused).await?;",
-        "rotate",
+        "store",
+        "rotate_refused",
+        "a_token_two_generations_back_revokes_its_session_at_once",
+        (
+            (
+                "src/store/postgres/rotate.rs",
+                "UPDATE sessions SET revoke_time = verdict.now, revoke_reason = $5, update_time = verdict.now",
+                "UPDATE sessions SET revoke_time = NULL, revoke_reason = NULLIF($5, $5), update_time = verdict.now",
+            ),
+            (
+                "src/store/sqlite/rotate.rs",
+                "revoke(tx, rotation.session_id, RevokeReason::RefreshTokenReused).await?;",
+                "",
+            ),
+        ),
     ),
-    # Redemption of challenges
-    same_in_both(
+)
+
+REDEMPTION = (
+    alike(
         "redeem: the challenge is not used",
         "redeem.rs",
         "WHEN challenge.redeem_time IS NOT NULL THEN 'ALREADY_USED'",
-        "redeem",
+        "redeem_refused::a_redeemed_challenge_is_used",
     ),
-    same_in_both(
+    alike(
         "redeem: the deadline of the challenge",
         "redeem.rs",
         "WHEN challenge.expire_time <= clock.now THEN 'EXPIRED'",
-        "redeem",
-        "deadlines",
+        "redeem_refused::a_challenge_past_its_deadline_is_expired",
     ),
-    in_both(
+    in_store(
         "redeem: the client is enabled",
         "redeem.rs",
         POSTGRES_CLIENT_DISABLED,
         SQLITE_CLIENT_DISABLED,
-        "redeem",
+        "redeem_refused::a_disabled_client_signs_nobody_in_until_it_is_enabled",
     ),
-    same_in_both(
+    alike(
         "redeem: the session is not revoked",
         "redeem.rs",
         "WHEN held.revoke_time IS NOT NULL THEN 'SESSION_REVOKED'",
-        "redeem",
+        "redeem_refused::a_revoked_session_is_not_signed_in",
     ),
-    same_in_both(
+    alike(
         "redeem: the session is still pending",
         "redeem.rs",
         "WHEN held.account_id IS NOT NULL THEN 'SESSION_ALREADY_ACTIVE'",
-        "redeem",
+        "redeem_refused::the_second_challenge_of_a_session_is_not_spent_on_it",
     ),
-    in_both(
+    in_store(
         "redeem: the wallet that the session was created for",
         "redeem.rs",
-        """WHEN held.signing_address <> $6 OR $8 <> 'eoa' AND held.signing_network <> $7
+        """WHEN held.signing_address <> $6 OR NOT $18 AND held.signing_network <> $7
                        THEN 'SESSION_MISMATCH'""",
-        """WHEN held.signing_address <> ?4 OR ?5 <> 'eoa' AND held.signing_network <> ?6
+        """WHEN held.signing_address <> ?4 OR NOT ?5 AND held.signing_network <> ?6
                    THEN 'SESSION_MISMATCH'""",
-        "redeem",
+        "redeem_refused::a_session_waits_for_its_own_address_alone",
     ),
-    Guard(
-        "redeem: rows are locked before the verdict",
+    in_source(
+        "redeem: the challenge is locked before its verdict",
         "store",
-        ("redeem", "replay", "locks"),
-        (
-            ("src/store/postgres/redeem.rs", "FOR UPDATE OF challenges\n", "\n"),
-            ("src/store/sqlite/write_transaction.rs", 'begin_with("BEGIN IMMEDIATE")', 'begin_with("BEGIN DEFERRED")'),
-        ),
+        "store/postgres/redeem.rs",
+        "FOR UPDATE OF challenges\n",
+        "\n",
+        "redeem_races::of_many_that_redeem_one_challenge_at_once_one_signs_in",
+        POSTGRES,
     ),
-    Guard(
+    in_source(
         "redeem: the clock is read again after the last lock",
         "store",
-        ("redeem", "deadlines", "locks"),
-        (("src/store/postgres/redeem.rs", "OR clock_timestamp() < last_moment THEN 1", "OR TRUE THEN 1"),),
-        ("on_postgres",),
+        "store/postgres/redeem.rs",
+        "OR clock_timestamp() < last_moment THEN 1",
+        "OR TRUE THEN 1",
+        "deadlines::a_challenge_expires_while_its_redeem_waits_for_a_wallet_that_is_there",
+        POSTGRES,
     ),
-    # Wallets of an account
-    in_both(
-        "link: the recent sign-in",
+    in_source(
+        "redeem: the write lock is taken before the verdict",
+        "store",
+        "store/sqlite/write_transaction.rs",
+        'begin_with("BEGIN IMMEDIATE")',
+        'begin_with("BEGIN DEFERRED")',
+        "deadlines::a_challenge_expires_while_its_redeem_waits_for_one_who_rolls_back",
+        SQLITE,
+    ),
+)
+
+WALLETS = (
+    in_store(
+        "link: the age of the sign-in",
         "accounts.rs",
         """WHEN held.authenticate_time + $7 * interval '1 millisecond' <= clock.now
                        THEN 'REAUTHENTICATION_REQUIRED'""",
         "WHEN held.authenticate_time + ?6 <= clock.now THEN 'REAUTHENTICATION_REQUIRED'",
-        "link",
+        "link_wallet::a_sign_in_that_is_too_old_links_nothing",
     ),
-    same_in_both(
+    alike(
         "link: the wallet is of no other account",
         "accounts.rs",
         "WHEN owner.account_id IS NOT NULL THEN 'ALREADY_LINKED'",
-        "link",
+        "link_wallet::another_accounts_wallet_is_not_linked",
     ),
-    in_both(
+    in_store(
         "link: the number of wallets",
         "accounts.rs",
         "WHEN (SELECT count(*) FROM wallets WHERE account_id = $2) >= $8 THEN 'LIMIT_REACHED'",
         "WHEN (SELECT count(*) FROM wallets WHERE account_id = ?2) >= ?7 THEN 'LIMIT_REACHED'",
-        "link",
+        "link_wallet::no_wallet_is_linked_beyond_the_limit",
     ),
-    in_both(
+    in_store(
         "unlink: the last wallet stays",
         "accounts.rs",
         "WHEN (SELECT count(*) FROM wallets WHERE account_id = $2) < 2 THEN 'LAST_WALLET'",
         "WHEN (SELECT count(*) FROM wallets WHERE account_id = ?2) < 2 THEN 'LAST_WALLET'",
-        "unlink",
+        "unlink_wallet::the_last_wallet_stays",
     ),
-    # Look-up and clean-up
-    Guard(
+)
+
+LOOK_UP = (
+    in_source(
         "look-up: sign-in challenges only",
         "store",
-        ("link", "challenges"),
-        (("src/store/sql_fragments.rs", """ AND purpose = 'SIGN_IN' AND ",""", """ AND ","""),),
+        "store/sql_fragments.rs",
+        ") AND purpose = 'SIGN_IN' AND \",",
+        ') AND ",',
+        "challenges::a_challenge_of_another_purpose_is_never_found",
     ),
-    Guard(
+    in_source(
         "look-up: formats that this version knows",
         "store",
-        ("challenges",),
-        (("src/store/sql_fragments.rs", "\"format IN ('TEXT', 'SIWX', 'TYPED_DATA', 'NONCE')\"", '"format IS NOT NULL"'),),
+        "store/sql_fragments.rs",
+        "\"format IN ('TEXT', 'SIWX', 'TYPED_DATA', 'NONCE')\"",
+        '"format IS NOT NULL"',
+        "challenges::a_challenge_of_a_format_that_is_not_known_here_is_never_found",
     ),
-    in_both(
-        "clean-up: how long sessions stay after their end",
+    in_store(
+        "clean-up: only sessions that have ended",
         "clean_up.rs",
         """SELECT id FROM sessions
                      WHERE latest_expire_time < clock_timestamp() - $1 * interval '1 millisecond'""",
         "SELECT id FROM sessions, clock WHERE latest_expire_time < now - ?1",
-        "clean_up",
+        "clean_up::what_has_ended_longer_ago_than_the_retention_leaves_and_nothing_else_does",
         without="SELECT id FROM sessions WHERE $1 >= 0",
     ),
-    # Use cases
+)
+
+USE_CASES = (
     in_flows(
         "verify: the policy's formats and networks",
         "challenge/verify.rs",
         "client.policy.check_challenge(challenge.format, &verification.wallet.network)?;",
         "",
-        "formats",
-        "client_changes",
-        "sign_in",
+        "formats::a_policy_that_changes_after_the_start_decides_at_the_sign_in",
     ),
     in_flows(
-        "verify: the nonce beside the id",
+        "verify: the nonce agrees with the id",
         "challenge/lookup.rs",
         "if self.nonce.as_ref().is_some_and(|nonce| *nonce != challenge.nonce) {",
         "if false {",
-        "sign_in",
+        "sign_in::a_challenge_is_found_by_id_nonce_or_address_and_all_must_agree",
     ),
     in_flows(
         "verify: the message byte for byte",
         "challenge/lookup.rs",
         "if content.text().or(content.typed_data()) == Some(&message.text) {",
         "if true {",
-        "sign_in",
-        "formats",
+        "sign_in::a_challenge_is_found_by_id_nonce_or_address_and_all_must_agree",
     ),
     in_flows(
         "verify: the nonce of a composed message",
         "challenge/composed_message.rs",
         "if text.nonce != challenge.nonce {",
         "if false {",
-        "formats",
+        "formats::a_composed_sign_in_text_is_checked_field_by_field",
     ),
     in_flows(
-        "verify: the domains of a composed message",
+        "verify: the domain of a composed message",
         "challenge/composed_message.rs",
-        """is_listed("domains", &policy.domains, Some(text.domain.as_str()))?;""",
+        'is_listed("domains", &policy.domains, Some(text.domain.as_str()))?;',
         "",
-        "formats",
+        "formats::a_composed_sign_in_text_is_checked_field_by_field",
     ),
     in_flows(
-        "introspect: the tokens of the client's own scope",
+        "introspect: tokens in the client's scope",
         "token/introspect.rs",
         "own || (client.policy.has(Role::Introspect) && guarded())",
         "own || guarded() || true",
-        "tokens",
+        "tokens::introspection_is_inactive_out_of_scope",
     ),
     in_flows(
-        "watch: the events of the client's own scope",
+        "watch: events in the client's scope",
         "token/watch_revocations.rs",
         "Some(id) => id == self.client.id || self.guards(id, received).await?,",
         "Some(id) => id == self.client.id || self.guards(id, received).await? || true,",
-        "watch_revocations",
+        "watch_revocations::a_client_receives_its_own_sessions_only",
     ),
     in_flows(
         "check: the audience of the route",
         "token/check.rs",
         "if !route.serves(&claims) {",
         "if false {",
-        "ext_authz",
+        "ext_authz::another_clients_token_does_not_open_a_route",
     ),
     in_flows(
         "check: revoked sessions",
         "token/check.rs",
         "() if self.revocations.is_session_revoked(claims.sid) => Err(Error::SessionRevoked),",
         "",
-        "ext_authz",
+        "ext_authz::a_session_that_another_instance_revoked_is_refused_within_a_second",
     ),
     in_flows(
         "sessions: the caller's own",
         "authenticate.rs",
         "| Self::User { session, .. } if session.id == id => Ok(session),",
         "| Self::User { session, .. } if session.id == id || true => Ok(session),",
-        "sessions",
+        "sessions::whoever_may_see_a_session_sees_it_and_others_do_not",
     ),
     in_flows(
         "sessions: the user's own account",
         "session/revoke.rs",
         "if session.sign_in.as_ref().is_some_and(|own| own.account_id == id) =>",
         "if session.sign_in.is_some() =>",
-        "sessions",
-        "accounts",
+        "sessions::logging_out_everywhere_ends_what_the_caller_may_end",
     ),
-    Guard(
-        "rate limits: what a client may ask for in a minute",
+    in_source(
+        "rate limits: calls of a client in a minute",
         "api",
-        ("rate_limits",),
-        (("src/state/rate_limiter.rs", 'self.clients.take("client", client.id, limits.per_client)', "Ok(())"),),
+        "state/rate_limiter.rs",
+        'self.clients.take("client", client.id, limits.per_client)',
+        "Ok(())",
+        "rate_limits::a_flood_of_one_client_is_stopped_and_writes_nothing",
     ),
 )
+
+GUARDS = ROTATION + REDEMPTION + WALLETS + LOOK_UP + USE_CASES
