@@ -56,6 +56,20 @@ impl WalletKind {
         }
     }
 
+    /// Returns whether the wallet signs in to a session with any signing network of its namespace. The others sign in
+    /// on their own network only.
+    pub const fn signs_on_any_network(self) -> bool {
+        match self {
+            Self::Eoa => true,
+            Self::Contract | Self::Ed25519 => false,
+        }
+    }
+
+    /// Returns whether the address identifies the wallet on its chain only.
+    pub const fn is_bound_to_chain(self) -> bool {
+        self.namespace().is_none()
+    }
+
     /// Namespace within which the address identifies the wallet; `None` for a wallet that is bound to its chain, since
     /// the same address on another chain may belong to someone else.
     const fn namespace(self) -> Option<Namespace> {
@@ -98,6 +112,6 @@ impl Wallet {
     /// Returns whether the wallet may sign in to a session with this signing network: a plain EVM key on any chain, any
     /// other wallet on its own network only. The redeeming statements enforce the same rule.
     pub fn signs_on(&self, network: &Network) -> bool {
-        self.kind == WalletKind::Eoa || self.network == *network
+        self.kind.signs_on_any_network() || self.network == *network
     }
 }

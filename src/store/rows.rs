@@ -63,14 +63,12 @@ fn sign_in(row: &impl StoredRow) -> Result<Option<SignIn>> {
         return Ok(None);
     };
     let wallet = chain_address(row, "wallet_address", "wallet_network")?;
-    let kind: String = row.read("wallet_kind")?;
     Ok(Some(SignIn {
         account_id: account_id.into(),
         wallet: Wallet {
             address: wallet.address,
             network: wallet.network,
-            kind: WalletKind::from_stored(&kind)
-                .ok_or_else(|| StoreError::unreadable("wallet_kind", &kind))?,
+            kind: wallet_kind(row, "wallet_kind")?,
         },
         authenticate_time: row.time("authenticate_time")?,
         hard_expire_time: row.time("hard_expire_time")?,
@@ -191,12 +189,16 @@ pub(super) fn linked_wallets(found: &[impl StoredRow]) -> Result<Option<LinkedWa
     Ok(Some(LinkedWallets { account, wallets: found.iter().map(linked_wallet).collect::<Result<_>>()? }))
 }
 
+/// The kind of a wallet.
+pub(super) fn wallet_kind(row: &impl StoredRow, column: &str) -> Result<WalletKind> {
+    let kind: String = row.read(column)?;
+    WalletKind::from_stored(&kind).ok_or_else(|| StoreError::unreadable(column, &kind))
+}
+
 fn linked_wallet(row: &impl StoredRow) -> Result<LinkedWallet> {
-    let kind: String = row.read("kind")?;
-    let kind = WalletKind::from_stored(&kind).ok_or_else(|| StoreError::unreadable("kind", &kind))?;
     let address = Address::from_canonical(row.read("address")?);
     Ok(LinkedWallet {
-        wallet: Wallet::from_identity(row.read("scope")?, address, kind),
+        wallet: Wallet::from_identity(row.read("scope")?, address, wallet_kind(row, "kind")?),
         link_time: row.time("link_time")?,
         last_sign_in_time: row.optional_time("last_sign_in_time")?,
     })

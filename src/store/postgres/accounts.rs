@@ -8,7 +8,7 @@ use sqlx::{PgTransaction, Row as _, postgres::PgRow};
 
 use super::{Postgres, bound_lock_waits, rows};
 use crate::{
-    domain::{AccountId, ChallengeId, LinkedWallets, RevokeReason, Verification},
+    domain::{AccountId, ChallengeId, LinkedWallets, RevokeReason, Verification, WalletKind},
     store::{
         AccountStore, FoundChallenge, LinkOutcome, Result, SignedInAs, StoreError, UnlinkOutcome, WalletLink,
         WalletUnlink, accounts::session_rejected, sql_fragments::challenge_columns,
@@ -160,15 +160,16 @@ const LINK: &str = "
     FROM verdict LEFT JOIN linked ON TRUE";
 
 /// $1 session, $2 account, $3 scope of the wallet, $4 its address, $5 its kind, $6 how old the sign-in may be in
-/// milliseconds, $7 reason; $3 to $5 are NULL where there is no such wallet.
+/// milliseconds, $7 reason, $8 whether the wallet is bound to its chain; $3 to $5 and $8 are NULL where there is no such
+/// wallet.
 const UNLINK: &str = "
     WITH held AS MATERIALIZED (
         SELECT *, (wallet_address = $4 AND wallet_kind = $5
-                   AND ($5 <> 'contract' OR wallet_network = $3)) IS TRUE AS is_of_wallet
+                   AND (NOT $8 OR wallet_network = $3)) IS TRUE AS is_of_wallet
         FROM sessions
         WHERE account_id = $2
           AND (id = $1 OR revoke_time IS NULL AND wallet_address = $4 AND wallet_kind = $5
-                          AND ($5 <> 'contract' OR wallet_network = $3))
+                          AND (NOT $8 OR wallet_network = $3))
         ORDER BY id FOR UPDATE
     ), clock AS MATERIALIZED (
         SELECT clock_timestamp() AS now FROM (SELECT count(*) FROM held) AS locked
@@ -255,14 +256,16 @@ async fn unlink(
     wallet: Option<&PgRow>,
 ) -> Result<UnlinkOutcome> {
     let text = |column| wallet.map(|row| row.try_get::<String, _>(column)).transpose();
+    let kind = wallet.map(|row| rows::wallet_kind(row, "kind")).transpose()?;
     let row = sqlx::query(UNLINK)
         .bind(unlink.who.session_id.uuid())
         .bind(unlink.who.account_id.uuid())
         .bind(text("scope")?)
         .bind(text("address")?)
-        .bind(text("kind")?)
+        .bind(kind.map(WalletKind::as_str))
         .bind(rows::millis(unlink.reauth_window))
         .bind(RevokeReason::WalletUnlinked.as_str())
+        .bind(kind.map(WalletKind::is_bound_to_chain))
         .fetch_one(&mut **tx)
         .await?;
     let verdict: String = row.try_get("verdict")?;

@@ -42,6 +42,7 @@ impl Postgres {
             .bind(redemption.request_digest.as_ref().map(|digest| &digest[..]))
             .bind(method.as_str())
             .bind(method.block_number().map(|block| i64::try_from(block).unwrap_or(i64::MAX)))
+            .bind(wallet.kind.signs_on_any_network())
             .fetch_optional(&self.pool)
             .await?;
         match row {
@@ -92,7 +93,7 @@ impl Postgres {
 /// $1 challenge, $2 client, $3 session if it must be bound to one, $4 realm, $5 scope of the address,
 /// $6 address, $7 network, $8 kind, $9 account if new, $10 session if new, $11 fingerprint, $12 access,
 /// $13 refresh and $14 session life in milliseconds, $15 digest of the request, $16 what accepted the signature,
-/// $17 at which block.
+/// $17 at which block, $18 whether the wallet signs on any network.
 ///
 /// Both rows are locked before the clock is read; what follows acts only on the verdict. The wallet's row is
 /// locked later, by the statement that finds or makes it, so the clock is looked at once more at the end: a
@@ -124,7 +125,7 @@ const REDEEM: &str = concat!(
                    WHEN held.revoke_time IS NOT NULL THEN 'SESSION_REVOKED'
                    WHEN held.account_id IS NOT NULL THEN 'SESSION_ALREADY_ACTIVE'
                    WHEN held.expire_time <= clock.now THEN 'SESSION_EXPIRED'
-                   WHEN held.signing_address <> $6 OR $8 <> 'eoa' AND held.signing_network <> $7
+                   WHEN held.signing_address <> $6 OR NOT $18 AND held.signing_network <> $7
                        THEN 'SESSION_MISMATCH'
                    ELSE 'SIGNED_IN'
                END AS verdict

@@ -5,7 +5,7 @@ use sqlx::{Row as _, sqlite::SqliteRow};
 
 use super::{Sqlite, retrying, rows, write_transaction::WriteTransaction};
 use crate::{
-    domain::{AccountId, ChallengeId, LinkedWallets, RevokeReason, Verification},
+    domain::{AccountId, ChallengeId, LinkedWallets, RevokeReason, Verification, WalletKind},
     store::{
         AccountStore, FoundChallenge, LinkOutcome, Result, SignedInAs, StoreError, UnlinkOutcome, WalletLink,
         WalletUnlink, accounts::session_rejected, sql_fragments::challenge_columns,
@@ -139,11 +139,11 @@ const UNLINK_VERDICT: &str = "
 /// ?1 account, ?2 scope of the wallet, ?3 its address.
 const REMOVE_WALLET: &str = "DELETE FROM wallets WHERE account_id = ?1 AND scope = ?2 AND address = ?3";
 
-/// As above, ?4 its kind, ?5 now, ?6 reason: the sessions that it signed in.
+/// As above, ?4 its kind, ?5 now, ?6 reason, ?7 whether it is bound to its chain: the sessions that it signed in.
 const REVOKE: &str = "
     UPDATE sessions SET revoke_time = ?5, revoke_reason = ?6, update_time = ?5
     WHERE account_id = ?1 AND wallet_address = ?3 AND wallet_kind = ?4
-      AND (?4 <> 'contract' OR wallet_network = ?2) AND revoke_time IS NULL AND hard_expire_time > ?5
+      AND (NOT ?7 OR wallet_network = ?2) AND revoke_time IS NULL AND hard_expire_time > ?5
     RETURNING expire_time > update_time AS was_live";
 
 /// Reads the verdict, and acts on it.
@@ -247,13 +247,13 @@ async fn remove(
     wallet: &SqliteRow,
     now: i64,
 ) -> Result<u32> {
-    let (scope, kind): (String, String) = (wallet.try_get("scope")?, wallet.try_get("kind")?);
+    let (scope, kind): (String, WalletKind) = (wallet.try_get("scope")?, rows::wallet_kind(wallet, "kind")?);
     let bind = |statement| {
         sqlx::query(statement).bind(unlink.who.account_id.uuid()).bind(&scope).bind(unlink.address.as_str())
     };
     bind(REMOVE_WALLET).execute(&mut **tx).await?;
-    let revoke = bind(REVOKE).bind(&kind).bind(now).bind(RevokeReason::WalletUnlinked.as_str());
-    let revoked = revoke.fetch_all(&mut **tx).await?;
+    let revoke = bind(REVOKE).bind(kind.as_str()).bind(now).bind(RevokeReason::WalletUnlinked.as_str());
+    let revoked = revoke.bind(kind.is_bound_to_chain()).fetch_all(&mut **tx).await?;
     let live = revoked.iter().filter(|row| row.try_get("was_live").unwrap_or(false)).count();
     Ok(u32::try_from(live).unwrap_or(u32::MAX))
 }

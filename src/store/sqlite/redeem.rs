@@ -33,7 +33,7 @@ async fn redeem(tx: &mut WriteTransaction, redemption: &Redemption) -> Result<Re
         .bind(redemption.scope.client_id.uuid())
         .bind(redemption.scope.session_id.map(SessionId::uuid))
         .bind(redemption.verification.wallet.address.as_str())
-        .bind(redemption.verification.wallet.kind.as_str())
+        .bind(redemption.verification.wallet.kind.signs_on_any_network())
         .bind(redemption.verification.wallet.network.as_str())
         .fetch_optional(&mut **tx)
         .await?;
@@ -135,7 +135,8 @@ async fn activate(
     rows::session(&row)
 }
 
-/// ?1 challenge, ?2 client, ?3 session if it must be bound to one, ?4 address, ?5 kind, ?6 network.
+/// ?1 challenge, ?2 client, ?3 session if it must be bound to one, ?4 address, ?5 whether the wallet
+/// signs on any network, ?6 network.
 const REDEEM_VERDICT: &str = "
     SELECT clock.now, challenge.session_id,
            CASE
@@ -148,7 +149,7 @@ const REDEEM_VERDICT: &str = "
                WHEN held.revoke_time IS NOT NULL THEN 'SESSION_REVOKED'
                WHEN held.account_id IS NOT NULL THEN 'SESSION_ALREADY_ACTIVE'
                WHEN held.expire_time <= clock.now THEN 'SESSION_EXPIRED'
-               WHEN held.signing_address <> ?4 OR ?5 <> 'eoa' AND held.signing_network <> ?6
+               WHEN held.signing_address <> ?4 OR NOT ?5 AND held.signing_network <> ?6
                    THEN 'SESSION_MISMATCH'
                ELSE 'SIGNED_IN'
            END AS verdict
