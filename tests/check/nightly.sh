@@ -46,7 +46,7 @@ nightly() {
   done
   prepare all
   step "cargo build" cargo build --locked --tests --bins
-  step "tools" await_tools
+  step "tools" await_tools all
   step "an earlier version" provide_earlier
   run_nightly "$@"
 }

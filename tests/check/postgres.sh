@@ -57,13 +57,10 @@ start_cluster() {
   if ((EUID == 0)); then chown -hR "$(server_user)" "$cluster"; fi
   as_server_user bin/initdb --pgdata=data --username=countersign --pwfile=password \
     --auth=md5 --encoding=UTF8 --locale=C >"$cluster/initdb.log" || die "$(cat "$cluster/initdb.log")"
-  # Roles that are created later log in by SCRAM, as an operator's does; one test has one. The first matching rule holds.
-  sed -i '1i host all countersign_scram 127.0.0.1/32 scram-sha-256' "$cluster/data/pg_hba.conf"
   cat >>"$cluster/data/postgresql.conf" <<SETTINGS
 listen_addresses = '127.0.0.1'
 unix_socket_directories = '$cluster'
 max_connections = 600
-password_encryption = 'scram-sha-256'
 SETTINGS
   # Whether a port is free shows when the server takes it; below the range of outgoing connections.
   for _ in {1..8}; do

@@ -64,7 +64,6 @@ install_tools() {
   installed "$python" install_python
   if [[ $1 == quick ]]; then return; fi
   installed "$node" install_node
-  installed "$pgbouncer" tests/pgbouncer/install
 }
 
 install_python() {
@@ -77,7 +76,7 @@ install_node() {
   npm ci --prefix "$1" --ignore-scripts --no-audit --no-fund --loglevel=error
 }
 
-# In the background: downloads overlap with the first build.
+# In the background: downloads overlap with the first build. Nothing here asks for a password.
 start_tools() {
   tools_log=$(mktemp)
   aside install_tools "$1" >"$tools_log" 2>&1
@@ -88,7 +87,8 @@ await_tools() {
   await_side_job || status=$?
   cat "$tools_log"
   rm -f "$tools_log"
-  return "$status"
+  if ((status)); then return "$status"; fi
+  if [[ $1 == all ]]; then installed "$pgbouncer" tests/pgbouncer/install; fi
 }
 
 ### The program of an earlier commit, which must go on working on today's schema

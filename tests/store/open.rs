@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use countersign::store::{OpenError, Store, open, open_with};
+use sqlx::{AssertSqlSafe, Executor as _};
 
 use crate::{
     crowd::{CROWD, at_once},
@@ -61,26 +62,24 @@ async fn a_server_that_refuses_is_told_without_the_password() {
     assert!(!shown.contains("s3cret-word") && !shown.contains("nobody_of_this_name@"), "{shown}");
 }
 
-/// The one role that the throw-away cluster of `./check` lets in by SCRAM alone.
-const SCRAM_ROLE: &str = "countersign_scram";
-
+/// PostgreSQL asks for SCRAM if that is how it keeps a role's password, whether its rule says `md5` or `scram-sha-256`.
 #[tokio::test]
 async fn a_role_logs_in_by_scram() {
     let test = TestStore::postgres().await;
-    let rule = format!("auth_method = 'scram-sha-256' AND ARRAY['all', '{SCRAM_ROLE}'] && user_name");
-    assert!(test.count("pg_hba_file_rules", &rule).await > 0, "the server asks nobody for SCRAM");
-    test.execute(&format!("DROP ROLE IF EXISTS {SCRAM_ROLE}")).await;
-    test.execute(&format!("CREATE ROLE {SCRAM_ROLE} LOGIN PASSWORD 's3cret-word'")).await;
     let mut url = test.direct_url();
-    url.set_username(SCRAM_ROLE).unwrap();
+    let role = format!("countersign_scram_{}", url.path().rsplit('_').next().unwrap());
+    let mut admin = test.postgres_connection().await;
+    admin.execute("SET password_encryption = 'scram-sha-256'").await.unwrap();
+    let create = format!("CREATE ROLE {role} LOGIN PASSWORD 's3cret-word'");
+    admin.execute(AssertSqlSafe(create)).await.unwrap();
+    url.set_username(&role).unwrap();
     url.set_password(Some("s3cret-word")).unwrap();
-    let store = open(url.as_str()).await.unwrap();
-    store.now().await.unwrap();
-    store.close().await;
+    let opened = open(url.as_str()).await.map(|store| store.backend());
     url.set_password(Some("another-word")).unwrap();
     let error = refused(url.as_str()).await;
+    admin.execute(AssertSqlSafe(format!("DROP ROLE {role}"))).await.unwrap();
+    opened.unwrap();
     assert!(error.to_string().contains("password authentication failed"), "{error}");
-    test.execute(&format!("DROP ROLE {SCRAM_ROLE}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
