@@ -25,10 +25,11 @@ const ALLOWED: [(&str, &[&str]); 13] = [
 ];
 
 /// Libraries, and the only modules that may name them.
-const NAMED_ALONE: [(&str, &[&str]); 23] = [
+const NAMED_ALONE: [(&str, &[&str]); 31] = [
     ("secp256k1", &["wallet"]),
     ("tiny_keccak", &["wallet"]),
     ("ed25519_dalek", &["wallet"]),
+    ("bs58", &["wallet"]),
     ("jsonwebtoken", &["token"]),
     ("aws_lc_rs", &["token"]),
     ("getrandom", &["token"]),
@@ -37,8 +38,14 @@ const NAMED_ALONE: [(&str, &[&str]); 23] = [
     ("prost_types", &["grpc", "verifier"]),
     ("tonic", &["grpc", "cli", "verifier"]),
     ("tonic_prost", &["grpc"]),
+    ("tonic_health", &["grpc"]),
+    ("tonic_reflection", &["grpc"]),
+    ("tonic_types", &["grpc", "cli"]),
+    ("prost_reflect", &["grpc"]),
+    ("tower", &["grpc", "transport"]),
     ("envoy_types", &["grpc"]),
     ("axum", &["http"]),
+    ("metrics_exporter_prometheus", &["http"]),
     ("hyper", &["transport", "chain"]),
     ("hyper_rustls", &["chain"]),
     ("hyper_util", &["transport", "http", "chain"]),
@@ -48,6 +55,7 @@ const NAMED_ALONE: [(&str, &[&str]); 23] = [
     ("toml", &["config"]),
     ("tracing_subscriber", &["log"]),
     ("clap_complete", &["cli"]),
+    ("indicatif", &["cli"]),
     ("clap_mangen", &["cli"]),
 ];
 
