@@ -1,15 +1,18 @@
 //! Every format, signed by the wallets it is for, and what is refused in each.
 
 use countersign::{
-    domain::{ChallengeFormat as Format, Policy, TypedDataDomain},
-    flows::{Error, client::create::create_client},
+    domain::{ChallengeFormat as Format, NetworkRule, Policy, TypedDataDomain},
+    flows::{
+        Error,
+        client::{create::create_client, update::update_client},
+    },
     grpc::v1::{self, ChallengeFormat, StartChallengeRequest, VerificationMethod, VerifyChallengeRequest},
     token::random,
     wallet::{evm::eip712::AuthMessage, siwx, solana::SolanaPrivateKey},
 };
 
 use crate::{
-    harness::{Server, TestClient, by_id, claims, reason, wallet, wrong_field},
+    harness::{Caller, Server, TestClient, by_id, claims, reason, wallet, wrong_field},
     support::TestStore,
 };
 
@@ -19,8 +22,9 @@ on_both_stores![
     typed_data_is_signed_in_with,
     a_listed_text_and_the_nonce_sign_in_with_or_without_the_nonce_in_the_request,
     a_composed_sign_in_text_is_checked_field_by_field,
+    a_policy_that_changes_after_the_start_decides_at_the_sign_in,
     what_looks_like_a_sign_in_text_must_be_one,
-    an_address_that_is_merely_recovered_is_nobodys_claim,
+    an_address_must_be_stated_a_recovered_one_is_not_enough,
     a_solana_wallet_signs_in_by_text_sign_in_text_and_nonce,
     options_of_another_format_are_refused,
     texts_that_could_not_be_signed_are_refused_in_the_policy,
@@ -223,6 +227,41 @@ async fn a_composed_sign_in_text_is_checked_field_by_field(store: &TestStore) {
     assert_eq!(reason(client.verify(request).await), "CHALLENGE_ALREADY_USED");
 }
 
+async fn a_policy_that_changes_after_the_start_decides_at_the_sign_in(store: &TestStore) {
+    let server = Server::start(store).await;
+    let (client, wallet) = (shop(&server).await, wallet());
+    let (address, composing) = (wallet.address().to_string(), nonce(&client).await);
+    let challenge = client.challenge_for(&wallet).await;
+    let text = sign_in_text(&address, &composing.nonce);
+    let text = composed(&composing, "", &text, &wallet.sign_text(&text));
+    let polygon = NetworkRule::parse("networks", "POLYGON").unwrap();
+    let ethereum = NetworkRule::parse("networks", "eip155:1").unwrap();
+
+    let without_text = Policy { formats: vec![Format::Siwx], ..policy() };
+    let (_server, caller) = with_policy(store, &client, without_text).await;
+    assert_eq!(reason(caller.redeem(&wallet, &challenge).await), "POLICY_DENIED");
+    let on_polygon = Policy { networks: vec![polygon], ..policy() };
+    let (_server, caller) = with_policy(store, &client, on_polygon).await;
+    assert_eq!(reason(caller.redeem(&wallet, &challenge).await), "POLICY_DENIED");
+    let on_ethereum = Policy { networks: vec![ethereum], ..policy() };
+    let (_server, caller) = with_policy(store, &client, on_ethereum).await;
+    assert_eq!(reason(caller.verify(text.clone()).await), "POLICY_DENIED");
+    assert_eq!(store.count("challenges", "redeem_time IS NOT NULL").await, 0);
+
+    let (_server, caller) = with_policy(store, &client, policy()).await;
+    caller.redeem(&wallet, &challenge).await.unwrap();
+    caller.verify(text).await.unwrap();
+}
+
+/// Changes the policy of a client. An instance that starts now has read no other.
+async fn with_policy(store: &TestStore, client: &TestClient, policy: Policy) -> (Server, Caller) {
+    let server = Server::start(store).await;
+    let policy = Policy { name: client.client.policy.name.clone(), ..policy };
+    update_client(server.store.as_ref(), client.client.id, |_| Ok(policy.clone())).await.unwrap();
+    let caller = server.caller(client.authorization()).await;
+    (server, caller)
+}
+
 async fn what_looks_like_a_sign_in_text_must_be_one(store: &TestStore) {
     let server = Server::start(store).await;
     let (client, wallet) = (shop(&server).await, wallet());
@@ -238,7 +277,7 @@ async fn what_looks_like_a_sign_in_text_must_be_one(store: &TestStore) {
     }
 }
 
-async fn an_address_that_is_merely_recovered_is_nobodys_claim(store: &TestStore) {
+async fn an_address_must_be_stated_a_recovered_one_is_not_enough(store: &TestStore) {
     let server = Server::start(store).await;
     let (client, wallet) = (shop(&server).await, wallet());
     let challenge = nonce(&client).await;
