@@ -99,7 +99,7 @@ impl Chain {
                     return Ok(answer);
                 }
                 Err(error) => {
-                    tracing::warn!(network = %self.network, trouble = %error, "a node did not answer");
+                    tracing::warn!(network = %self.network, error = %error, "a node did not answer");
                     let next = (at + 1) % self.endpoints.len();
                     let _ = self.first.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
                     errors.push(error);

@@ -334,8 +334,9 @@ impl Reader {
 /// RFC 8414, section 2: a URL without query and fragment. Plain http is for trying things.
 fn issuer(text: &str) -> Option<String> {
     let url = url::Url::parse(text).ok()?;
-    let legal = matches!(url.scheme(), "https" | "http") && url.query().is_none() && url.fragment().is_none();
-    legal.then(|| text.to_owned())
+    let is_valid =
+        matches!(url.scheme(), "https" | "http") && url.query().is_none() && url.fragment().is_none();
+    is_valid.then(|| text.to_owned())
 }
 
 #[cfg(test)]

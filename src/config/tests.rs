@@ -30,7 +30,7 @@ fn problems(mut reader: Reader) -> String {
 }
 
 #[test]
-fn the_defaults_are_legal_and_local() {
+fn the_defaults_are_valid_and_local() {
     let mut reader = reader(&[], &[], None);
     let settings = reader.serve(&CHECKS);
     let settings = reader.finish(settings).unwrap();

@@ -1,4 +1,4 @@
-//! What is legal: parsed values, states, transitions and policies.
+//! Parsed values, states, transitions and policies.
 //!
 //! Everything here is made once, at the boundary, and cannot be wrong afterwards.
 

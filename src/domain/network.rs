@@ -56,12 +56,12 @@ impl Network {
             "SOLANA" => SOLANA_MAINNET,
             chain_id => chain_id,
         };
-        let is_legal = match Namespace::split(canonical) {
+        let is_valid = match Namespace::split(canonical) {
             Some((Namespace::Eip155, reference)) => is_eip155(reference),
             Some((Namespace::Solana, reference)) => is_solana(reference),
             None => false,
         };
-        if is_legal {
+        if is_valid {
             return Ok(Self(canonical.to_owned()));
         }
         Err(Violation::new(

@@ -92,7 +92,7 @@ mod tests {
     const ZERO: &str = "0x0000000000000000000000000000000000000000";
 
     #[test]
-    fn the_longest_and_the_least_are_legal() {
+    fn the_longest_and_the_least_are_valid() {
         let domain = TypedDataDomain::parse(&"ü".repeat(100), "1", EXACT_BELOW - 1, ZERO).unwrap();
         assert_eq!(domain.name().chars().count(), 100);
         assert_eq!(domain.verifying_contract(), &[0; 20]);

@@ -25,7 +25,7 @@ use crate::{
 const REQUEST_ID: &str = "x-request-id";
 /// gRPC's own header for a caller's deadline.
 const TIMEOUT: &str = "grpc-timeout";
-/// The largest request. The largest legal one holds a text of a few kilobytes.
+/// The largest request. The largest valid one holds a text of a few kilobytes.
 pub(super) const MAX_REQUEST_BYTES: usize = 64 * 1024;
 /// A gateway's check.
 pub(super) const CHECK: &str = "envoy.service.auth.v3.Authorization/Check";
@@ -226,8 +226,8 @@ fn bound(headers: &HeaderMap, longest: Duration) -> Duration {
 /// The value of `grpc-timeout`: at most 8 digits and a unit (gRPC over HTTP/2, "Timeout").
 fn timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let legal = (1..=8).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let number: u64 = if legal { digits.parse().ok()? } else { return None };
+    let is_valid = (1..=8).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let number: u64 = if is_valid { digits.parse().ok()? } else { return None };
     match unit {
         "H" => Some(Duration::from_hours(number)),
         "M" => Some(Duration::from_mins(number)),
@@ -265,8 +265,8 @@ mod tests {
             request_id(&HeaderMap::from_iter([(REQUEST_ID.parse().unwrap(), value.parse().unwrap())]))
         };
         assert_eq!(of("abc-123"), "abc-123");
-        for unfit in ["", "a b", &"a".repeat(129)] {
-            assert!(of(unfit).parse::<uuid::Uuid>().is_ok(), "{unfit}");
+        for invalid in ["", "a b", &"a".repeat(129)] {
+            assert!(of(invalid).parse::<uuid::Uuid>().is_ok(), "{invalid}");
         }
     }
 }

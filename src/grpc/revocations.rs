@@ -46,7 +46,8 @@ async fn forward(
         match updates.send_timeout(update, stall_timeout).await {
             Ok(()) => {}
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
-                break Error::WatchInterrupted("its caller read nothing for too long");
+                let why = format!("its caller read nothing for {} s", stall_timeout.as_secs());
+                break Error::WatchInterrupted(why);
             }
             Err(mpsc::error::SendTimeoutError::Closed(_)) => return,
         }

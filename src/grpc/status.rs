@@ -170,7 +170,7 @@ mod tests {
             (limited(), Code::ResourceExhausted, "RATE_LIMITED"),
             (Error::Contention, Code::Aborted, "CONTENTION"),
             (Error::EtagMismatch, Code::FailedPrecondition, "ETAG_MISMATCH"),
-            (Error::WatchInterrupted("x"), Code::Aborted, "WATCH_INTERRUPTED"),
+            (Error::WatchInterrupted("x".to_owned()), Code::Aborted, "WATCH_INTERRUPTED"),
             (Error::Draining, Code::Unavailable, "DRAINING"),
             (Error::DeadlineExceeded, Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             (Error::StoreUnavailable(cause()), Code::Unavailable, "STORE_UNAVAILABLE"),

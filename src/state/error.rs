@@ -84,7 +84,7 @@ pub enum Error {
     #[error("the client has changed since the `etag` was read: read it again, and decide anew")]
     EtagMismatch,
     #[error("the stream ends: {0}; start again")]
-    WatchInterrupted(&'static str),
+    WatchInterrupted(String),
     #[error("this instance is shutting down; go on with another one")]
     Draining,
     #[error("the call took longer than its deadline; whether it acted is not known")]

@@ -2,7 +2,7 @@
 
 use sqlx::{error::DatabaseError, sqlite::SqliteError};
 
-/// Trouble with the store. The texts are for the log: they may hold a driver's words.
+/// A failure of the store. The texts are for the log: they may hold a driver's words.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The store does not answer now; the same call may succeed later.

@@ -1,7 +1,7 @@
 //! Durable state: clients, sessions, challenges, accounts and keys.
 //!
 //! Every method is one atomic intent. Deadlines are compared on the database's clock, after the lock,
-//! in the statement (PostgreSQL) or the transaction (SQLite) that acts. Absence and lost races are values; errors are trouble with the
+//! in the statement (PostgreSQL) or the transaction (SQLite) that acts. Absence and lost races are values; errors are failures of the
 //! store itself. The only module that names sqlx.
 
 mod accounts;

@@ -59,6 +59,6 @@ pub enum RotateOutcome {
 #[async_trait]
 pub trait RotateStore: Send + Sync {
     /// Presents a refresh token: locks the session; looks at its state, its client, its deadlines,
-    /// then at the generation; and steps on, repeats, or revokes.
+    /// then at the generation; and rotates, replays, or revokes.
     async fn rotate_refresh_token(&self, rotation: Rotation) -> Result<RotateOutcome>;
 }

@@ -1,4 +1,4 @@
-//! What is written on a connection, gathered until it is flushed: many small answers leave in one write.
+//! Writes of a connection, buffered until they are flushed: many small answers leave in one write.
 //!
 //! Where a stream can write from several places at once, h2 gives each answer of 256 bytes or more a write of its
 //! own, which costs more than such an answer does. Where it cannot, that begins at 1,024 bytes; and a larger answer,
@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
 /// Room for one frame of HTTP/2 of the usual largest size, and for what goes before it.
 const CAPACITY: usize = 17 * 1024;
 
-/// A stream that writes when it is flushed, or when it has gathered that much.
+/// A stream that writes when it is flushed, or when the buffer is full.
 pub(super) struct BufferedWrites<I>(BufWriter<I>);
 
 impl<I: AsyncWrite> BufferedWrites<I> {

@@ -443,7 +443,7 @@ pub async fn crowds_turn() -> SemaphorePermit<'static> {
 }
 
 /// Calls again where a crowd made it wait for a row for too long, which changed nothing.
-pub async fn patiently<T, F>(call: impl Fn() -> F) -> Result<T, Status>
+pub async fn retry_while_locked<T, F>(call: impl Fn() -> F) -> Result<T, Status>
 where
     F: Future<Output = Result<T, Status>>,
 {

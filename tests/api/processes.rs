@@ -9,7 +9,8 @@ use tonic_health::pb::{
 
 use crate::{
     harness::{
-        Caller, GIVE_UP, by_id, crowds_turn, http, patiently, reason, root_keys_file, start_for, wallet,
+        Caller, GIVE_UP, by_id, crowds_turn, http, reason, retry_while_locked, root_keys_file, start_for,
+        wallet,
     },
     process::{Process, client_of, countersign},
     support::{TestStore, until_awaited},
@@ -36,7 +37,7 @@ async fn two_processes_on_one_store_redeem_a_challenge_once(store: &TestStore) {
     let _turn = crowds_turn().await;
     for number in 0..64 {
         let (caller, request) = (callers[number % 2].clone(), request.clone());
-        calls.spawn(async move { patiently(|| caller.verify(request.clone())).await });
+        calls.spawn(async move { retry_while_locked(|| caller.verify(request.clone())).await });
     }
     let (won, lost): (Vec<_>, Vec<_>) = calls.join_all().await.into_iter().partition(Result::is_ok);
     assert_eq!((won.len(), lost.len()), (1, 63));

@@ -6,7 +6,9 @@ use countersign::{domain::Policy, grpc::v1::RevokeReason};
 use tokio::task::JoinSet;
 
 use crate::{
-    harness::{Caller, Server, claims, crowds_turn, patiently, reason, root_keys_file, wallet, wrong_field},
+    harness::{
+        Caller, Server, claims, crowds_turn, reason, retry_while_locked, root_keys_file, wallet, wrong_field,
+    },
     support::TestStore,
 };
 
@@ -72,7 +74,8 @@ async fn sixty_four_at_once_get_one_successor_and_one_step(store: &TestStore) {
     for number in 0..64 {
         let caller = if number % 2 == 0 { client.caller.clone() } else { elsewhere.clone() };
         let first = first.clone();
-        tasks.spawn(async move { patiently(|| caller.refresh(&first)).await.unwrap().refresh_token });
+        tasks
+            .spawn(async move { retry_while_locked(|| caller.refresh(&first)).await.unwrap().refresh_token });
     }
     let mut successors = tasks.join_all().await;
     successors.dedup();

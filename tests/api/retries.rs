@@ -16,8 +16,8 @@ use tonic::{Code, Status};
 
 use crate::{
     harness::{
-        Caller, Server, by_address, by_id, crowds_turn, patiently, reason, refusal, session_for, start_for,
-        wallet, wrong_field,
+        Caller, Server, by_address, by_id, crowds_turn, reason, refusal, retry_while_locked, session_for,
+        start_for, wallet, wrong_field,
     },
     support::TestStore,
 };
@@ -126,7 +126,7 @@ async fn all_at_once(
     let _turn = crowds_turn().await;
     for at in 0..32 {
         let (caller, request) = (callers[at % callers.len()].clone(), request.clone());
-        calls.spawn(async move { patiently(|| caller.verify(request.clone())).await });
+        calls.spawn(async move { retry_while_locked(|| caller.verify(request.clone())).await });
     }
     calls.join_all().await
 }

@@ -10,7 +10,9 @@ use tokio::task::JoinSet;
 use tonic::Status;
 
 use crate::{
-    harness::{Caller, Server, by_address, by_id, crowds_turn, patiently, reason, start_for, wallet},
+    harness::{
+        Caller, Server, by_address, by_id, crowds_turn, reason, retry_while_locked, start_for, wallet,
+    },
     support::TestStore,
 };
 
@@ -39,7 +41,7 @@ async fn all_at_once(
     let _turn = crowds_turn().await;
     for number in 0..64 {
         let (caller, request) = (callers[number % callers.len()].clone(), request.clone());
-        tasks.spawn(async move { patiently(|| caller.verify(request.clone())).await });
+        tasks.spawn(async move { retry_while_locked(|| caller.verify(request.clone())).await });
     }
     tasks.join_all().await
 }
@@ -90,9 +92,9 @@ async fn eight_first_sign_ins_at_once_make_one_account(store: &TestStore) {
     for caller in callers {
         let challenge = caller.challenge_for(&wallet).await;
         let request = by_id(&challenge, &wallet.sign_text(&challenge.message));
-        tasks.spawn(
-            async move { patiently(|| caller.verify(request.clone())).await.unwrap().account.unwrap() },
-        );
+        tasks.spawn(async move {
+            retry_while_locked(|| caller.verify(request.clone())).await.unwrap().account.unwrap()
+        });
     }
     let accounts = tasks.join_all().await;
     assert_eq!(accounts.iter().filter(|account| account.created).count(), 1);
@@ -111,7 +113,7 @@ async fn at_most_eight_live_challenges_stand_side_by_side(store: &TestStore) {
     let _turn = crowds_turn().await;
     for number in 0..64 {
         let (caller, request) = (callers[number % callers.len()].clone(), start_for(&wallet));
-        tasks.spawn(async move { patiently(|| caller.start(request.clone())).await.unwrap().id });
+        tasks.spawn(async move { retry_while_locked(|| caller.start(request.clone())).await.unwrap().id });
     }
     let mut ids = tasks.join_all().await;
     ids.sort();

@@ -208,7 +208,7 @@ pub fn rotation(session_id: SessionId, generation: u32) -> Rotation {
 }
 
 /// Calls again where a crowd made it wait for a row for too long, which changed nothing.
-pub async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(call: impl Fn() -> F) -> T {
+pub async fn retry_while_locked<T, F: Future<Output = Result<T, StoreError>>>(call: impl Fn() -> F) -> T {
     for _ in 0..10 {
         match call().await {
             Err(StoreError::Locked) => {}
@@ -220,12 +220,12 @@ pub async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(call: impl 
 
 /// Redeems as a task of its own can.
 pub async fn redeem(store: Arc<dyn Store>, redemption: Redemption) -> RedeemOutcome {
-    patiently(|| store.redeem_challenge(redemption.clone())).await
+    retry_while_locked(|| store.redeem_challenge(redemption.clone())).await
 }
 
 /// Rotates as a task of its own can.
 pub async fn rotate(store: Arc<dyn Store>, rotation: Rotation) -> RotateOutcome {
-    patiently(|| store.rotate_refresh_token(rotation.clone())).await
+    retry_while_locked(|| store.rotate_refresh_token(rotation.clone())).await
 }
 
 /// The sign-in that a redemption must have been.
@@ -244,7 +244,7 @@ pub fn rotated(outcome: RotateOutcome) -> Rotated {
     }
 }
 
-/// The repetition that a rotation must have been.
+/// The replay that a rotation must have been.
 pub fn replayed(outcome: RotateOutcome) -> Rotated {
     match outcome {
         RotateOutcome::Replayed(rotated) => rotated,

@@ -13,7 +13,7 @@ use countersign::{
     },
 };
 
-use crate::fixture::{Bench, patiently, redeem, redemption, signed_in, wallet_of};
+use crate::fixture::{Bench, redeem, redemption, retry_while_locked, signed_in, wallet_of};
 
 /// How old a sign-in may be, in seconds.
 pub const REAUTH_SECONDS: i64 = 600;
@@ -101,12 +101,12 @@ pub fn wallet_unlink(user: &SignedIn, address: &Address) -> WalletUnlink {
 
 /// Links as a task of its own can.
 pub async fn link(store: Arc<dyn Store>, link: WalletLink) -> LinkOutcome {
-    patiently(|| store.link_wallet(link.clone())).await
+    retry_while_locked(|| store.link_wallet(link.clone())).await
 }
 
 /// Unlinks as a task of its own can.
 pub async fn unlink(store: Arc<dyn Store>, unlink: WalletUnlink) -> UnlinkOutcome {
-    patiently(|| store.unlink_wallet(unlink.clone())).await
+    retry_while_locked(|| store.unlink_wallet(unlink.clone())).await
 }
 
 /// The account that a wallet must have been linked to.

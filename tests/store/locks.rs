@@ -11,7 +11,9 @@ use uuid::Uuid;
 
 use crate::{
     database::{Lock, assert_unchanged, contents, in_millis, literal},
-    fixture::{Bench, new_address, patiently, redeem, replayed, rotate, rotated, rotation, scope, signed_in},
+    fixture::{
+        Bench, new_address, redeem, replayed, retry_while_locked, rotate, rotated, rotation, scope, signed_in,
+    },
     support::TestStore,
 };
 
@@ -147,7 +149,7 @@ async fn a_token_that_stepped_twice_meanwhile_is_stolen(test: &TestStore) {
 }
 
 async fn revoke(store: Arc<dyn Store>, session: Session) -> Session {
-    patiently(|| store.revoke_session(session.id, RevokeReason::RevokedByClient)).await.unwrap()
+    retry_while_locked(|| store.revoke_session(session.id, RevokeReason::RevokedByClient)).await.unwrap()
 }
 
 async fn a_session_revoked_meanwhile_keeps_its_first_reason(test: &TestStore) {

@@ -12,7 +12,7 @@ use countersign::{
 use crate::{
     crowd::{CROWD, Instances},
     database::{Lock, assert_unchanged, contents, in_millis, literal, set_policy},
-    fixture::{Bench, FIRST_KEY, new_address, patiently, scope, signed_in},
+    fixture::{Bench, FIRST_KEY, new_address, retry_while_locked, scope, signed_in},
     support::TestStore,
 };
 
@@ -26,7 +26,7 @@ on_both_stores!(
     once_the_refresh_token_is_used_it_is_too_late,
     a_revoked_session_is_not_answered_again,
     a_disabled_or_deleted_client_is_not_answered,
-    many_repetitions_at_once_are_answered_the_same,
+    many_replays_at_once_are_answered_the_same,
     a_replay_that_waited_for_a_revocation_is_rejected,
 );
 
@@ -182,13 +182,13 @@ async fn a_disabled_or_deleted_client_is_not_answered(test: &TestStore) {
     assert_is!(replay(&bench, &bench.client).await, ReplayOutcome::ClientDisabled);
 }
 
-async fn many_repetitions_at_once_are_answered_the_same(test: &TestStore) {
+async fn many_replays_at_once_are_answered_the_same(test: &TestStore) {
     let bench = Bench::on(test).await;
     let instances = Instances::on(test).await;
     let first = sign_in(&bench, |_| {}).await;
     let asked = (0..CROWD).map(|_| replay_of(scope(&bench.client)));
     let outcomes = instances.at_once(asked, async move |store, replay: Replay| {
-        patiently(|| store.replay_redemption(replay.clone())).await
+        retry_while_locked(|| store.replay_redemption(replay.clone())).await
     });
     for outcome in outcomes.await {
         assert_eq!(replayed(outcome).signed_in.session.id, first.session.id);
@@ -201,7 +201,8 @@ async fn a_replay_that_waited_for_a_revocation_is_rejected(test: &TestStore) {
     let session = sign_in(&bench, |_| {}).await.session.id.uuid();
     let mut lock = Lock::on_id(test, "sessions", session).await;
     let (store, asked) = (bench.store.clone(), replay_of(scope(&bench.client)));
-    let waiting = tokio::spawn(async move { patiently(|| store.replay_redemption(asked.clone())).await });
+    let waiting =
+        tokio::spawn(async move { retry_while_locked(|| store.replay_redemption(asked.clone())).await });
     lock.until_awaited().await;
     let now = in_millis(test, 0);
     let revoke = format!("revoke_time = {now}, revoke_reason = 'REVOKED_BY_USER'");

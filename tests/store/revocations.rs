@@ -91,8 +91,8 @@ async fn only_what_was_asked_for_is_read(test: &TestStore) {
     assert!(ids(&bench, Some(time + Duration::from_secs(1))).await.is_empty());
 }
 
-/// A revocation is seen when it is committed, with the time of its statement: whoever only read what is newer
-/// than all that was read before would never hear of it. On SQLite one connection writes at a time.
+/// A revocation is seen when it is committed, with the time of its statement: a reader of only what is newer
+/// than all that it has read would miss it. On SQLite one connection writes at a time.
 #[tokio::test(flavor = "multi_thread")]
 async fn on_postgres_what_is_committed_late_is_read_with_its_own_time() {
     let test = &TestStore::postgres().await;

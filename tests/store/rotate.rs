@@ -17,14 +17,14 @@ on_both_stores!(
     the_current_token_steps_to_the_next,
     generations_count_up_one_by_one,
     within_the_grace_the_spent_token_gives_the_same_next_one_again,
-    a_repetition_moves_neither_the_step_nor_a_deadline,
-    a_repetition_lets_its_access_token_end_later_never_earlier,
+    a_replay_moves_neither_the_step_nor_a_deadline,
+    a_replay_lets_its_access_token_end_later_never_earlier,
     the_grace_is_the_policys_and_counts_from_the_step,
     a_step_pushes_the_idle_deadline_by_the_policys_life,
     no_step_pushes_a_deadline_past_the_hard_end,
     the_end_that_clean_up_looks_for_is_never_too_early_and_seldom_moves,
     credentials_of_the_sessions_own_client_are_welcome,
-    a_step_and_a_repetition_bring_the_client_as_it_is_now,
+    a_rotation_and_a_replay_return_the_client_as_it_is_now,
 );
 
 /// A session that has just been signed in.
@@ -75,7 +75,7 @@ async fn within_the_grace_the_spent_token_gives_the_same_next_one_again(test: &T
     assert_eq!(rotated(bench.rotate(id, 2).await).generation, 3);
 }
 
-async fn a_repetition_moves_neither_the_step_nor_a_deadline(test: &TestStore) {
+async fn a_replay_moves_neither_the_step_nor_a_deadline(test: &TestStore) {
     let bench = Bench::on(test).await;
     let id = session(&bench).await;
     set_policy(test, bench.client.id, "refresh_grace_ms", "600000").await;
@@ -98,7 +98,7 @@ async fn a_repetition_moves_neither_the_step_nor_a_deadline(test: &TestStore) {
     assert_is!(bench.rotate(id, 1).await, RotateOutcome::Reused(..));
 }
 
-async fn a_repetition_lets_its_access_token_end_later_never_earlier(test: &TestStore) {
+async fn a_replay_lets_its_access_token_end_later_never_earlier(test: &TestStore) {
     let bench = Bench::on(test).await;
     let id = session(&bench).await;
     set_policy(test, bench.client.id, "refresh_grace_ms", "600000").await;
@@ -199,7 +199,7 @@ async fn credentials_of_the_sessions_own_client_are_welcome(test: &TestStore) {
     assert_is!(rotate(bench.store.clone(), demanded).await, RotateOutcome::Rotated(_));
 }
 
-async fn a_step_and_a_repetition_bring_the_client_as_it_is_now(test: &TestStore) {
+async fn a_rotation_and_a_replay_return_the_client_as_it_is_now(test: &TestStore) {
     let bench = Bench::on(test).await;
     let id = session(&bench).await;
     assert_eq!(rotated(bench.rotate(id, 1).await).client, bench.client);

@@ -1,4 +1,4 @@
-//! Which policies are legal.
+//! Validation of policies.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -14,7 +14,7 @@ const MAX_RATE: u32 = 10_000_000;
 const MAX_WALLETS: u32 = 100;
 
 impl Policy {
-    /// The policy itself if it is legal.
+    /// The policy itself if it is valid.
     ///
     /// # Errors
     /// Every violation at once, each with its field's name.
@@ -116,8 +116,8 @@ impl Policy {
     }
 
     fn wrong_max_wallets(&self) -> Option<Violation> {
-        let is_legal = (1..=MAX_WALLETS).contains(&self.max_wallets);
-        (!is_legal).then(|| Violation::request("max_wallets", "must be 1 to 100"))
+        let is_valid = (1..=MAX_WALLETS).contains(&self.max_wallets);
+        (!is_valid).then(|| Violation::request("max_wallets", "must be 1 to 100"))
     }
 
     fn wrong_times(&self) -> Vec<Violation> {
@@ -167,7 +167,7 @@ mod tests {
     use crate::domain::TextTemplate;
 
     #[test]
-    fn the_default_policy_with_a_name_is_legal() {
+    fn the_default_policy_with_a_name_is_valid() {
         let policy = Policy { name: "Shop".to_owned(), ..Policy::default() };
         assert_eq!(policy.clone().validated().unwrap(), policy);
     }

@@ -45,7 +45,7 @@ fn listed_text(
         Some(ChainAddress { address, network })
     });
     signer.map(|signer| (signer, text)).ok_or_else(|| {
-        Error::invalid("address", "is required: an address that is merely recovered is nobody's claim")
+        Error::invalid("address", "is required: state the address; recovering one is not enough")
     })
 }
 

@@ -37,7 +37,7 @@ pub struct Check {
 pub struct Explanation {
     /// Every check, in the order in which VerifyChallenge makes them.
     pub checks: Vec<Check>,
-    /// The challenge that was meant, or the newest of several.
+    /// The challenge that was named, or the newest of several.
     pub challenge: Option<Challenge>,
     /// Who claims to have signed.
     pub claimed: Option<ChainAddress>,
@@ -48,7 +48,7 @@ pub struct Explanation {
 }
 
 /// What a request names.
-struct Meant {
+struct NamedChallenge {
     lookup: ChallengeLookup,
     found: Vec<FoundChallenge>,
     newest: Challenge,
@@ -89,20 +89,20 @@ impl Flows {
         let client = with_role(caller.client()?, Role::SignIn)?;
         self.rate_limits.count(client, None, None)?;
         let mut report = Explanation::default();
-        match self.meant(client, request, &mut report).await? {
-            Some(meant) => self.explain(client, request, meant, &mut report).await?,
+        match self.named_challenge(client, request, &mut report).await? {
+            Some(named) => self.explain(client, request, named, &mut report).await?,
             None => report.skip(&["agreement", "state", "message", "signature", "policy", "session"]),
         }
         Ok(report)
     }
 
     /// What the request says, and the challenges that it names.
-    async fn meant(
+    async fn named_challenge(
         &self,
         client: &Client,
         request: &VerifyChallenge,
         report: &mut Explanation,
-    ) -> Result<Option<Meant>> {
+    ) -> Result<Option<NamedChallenge>> {
         let lookup = report.check("fields", Some(ChallengeLookup::parse(client, request)))?;
         let key = report.check("key", lookup.as_ref().map(ChallengeLookup::key))?;
         let (Some(lookup), Some(key)) = (lookup, key) else {
@@ -112,7 +112,7 @@ impl Flows {
         let scope = ChallengeScope { client_id: client.id, session_id: None };
         let found = self.store.find_challenges(scope, key, lookup.network.clone()).await?;
         let newest = report.check("challenge", Some(newest(&found).map(|one| one.challenge.clone())))?;
-        Ok(newest.map(|newest| Meant { lookup, found, newest }))
+        Ok(newest.map(|newest| NamedChallenge { lookup, found, newest }))
     }
 
     /// The checks of what was found.
@@ -120,7 +120,7 @@ impl Flows {
         &self,
         client: &Client,
         request: &VerifyChallenge,
-        Meant { lookup, found, newest }: Meant,
+        NamedChallenge { lookup, found, newest }: NamedChallenge,
         report: &mut Explanation,
     ) -> Result<()> {
         let now = self.clock.now()?;

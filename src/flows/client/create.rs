@@ -12,9 +12,9 @@ use crate::{
 /// Makes a client with its first secret. The realm is the client's own unless one is named.
 ///
 /// # Errors
-/// Every violation of the policy at once, or trouble with the store.
+/// Every violation of the policy at once, or the store fails.
 pub async fn create_client(store: &dyn Store, policy: Policy, realm: &str) -> Result<(Client, ClientSecret)> {
-    let policy = policy_texts::legal(policy)?;
+    let policy = policy_texts::validated(policy)?;
     let id = ClientId::generate();
     let secret = ClientSecret::generate();
     let realm = if realm.is_empty() { id.to_string() } else { valid_realm(realm)? };
@@ -24,9 +24,9 @@ pub async fn create_client(store: &dyn Store, policy: Policy, realm: &str) -> Re
 }
 
 fn valid_realm(text: &str) -> Result<String> {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     // A client id as realm would let one client into another's.
-    if (1..=100).contains(&text.len()) && text.bytes().all(legal) && text.parse::<ClientId>().is_err() {
+    if (1..=100).contains(&text.len()) && text.bytes().all(is_allowed) && text.parse::<ClientId>().is_err() {
         return Ok(text.to_owned());
     }
     Err(Violation::request("realm", "must be 1 to 100 characters of A-Z a-z 0-9 . _ - and not a UUID").into())

@@ -14,7 +14,7 @@ const STRETCH: u32 = 5_000;
 /// client is good; one that was cut short is finished by doing it again.
 ///
 /// # Errors
-/// If there never was such a client, or trouble with the store.
+/// If there never was such a client, or the store fails.
 pub async fn delete_client(store: &dyn Store, id: ClientId) -> Result<u64> {
     if !store.delete_client(id).await? {
         return Err(Error::ClientNotFound);

@@ -1,4 +1,4 @@
-//! The texts of a policy that are to stand in EIP-4361 texts: each must fit the grammar.
+//! Validation of a policy, with the texts that are to stand in EIP-4361 texts: each must fit the grammar.
 
 use crate::{
     domain::{Policy, Violation},
@@ -10,7 +10,7 @@ use crate::{
 ///
 /// # Errors
 /// Every violation at once.
-pub(crate) fn legal(policy: Policy) -> Result<Policy> {
+pub(crate) fn validated(policy: Policy) -> Result<Policy> {
     let policy = policy.validated().map_err(Error::Invalid)?;
     let violation = |field: &str, list: &[String], fits: fn(&str) -> bool, must: &str| {
         list.iter().any(|text| !fits(text)).then(|| Violation::request(field, must))

@@ -11,7 +11,7 @@ use crate::{
 /// Gives a client a further secret, which is never shown again.
 ///
 /// # Errors
-/// If there is no such client, it has two live secrets already, or trouble with the store.
+/// If there is no such client, it has two live secrets already, or the store fails.
 pub async fn add_client_secret(store: &dyn Store, id: ClientId) -> Result<(SecretId, ClientSecret)> {
     let (secret_id, secret) = (SecretId::generate(), ClientSecret::generate());
     match store.add_client_secret(id, secret_id, secret.hash()).await? {
@@ -27,7 +27,7 @@ pub async fn add_client_secret(store: &dyn Store, id: ClientId) -> Result<(Secre
 /// Ends a secret, on every instance within a second; again is no error.
 ///
 /// # Errors
-/// If the client never had such a secret, or trouble with the store.
+/// If the client never had such a secret, or the store fails.
 pub async fn revoke_client_secret(store: &dyn Store, id: ClientId, secret: SecretId) -> Result<()> {
     if store.revoke_client_secret(id, secret).await? {
         audit!("client_secret.revoked", client_id = %id, secret_id = %secret);

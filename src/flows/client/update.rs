@@ -14,7 +14,7 @@ const ATTEMPTS: usize = 8;
 /// Gives a client the policy that `change` makes of it; in force on every instance within a second.
 ///
 /// # Errors
-/// If there is no such client, every violation of the new policy at once, or trouble with the store.
+/// If there is no such client, every violation of the new policy at once, or the store fails.
 pub async fn update_client(
     store: &dyn Store,
     id: ClientId,
@@ -22,7 +22,7 @@ pub async fn update_client(
 ) -> Result<Client> {
     for _ in 0..ATTEMPTS {
         let client = store.client(id).await?.ok_or(Error::ClientNotFound)?.client;
-        let policy = policy_texts::legal(change(&client)?)?;
+        let policy = policy_texts::validated(change(&client)?)?;
         if policy == client.policy {
             return Ok(client);
         }
@@ -37,7 +37,7 @@ pub async fn update_client(
 /// Switches a client off, or on again. Off, it is served nothing, and its tokens are no good.
 ///
 /// # Errors
-/// If there is no such client, or trouble with the store. Nothing else about the client can stand in the way.
+/// If there is no such client, or the store fails. Nothing else about the client can stand in the way.
 pub async fn set_disabled(store: &dyn Store, id: ClientId, disabled: bool) -> Result<()> {
     if !store.set_client_disabled(id, disabled).await? {
         return Err(Error::ClientNotFound);

@@ -146,7 +146,9 @@ impl Watch {
         }
         match self.flows.authenticate(&self.credentials).await {
             Ok(Caller::Client(record)) if scope(&record.client) == scope(&self.client) => {}
-            Ok(_) => return Err(Error::WatchInterrupted("what the client may receive has changed")),
+            Ok(_) => {
+                return Err(Error::WatchInterrupted("what the client may receive has changed".to_owned()));
+            }
             Err(Error::StoreUnavailable(_) | Error::Contention) => {}
             Err(error) => return Err(error),
         }

@@ -127,7 +127,7 @@ fn what_no_token_can_contradict_is_forgotten() {
 }
 
 #[test]
-fn whoever_was_away_hears_what_it_missed_and_never_less() {
+fn a_watcher_that_was_away_receives_what_it_missed_and_never_less() {
     let feed = RevocationFeed::default();
     let sessions: Vec<_> = (0..10).map(|at| session(at * 60)).collect();
     for (minute, session) in (0..).zip(&sessions) {

@@ -86,7 +86,7 @@ impl Postgres {
 }
 
 /// A pool that tests a connection before use only where it may have been cut: it has been idle since
-/// before the last trouble, or for long. Testing each time would double the round trips. One that is older
+/// before the last failure, or for long. Testing each time would double the round trips. One that is older
 /// than the last word of a server that only reads may lead to a demoted primary, and is dropped.
 fn pool(
     options: PgConnectOptions,
@@ -115,7 +115,7 @@ impl LastFailure {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Whether there was trouble within the last while.
+    /// Whether the store failed within the last while.
     fn is_within(&self, while_: Duration) -> bool {
         let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         last.is_some_and(|last| last.elapsed() <= while_)
