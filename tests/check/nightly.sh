@@ -16,14 +16,15 @@ nightly_fuzz() {
   COUNTERSIGN_TEST_FUZZ_SECONDS=${COUNTERSIGN_TEST_FUZZ_SECONDS:-60} cargo test --locked --test fuzz
 }
 
-# The suites that wait most, twenty times, beside a busy loop: flaky cases fail here.
+# The suites that wait most, again and again beside a busy loop: flaky cases fail here. COUNTERSIGN_TEST_ROUNDS asks for
+# more rounds.
 nightly_repeat() {
-  local busy _
+  local busy round
   (while :; do :; done) &
   busy=$!
   # shellcheck disable=SC2064
   trap "kill $busy" EXIT
-  for _ in {1..20}; do
+  for ((round = 0; round < ${COUNTERSIGN_TEST_ROUNDS:-5}; round++)); do
     RUST_TEST_THREADS=$threads cargo test --locked --test store --test api
   done
 }
@@ -65,7 +66,7 @@ run_nightly() {
     printf '%8s %6s  %-8s %s\n' seconds cases result step
   } >"$results"
   for name in "$@"; do
-    start=$SECONDS status=0 outcome=passed
+    start=$SECONDS status=0 outcome=passed current="nightly $name"
     printf '\n== nightly %s\n' "$name"
     # At the side: bash ignores errexit in a command whose status is tested.
     aside shown_and_kept "$log" "nightly_$name"
