@@ -179,7 +179,7 @@ REDEMPTION = (
         "store/sqlite/write_transaction.rs",
         'begin_with("BEGIN IMMEDIATE")',
         'begin_with("BEGIN DEFERRED")',
-        "deadlines::a_challenge_expires_while_its_redeem_waits_for_one_who_rolls_back",
+        "redeem_races::of_many_that_redeem_one_challenge_at_once_one_signs_in",
         SQLITE,
     ),
 )
