@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// An address in canonical form: EIP-55 for EVM, base58 for Solana. Two addresses are the same
-/// exactly when their texts are. `wallet::parse_address` reads addresses that callers wrote.
+/// An address in the canonical form of its namespace, such as EIP-55. Two addresses are the same exactly when their texts
+/// are. `wallet::parse_address` reads addresses that callers wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Address(String);
 
