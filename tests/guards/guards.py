@@ -179,7 +179,7 @@ REDEMPTION = (
         "store/sqlite/write_transaction.rs",
         'begin_with("BEGIN IMMEDIATE")',
         'begin_with("BEGIN DEFERRED")',
-        "redeem_races::of_many_that_redeem_one_challenge_at_once_one_signs_in",
+        "locks::a_challenge_redeemed_meanwhile_is_used_and_only_then",
         SQLITE,
     ),
 )
