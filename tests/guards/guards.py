@@ -15,6 +15,12 @@ class Guard:
     case: str
     edits: tuple[tuple[str, str, str], ...]
     stores: tuple[str, ...] = (POSTGRES, SQLITE)
+    beside: str = ""
+
+    @property
+    def modules(self) -> set[str]:
+        """The modules that are run: of the case, and one whose cases pass without the guard."""
+        return {self.module, self.beside} - {""}
 
 
 def in_store(name: str, file: str, postgres: str, sqlite: str, case: str, without: str = "") -> Guard:
@@ -173,14 +179,21 @@ REDEMPTION = (
         "deadlines::a_challenge_expires_while_its_redeem_waits_for_a_wallet_that_is_there",
         POSTGRES,
     ),
-    in_source(
+    # Every case of `deadlines` waits for the lock; those of `locks` have no deadline.
+    Guard(
         "redeem: the write lock is taken before the verdict",
         "store",
-        "store/sqlite/write_transaction.rs",
-        'begin_with("BEGIN IMMEDIATE")',
-        'begin_with("BEGIN DEFERRED")',
-        "locks::a_challenge_redeemed_meanwhile_is_used_and_only_then",
-        SQLITE,
+        "deadlines",
+        "a_challenge_expires_while_its_redeem_waits_for_one_who_rolls_back",
+        (
+            (
+                "src/store/sqlite/write_transaction.rs",
+                'begin_with("BEGIN IMMEDIATE")',
+                'begin_with("BEGIN DEFERRED")',
+            ),
+        ),
+        (SQLITE,),
+        beside="locks",
     ),
 )
 

@@ -77,7 +77,7 @@ def shortfall(guard: Guard, found: dict[str, bool]) -> str:
 def check_unchanged(guards: list[Guard]) -> None:
     for suite in sorted({guard.suite for guard in guards}):
         own = [guard for guard in guards if guard.suite == suite]
-        found = results(suite, {guard.module for guard in own})
+        found = results(suite, set().union(*(guard.modules for guard in own)))
         wrong = sorted(case for case, passes in found.items() if not passes)
         cases = (f"{guard.module}::{store}::{guard.case}" for guard in own for store in guard.stores)
         wrong += sorted(f"{case} is not there" for case in cases if case not in found)
@@ -96,7 +96,7 @@ def main() -> None:
     for guard in chosen:
         began = time.monotonic()
         before = remove(guard)
-        found = results(guard.suite, {guard.module})
+        found = results(guard.suite, guard.modules)
         for path, text in before.items():
             path.write_text(text)
         wrong = shortfall(guard, found)
