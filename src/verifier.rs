@@ -189,7 +189,7 @@ impl Verifier {
         Ok(claims)
     }
 
-    /// Whether a key is in the set that was read last, for tests that wait for it.
+    /// Returns whether a key is in the set that was read last, for tests that wait for it.
     #[doc(hidden)]
     pub fn knows_key(&self, kid: &str) -> bool {
         self.0.shared.keys().verifying(kid).is_some()

@@ -1,4 +1,4 @@
-//! What it costs to check a token with ext_authz, how soon a revocation is in force, and what a million of them weigh.
+//! Costs of a token check with ext_authz, delay of a revocation, and memory of a million revocations.
 //!
 //! Drives the real program, release build, as processes on one store: `COUNTERSIGN_TEST_DATABASE_URL`, or an SQLite
 //! file. Where `taskset` is there, the servers run on core 0; start this program with it on another one.

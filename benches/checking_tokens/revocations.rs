@@ -1,4 +1,4 @@
-//! How soon a revocation is in force, and what a million of them weigh.
+//! Delay of a revocation, and memory of a million of them.
 
 use std::{
     fs,

@@ -11,30 +11,9 @@ use crate::domain::{
 /// # Errors
 /// Every violation that can be seen before the values are put together.
 pub fn policy(message: v1::ClientPolicy) -> Result<(Policy, String), Vec<Violation>> {
-    let default = Policy::default();
     let mut wrong = Vec::new();
-    let mut or_default = |field: &str, value: Option<prost_types::Duration>, default| {
-        duration(field, value, default).unwrap_or_else(|violation| {
-            wrong.push(violation);
-            default
-        })
-    };
+    let default = with_durations(&message, &mut wrong);
     let mut policy = Policy {
-        challenge_ttl: or_default("challenge_ttl", message.challenge_ttl, default.challenge_ttl),
-        pending_session_ttl: or_default(
-            "pending_session_ttl",
-            message.pending_session_ttl,
-            default.pending_session_ttl,
-        ),
-        access_token_ttl: or_default("access_token_ttl", message.access_token_ttl, default.access_token_ttl),
-        refresh_token_ttl: or_default(
-            "refresh_token_ttl",
-            message.refresh_token_ttl,
-            default.refresh_token_ttl,
-        ),
-        session_max_ttl: or_default("session_max_ttl", message.session_max_ttl, default.session_max_ttl),
-        refresh_grace: or_default("refresh_grace", message.refresh_grace, default.refresh_grace),
-        reauth_window: or_default("reauth_window", message.reauth_window, default.reauth_window),
         max_wallets: if message.max_wallets == 0 { default.max_wallets } else { message.max_wallets },
         name: message.name,
         introspect_audiences: message.introspect_audiences,
@@ -71,6 +50,35 @@ pub fn policy(message: v1::ClientPolicy) -> Result<(Policy, String), Vec<Violati
         note(TextTemplate::parse(&message.text_template).map(|template| policy.text_template = template));
     }
     if wrong.is_empty() { Ok((policy, message.realm)) } else { Err(wrong) }
+}
+
+/// The default policy with the durations of a message; notes those that are malformed.
+fn with_durations(message: &v1::ClientPolicy, wrong: &mut Vec<Violation>) -> Policy {
+    let default = Policy::default();
+    let mut or_default = |field: &str, value: Option<prost_types::Duration>, default| {
+        duration(field, value, default).unwrap_or_else(|violation| {
+            wrong.push(violation);
+            default
+        })
+    };
+    Policy {
+        challenge_ttl: or_default("challenge_ttl", message.challenge_ttl, default.challenge_ttl),
+        pending_session_ttl: or_default(
+            "pending_session_ttl",
+            message.pending_session_ttl,
+            default.pending_session_ttl,
+        ),
+        access_token_ttl: or_default("access_token_ttl", message.access_token_ttl, default.access_token_ttl),
+        refresh_token_ttl: or_default(
+            "refresh_token_ttl",
+            message.refresh_token_ttl,
+            default.refresh_token_ttl,
+        ),
+        session_max_ttl: or_default("session_max_ttl", message.session_max_ttl, default.session_max_ttl),
+        refresh_grace: or_default("refresh_grace", message.refresh_grace, default.refresh_grace),
+        reauth_window: or_default("reauth_window", message.reauth_window, default.reauth_window),
+        ..default
+    }
 }
 
 /// Replaces a default list by the one given, if one is.

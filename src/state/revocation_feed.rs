@@ -17,10 +17,10 @@ use crate::{
 
 /// Poll interval of the feed. A revocation reaches every instance within a second.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// How far a poll looks back behind the one before: a revocation bears the time of its statement, and is seen
+/// Overlap of a poll with the one before: a revocation bears the time of its statement, and is seen
 /// once that is committed, which is a matter of moments.
 const LOOK_BACK: Duration = Duration::from_secs(5);
-/// How far each fifth poll, one a second, looks back: longer than any statement of this program can take.
+/// Overlap of each fifth poll, one a second: longer than any statement of this program can take.
 pub(crate) const LOOK_FAR_BACK: Duration = Duration::from_mins(1);
 const FAR_EVERY: u32 = 5;
 /// One poll a minute looks back as far as matters: a server that waits for a standby which does not answer ends

@@ -19,7 +19,7 @@ on_both_stores![
     a_wallet_of_another_chain_is_linked,
     a_link_whose_answer_was_lost_is_answered_again,
     an_unlinked_wallet_signs_in_to_it_no_more_and_its_sessions_end,
-    whoever_may_see_an_account_sees_it_and_others_do_not,
+    an_account_is_visible_to_its_realm_and_its_user_only,
     only_a_signed_in_user_changes_wallets,
     a_wallet_of_another_account_is_refused,
     an_account_has_as_many_wallets_as_its_policy_lets,
@@ -139,7 +139,7 @@ async fn an_unlinked_wallet_signs_in_to_it_no_more_and_its_sessions_end(store: &
     assert_eq!(reason(user.link(&first).await), "SESSION_REVOKED");
 }
 
-async fn whoever_may_see_an_account_sees_it_and_others_do_not(store: &TestStore) {
+async fn an_account_is_visible_to_its_realm_and_its_user_only(store: &TestStore) {
     let server = Server::start(store).await;
     let (shop, sister) = (shop(&server).await, shop(&server).await);
     let (bank, alone) =

@@ -1,7 +1,5 @@
 //! Contract wallets, as far as it does not take a real chain: which endpoint is asked, when, and what its trouble means.
 
-use std::time::Duration;
-
 use countersign::{
     domain::{ChallengeFormat as Format, Policy},
     flows::client::create::create_client,
@@ -266,21 +264,15 @@ async fn no_more_than_eight_challenges_are_asked_about_for_one_call(store: &Test
     assert_eq!((reason(named).as_str(), node.asked()), ("SIGNATURE_MISMATCH", 9));
 }
 
-async fn until_asked(node: &Node) {
-    while node.asked() == 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
 async fn a_caller_who_does_not_wait_for_a_silent_node_spares_the_next_one(store: &TestStore) {
     let (silent, good) = (Node::that(Says::Nothing).await, Node::that(Says::Yes(1)).await);
     let (_server, client) = server(store, &[silent.of("eip155:1"), good.of("eip155:1")]).await;
     let challenge = client.start(start_on("eip155:1")).await.unwrap();
     tokio::select! {
         answer = client.verify(by_id(&challenge, SIGNATURE)) => panic!("{answer:?}"),
-        () = until_asked(&silent) => {}
+        () = silent.until_asked() => {}
     }
-    tokio::time::timeout(GIVE_UP, until_asked(&good)).await.expect("the next node is asked");
+    tokio::time::timeout(GIVE_UP, good.until_asked()).await.expect("the next node is asked");
     client.verify(by_id(&challenge, SIGNATURE)).await.unwrap();
     assert_eq!((silent.asked(), good.asked()), (1, 2));
 }

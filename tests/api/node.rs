@@ -2,17 +2,12 @@
 //!
 //! What contracts make of signatures is not its business: a real node says that, in `tests/recipes`.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc, LazyLock,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{net::SocketAddr, sync::LazyLock};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpSocket, TcpStream},
+    sync::watch,
 };
 
 /// What comes back to each question.
@@ -37,7 +32,7 @@ pub enum Says {
 /// A listening endpoint, until it is dropped.
 pub struct Node {
     pub address: SocketAddr,
-    asked: Arc<AtomicUsize>,
+    asked: watch::Sender<usize>,
     server: tokio::task::JoinHandle<()>,
 }
 
@@ -45,12 +40,12 @@ impl Node {
     pub async fn that(says: Says) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let asked = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&asked);
+        let asked = watch::Sender::new(0);
+        let count = asked.clone();
         let server = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(stream, says, Arc::clone(&count)));
+                tokio::spawn(serve(stream, says, count.clone()));
             }
         });
         Self { address, asked, server }
@@ -63,7 +58,12 @@ impl Node {
 
     /// How often it was asked.
     pub fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
+        *self.asked.borrow()
+    }
+
+    /// Returns once it was asked.
+    pub async fn until_asked(&self) {
+        self.asked.subscribe().wait_for(|asked| *asked > 0).await.unwrap();
     }
 }
 
@@ -85,7 +85,7 @@ pub async fn dead(network: &str) -> String {
     format!("{network}=http://{}/v1/hunter2", DEAD.local_addr().unwrap())
 }
 
-async fn serve(mut stream: TcpStream, says: Says, asked: Arc<AtomicUsize>) {
+async fn serve(mut stream: TcpStream, says: Says, asked: watch::Sender<usize>) {
     let mut request = Vec::new();
     // The end of the question's JSON.
     while !request.ends_with(b"\"latest\"]}") {
@@ -93,7 +93,7 @@ async fn serve(mut stream: TcpStream, says: Says, asked: Arc<AtomicUsize>) {
         let Ok(read @ 1..) = stream.read(&mut piece).await else { return };
         request.extend_from_slice(&piece[..read]);
     }
-    asked.fetch_add(1, Ordering::SeqCst);
+    asked.send_modify(|asked| *asked += 1);
     let answer = match says {
         Says::Yes(chain_id) => response("200 OK", "", &verdict(1, chain_id)),
         Says::No(chain_id) => response("200 OK", "", &verdict(0, chain_id)),

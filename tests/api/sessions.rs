@@ -16,7 +16,7 @@ on_both_stores![
     a_deposit_may_go_to_another_network,
     a_wrong_field_is_named_and_nothing_is_written,
     networks_outside_the_policy_are_denied,
-    whoever_may_see_a_session_sees_it_and_others_do_not,
+    a_session_is_visible_to_its_client_device_and_user_only,
     an_expired_session_is_answered_with_its_state,
     sessions_are_listed_newest_first_page_by_page,
     a_list_needs_exactly_one_filter,
@@ -129,7 +129,7 @@ async fn networks_outside_the_policy_are_denied(store: &TestStore) {
     client.create_session(polygon).await.unwrap();
 }
 
-async fn whoever_may_see_a_session_sees_it_and_others_do_not(store: &TestStore) {
+async fn a_session_is_visible_to_its_client_device_and_user_only(store: &TestStore) {
     let server = Server::start(store).await;
     let client = server.client(Policy::default()).await;
     let stranger = server.client(Policy::default()).await;

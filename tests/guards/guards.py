@@ -325,7 +325,7 @@ USE_CASES = (
         "authenticate.rs",
         "| Self::User { session, .. } if session.id == id => Ok(session),",
         "| Self::User { session, .. } if session.id == id || true => Ok(session),",
-        "sessions::whoever_may_see_a_session_sees_it_and_others_do_not",
+        "sessions::a_session_is_visible_to_its_client_device_and_user_only",
     ),
     in_flows(
         "sessions: the user's own account",

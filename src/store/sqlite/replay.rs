@@ -15,10 +15,10 @@ use crate::{
 
 #[async_trait]
 impl ReplayStore for Sqlite {
-    async fn replay_redemption(&self, replay: Replay) -> Result<ReplayOutcome> {
+    async fn replay_redemption(&self, request: Replay) -> Result<ReplayOutcome> {
         retrying(async || {
             let mut tx = self.begin().await?;
-            let outcome = replay_in(&mut tx, &replay).await?;
+            let outcome = replay(&mut tx, &request).await?;
             tx.end(matches!(outcome, ReplayOutcome::Replayed(_))).await?;
             Ok(outcome)
         })
@@ -53,12 +53,12 @@ const REPLAY: &str = concat!(
     ", ?3 AS now"
 );
 
-async fn replay_in(tx: &mut WriteTransaction, replay: &Replay) -> Result<ReplayOutcome> {
+async fn replay(tx: &mut WriteTransaction, request: &Replay) -> Result<ReplayOutcome> {
     let verdict = sqlx::query(REPLAY_VERDICT)
-        .bind(&replay.digest[..])
-        .bind(replay.scope.client_id.uuid())
-        .bind(replay.scope.session_id.map(SessionId::uuid))
-        .bind(rows::millis(replay.access_token_ttl))
+        .bind(&request.digest[..])
+        .bind(request.scope.client_id.uuid())
+        .bind(request.scope.session_id.map(SessionId::uuid))
+        .bind(rows::millis(request.access_token_ttl))
         .fetch_optional(&mut **tx)
         .await?;
     let Some(row) = verdict else { return Ok(ReplayOutcome::Unknown) };

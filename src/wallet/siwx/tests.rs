@@ -1,4 +1,4 @@
-//! What every text and every message must hold; `tests/vectors/eip4361.rs` has the texts of other libraries.
+//! Properties of every sign-in text and message; `tests/vectors/eip4361.rs` has the texts of other libraries.
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use time::OffsetDateTime;
