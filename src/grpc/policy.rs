@@ -53,31 +53,23 @@ pub fn policy(message: v1::ClientPolicy) -> Result<(Policy, String), Vec<Violati
 }
 
 /// The default policy with the durations of a message; notes those that are malformed.
-fn with_durations(message: &v1::ClientPolicy, wrong: &mut Vec<Violation>) -> Policy {
-    let default = Policy::default();
-    let mut or_default = |field: &str, value: Option<prost_types::Duration>, default| {
+fn with_durations(sent: &v1::ClientPolicy, wrong: &mut Vec<Violation>) -> Policy {
+    let base = Policy::default();
+    let mut read = |field: &str, value: Option<prost_types::Duration>, default| {
         duration(field, value, default).unwrap_or_else(|violation| {
             wrong.push(violation);
             default
         })
     };
     Policy {
-        challenge_ttl: or_default("challenge_ttl", message.challenge_ttl, default.challenge_ttl),
-        pending_session_ttl: or_default(
-            "pending_session_ttl",
-            message.pending_session_ttl,
-            default.pending_session_ttl,
-        ),
-        access_token_ttl: or_default("access_token_ttl", message.access_token_ttl, default.access_token_ttl),
-        refresh_token_ttl: or_default(
-            "refresh_token_ttl",
-            message.refresh_token_ttl,
-            default.refresh_token_ttl,
-        ),
-        session_max_ttl: or_default("session_max_ttl", message.session_max_ttl, default.session_max_ttl),
-        refresh_grace: or_default("refresh_grace", message.refresh_grace, default.refresh_grace),
-        reauth_window: or_default("reauth_window", message.reauth_window, default.reauth_window),
-        ..default
+        challenge_ttl: read("challenge_ttl", sent.challenge_ttl, base.challenge_ttl),
+        pending_session_ttl: read("pending_session_ttl", sent.pending_session_ttl, base.pending_session_ttl),
+        access_token_ttl: read("access_token_ttl", sent.access_token_ttl, base.access_token_ttl),
+        refresh_token_ttl: read("refresh_token_ttl", sent.refresh_token_ttl, base.refresh_token_ttl),
+        session_max_ttl: read("session_max_ttl", sent.session_max_ttl, base.session_max_ttl),
+        refresh_grace: read("refresh_grace", sent.refresh_grace, base.refresh_grace),
+        reauth_window: read("reauth_window", sent.reauth_window, base.reauth_window),
+        ..base
     }
 }
 
