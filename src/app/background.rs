@@ -1,18 +1,13 @@
 //! The work that a running service repeats, each kind in a task of its own.
 
-use std::{
-    fmt::Display,
-    future::Future,
-    hash::{BuildHasher as _, Hasher as _, RandomState},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt::Display, future::Future, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 
 use super::until;
 use crate::{
     config::ServeSettings,
+    domain::jittered,
     flows::Flows,
     http,
     state::{database_clock, revocation_feed, signing_keys::StartError},
@@ -78,11 +73,9 @@ async fn keep_current(flows: Arc<Flows>) -> Result<(), StartError> {
 async fn clean_up(flows: Arc<Flows>, retention: Duration, interval: Duration, end: impl Future<Output = ()>) {
     tokio::pin!(end);
     loop {
-        let jitter = RandomState::new().build_hasher().finish() % 250;
-        let pause = interval.mul_f64(0.875 + f64::from(u32::try_from(jitter).unwrap_or(0)) / 1_000.0);
         tokio::select! {
             () = &mut end => return,
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(jittered(interval, 0.125)) => {}
         }
         match flows.clean_up(retention).await {
             Ok(0) => {}

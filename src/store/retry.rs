@@ -1,14 +1,11 @@
 //! Retries of contended intents, with growing pauses.
 
-use std::{
-    future::Future,
-    hash::{BuildHasher as _, Hasher as _, RandomState},
-    time::Duration,
-};
+use std::{future::Future, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{Result, StoreError};
+use crate::domain::jitter::fraction;
 
 /// How often an intent is tried.
 const MAX_ATTEMPTS: u32 = 12;
@@ -54,10 +51,7 @@ fn too_slow(bound: Duration) -> StoreError {
 
 /// Up to 2, 4, 8, ... 64 ms.
 fn pause(attempt: u32) -> Duration {
-    let ceiling = 1_000_u64 << attempt.min(6);
-    // Seeded anew by the operating system for each thread, and stepped on by each call.
-    let random = RandomState::new().build_hasher().finish();
-    Duration::from_micros(random % ceiling)
+    Duration::from_millis(1 << attempt.min(6)).mul_f64(fraction())
 }
 
 #[cfg(test)]

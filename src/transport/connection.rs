@@ -1,11 +1,6 @@
 //! One connection: what is spoken on it, what its peer must keep to, and how it ends.
 
-use std::{
-    convert::Infallible,
-    future,
-    hash::{BuildHasher as _, Hasher as _, RandomState},
-    time::Duration,
-};
+use std::{convert::Infallible, future, time::Duration};
 
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
@@ -21,6 +16,7 @@ use tokio::{
 use tower::Service;
 
 use super::{buffered_writes::BufferedWrites, inline_executor::InlineExecutor, stall_timeout::StallTimeout};
+use crate::domain::jittered;
 
 /// How many calls one connection may have open.
 const MAX_CALLS: u32 = 1_024;
@@ -126,8 +122,7 @@ impl Protocol {
 /// When a connection is too old: at a time of its own, so that those of one moment do not end in one, too.
 async fn too_old(age: Option<Duration>) {
     let Some(age) = age else { return future::pending().await };
-    let thousandths = u32::try_from(RandomState::new().build_hasher().finish() % 200).unwrap_or(100);
-    tokio::time::sleep(age * (900 + thousandths) / 1_000).await;
+    tokio::time::sleep(jittered(age, 0.1)).await;
 }
 
 #[cfg(test)]
