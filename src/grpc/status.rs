@@ -6,14 +6,15 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
-    domain::{Problem, Violation},
+    domain::{Problem, Violation, jittered},
     flows::Error,
 };
 
 /// The `domain` of every ErrorInfo.
 pub const ERROR_DOMAIN: &str = "countersign.v1";
 
-/// When to come back after the store, or a chain, did not answer.
+/// Pause before a retry after the store or a chain did not answer, or a limit of the service was reached; jittered by half
+/// of it, so that callers that failed together do not return together.
 const OUTAGE_RETRY: Duration = Duration::from_secs(1);
 /// When to come back after a contended call.
 const CONTENTION_RETRY: Duration = Duration::from_millis(100);
@@ -49,9 +50,11 @@ impl From<Violation> for Status {
     }
 }
 
-const fn retry_after(error: &Error) -> Option<Duration> {
+fn retry_after(error: &Error) -> Option<Duration> {
     match error {
-        Error::StoreUnavailable(_) | Error::ChainRpcUnavailable(_) => Some(OUTAGE_RETRY),
+        Error::StoreUnavailable(_) | Error::ChainRpcUnavailable(_) | Error::Overloaded(_) => {
+            Some(jittered(OUTAGE_RETRY, 0.5))
+        }
         Error::RateLimited { wait, .. } => Some(*wait),
         Error::Contention | Error::WatchInterrupted(_) | Error::Draining => Some(CONTENTION_RETRY),
         _ => None,
@@ -97,6 +100,7 @@ pub fn code_and_reason(error: &Error) -> (Code, &'static str) {
         Error::WalletLimitReached => (FailedPrecondition, "WALLET_LIMIT_REACHED"),
         Error::WalletAlreadyLinked => (AlreadyExists, "WALLET_ALREADY_LINKED"),
         Error::RateLimited { .. } => (ResourceExhausted, "RATE_LIMITED"),
+        Error::Overloaded(_) => (ResourceExhausted, "OVERLOADED"),
         Error::Contention => (Aborted, "CONTENTION"),
         Error::WatchInterrupted(_) => (Aborted, "WATCH_INTERRUPTED"),
         Error::Draining => (Unavailable, "DRAINING"),
@@ -168,6 +172,7 @@ mod tests {
             (Error::WalletLimitReached, Code::FailedPrecondition, "WALLET_LIMIT_REACHED"),
             (Error::WalletAlreadyLinked, Code::AlreadyExists, "WALLET_ALREADY_LINKED"),
             (limited(), Code::ResourceExhausted, "RATE_LIMITED"),
+            (Error::Overloaded("x"), Code::ResourceExhausted, "OVERLOADED"),
             (Error::Contention, Code::Aborted, "CONTENTION"),
             (Error::EtagMismatch, Code::FailedPrecondition, "ETAG_MISMATCH"),
             (Error::WatchInterrupted("x".to_owned()), Code::Aborted, "WATCH_INTERRUPTED"),
@@ -205,6 +210,7 @@ mod tests {
                     | Error::StoreUnavailable(_)
                     | Error::ChainRpcUnavailable(_)
                     | Error::RateLimited { .. }
+                    | Error::Overloaded(_)
             );
             assert_eq!(details.retry_info().is_some(), waits, "{error}");
         }

@@ -79,6 +79,8 @@ pub enum Error {
 
     #[error("too many calls of one {whose}: come back in {wait:.1?}")]
     RateLimited { whose: &'static str, wait: Duration },
+    #[error("too much at once: {0}; nothing was executed, try again later")]
+    Overloaded(&'static str),
     #[error("other calls were in the way each time; nothing was changed, try again")]
     Contention,
     #[error("the client has changed since the `etag` was read: read it again, and decide anew")]
