@@ -31,14 +31,13 @@ use tonic::{Code, Request, Status, Streaming, codegen::Bytes, transport::Channel
 use tonic_types::StatusExt as _;
 use tower::ServiceExt as _;
 
-use crate::support::TestStore;
+use crate::{process::Process, support::TestStore};
 
 mod accounts;
 mod clients;
-mod keys;
 
 pub use accounts::link_by;
-pub use keys::{root_keys_file, share_keys};
+pub use crate::shared_keys::{root_keys_file, share_keys};
 
 /// The `iss` of every test's tokens.
 pub const ISSUER: &str = "https://issuer.example";
@@ -93,6 +92,12 @@ impl Server {
     }
 
     /// A caller with any `authorization`; an empty one sends none.
+    pub async fn caller(&self, authorization: &str) -> Caller {
+        Caller::connect(self.grpc, authorization).await
+    }
+}
+
+impl Process {
     pub async fn caller(&self, authorization: &str) -> Caller {
         Caller::connect(self.grpc, authorization).await
     }

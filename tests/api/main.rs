@@ -7,6 +7,10 @@
     reason = "a test may fail, and say why"
 )]
 
+#[path = "../support/process.rs"]
+mod process;
+#[path = "../support/shared_keys.rs"]
+mod shared_keys;
 #[macro_use]
 #[path = "../support/mod.rs"]
 mod support;
@@ -30,7 +34,6 @@ mod link_challenges;
 mod node;
 mod operation;
 mod outage;
-mod process;
 mod processes;
 mod rate_limits;
 mod refresh;

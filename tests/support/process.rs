@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    harness::{Caller, root_keys_file, share_keys},
+    shared_keys::{root_keys_file, share_keys},
     support::TestStore,
 };
 
@@ -94,10 +94,6 @@ impl Process {
             (Some(grpc), Some(operations)) => Self { child, grpc, operations, log },
             _ => panic!("did not start: {}", log.lock().unwrap()),
         }
-    }
-
-    pub async fn caller(&self, authorization: &str) -> Caller {
-        Caller::connect(self.grpc, authorization).await
     }
 
     /// Sends a signal.
