@@ -100,10 +100,9 @@ impl App {
         let store = open_store(&settings.store, settings.migrate).await?;
         let roots = load_root_keys(settings.root_keys.as_ref(), store.as_ref()).await?;
         let chains = Chains::new(&settings.chain_rpc, settings.chain_rpc_timeout);
-        let flows = Arc::new(
-            Flows::start(Arc::clone(&store), roots, settings.issuer.clone(), chains, schedule(settings))
-                .await?,
-        );
+        let (issuer, max_calls) = (settings.issuer.clone(), settings.connections.max_calls);
+        let flows = Flows::start(Arc::clone(&store), roots, issuer, chains, schedule(settings), max_calls);
+        let flows = Arc::new(flows.await?);
         let ports = Ports::bind(settings, tls).await?;
         let addresses = ports.addresses().map_err(|error| AppError::ServerStopped(error.to_string()))?;
         tracing::info!(store = store.backend(), "store open");
@@ -169,10 +168,10 @@ impl App {
         let flows = Arc::clone(&self.flows);
         let idle = async move {
             loop {
-                let begun = flows.health().begun();
+                let begun = flows.calls().begun();
                 tokio::time::sleep(LAST_ANSWERS).await;
                 // Peers may send calls until they have read that they should not.
-                if flows.health().is_idle() && flows.health().begun() == begun {
+                if flows.calls().is_idle() && flows.calls().begun() == begun {
                     return;
                 }
             }

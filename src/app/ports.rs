@@ -68,6 +68,7 @@ impl Ports {
             settings.request_timeout,
             settings.revocations_max_age,
             settings.watcher_stall_timeout,
+            settings.connections.trusted_proxies.clone(),
         )
         .await;
         let services = services.map_err(|error| AppError::ServerStopped(format!("gRPC: {error}")))?;

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{Checks, Reader, ServeSettings};
+use crate::domain::TrustedProxies;
 
 /// How connections are encrypted. What the files hold was looked at, and may change while the service runs.
 #[derive(Clone, Debug)]
@@ -26,6 +27,12 @@ pub struct ConnectionSettings {
     pub peer_timeout: Duration,
     /// How long an HTTP/2 connection is silent before its peer is asked whether it is still there.
     pub keepalive: Duration,
+    /// Time without a call after which a connection ends.
+    pub idle_timeout: Duration,
+    /// Calls that the process runs at most.
+    pub max_calls: usize,
+    /// Proxies that say where a call came from.
+    pub trusted_proxies: TrustedProxies,
 }
 
 impl Reader {
@@ -74,7 +81,20 @@ impl Reader {
             max_age: (!max_age.is_zero()).then_some(max_age),
             peer_timeout: self.time("peer-timeout", LEAST),
             keepalive: self.time("keepalive-interval", LEAST),
+            idle_timeout: self.time("connection-idle-timeout", LEAST),
+            max_calls: self.parsed("max-calls", "must be a number from 24 to 1000000", |text| {
+                text.parse().ok().filter(|number| (24..=1_000_000).contains(number))
+            }),
+            trusted_proxies: self.trusted_proxies(),
         }
+    }
+
+    fn trusted_proxies(&mut self) -> TrustedProxies {
+        let text = self.text("trusted-proxies").unwrap_or_default();
+        TrustedProxies::parse(&text).unwrap_or_else(|why| {
+            self.refuse("trusted-proxies", Err(why));
+            TrustedProxies::default()
+        })
     }
 }
 

@@ -103,7 +103,7 @@ use Fallback::{Described, Value};
 use Kind::{Secret, SecretList, SecretOffTheCommandLine, Switch};
 
 /// The table, in the order of the reference.
-pub const SETTINGS: [Setting; 29] = [
+pub const SETTINGS: [Setting; 32] = [
     Setting::new(
         "database-url",
         "URL",
@@ -239,29 +239,53 @@ pub const SETTINGS: [Setting; 29] = [
         "max-connections",
         "NUMBER",
         Value("1000"),
-        "How many connections each port holds at most, every one of them an open file (`ulimit -n`). A new one \
-         beyond that is closed at once, so that its caller can try another instance.",
+        "Connections that each port holds at most, every one of them an open file (`ulimit -n`). For a new one beyond \
+         that, one without a running call makes room: first one that never made a call, then one that made none with \
+         valid credentials, of the address that has most. If there is none, the new one is closed at once, so that its \
+         caller can try another instance.",
+    ),
+    Setting::new(
+        "max-calls",
+        "NUMBER",
+        Value("1536"),
+        "Calls that run at once at most, on all connections together. Two thirds of them are for the API, the rest is \
+         kept for health checks and ext_authz. A call beyond that is rejected as RESOURCE_EXHAUSTED (`OVERLOADED`).",
     ),
     Setting::new(
         "max-connection-age",
         "TIME",
-        Value("0s"),
-        "How old a connection gets, give or take a tenth, so that callers spread over instances that came later. \
-         Its calls are then finished, and streams end. Some callers (tonic) fail a call that they were about to \
+        Value("1h"),
+        "Age of a connection, give or take a tenth, at which it ends, so that callers spread over instances that came \
+         later. Its calls are then finished, and streams end. Some callers (tonic) fail a call that they were about to \
          send, and must retry it. `0s` sets no limit.",
+    ),
+    Setting::new(
+        "connection-idle-timeout",
+        "TIME",
+        Value("5m"),
+        "Time without a running call after which a connection ends. An open stream is a running call.",
     ),
     Setting::new(
         "peer-timeout",
         "TIME",
         Value("10s"),
-        "How long a peer may keep the service waiting: for a TLS handshake, for the first bytes of HTTP/2, for the \
-         head of an HTTP/1.1 request, for the answer to a ping, and for taking what is written to it.",
+        "Time for which a peer may keep the service waiting: for a TLS handshake, for the first bytes of HTTP/2, for the \
+         head of an HTTP/1.1 request, for the rest of a request, for the answer to a ping, and for taking what is written \
+         to it. A call whose peer stops sending is rejected, one whose response is not taken is reset.",
     ),
     Setting::new(
         "keepalive-interval",
         "TIME",
         Value("30s"),
         "How long an HTTP/2 connection is silent before its peer is asked, by a ping, whether it is still there.",
+    ),
+    Setting::new(
+        "trusted-proxies",
+        "CIDRS",
+        Described("none: the peer of a call is that of its connection"),
+        "Proxies in front of the service, as CIDRs with commas between, such as `10.0.0.0/8,fd00::/8`. A call on a \
+         connection from one of them came from the last address of its `x-forwarded-for`, read from the right, that is \
+         none of them. That header is ignored on all other connections.",
     ),
     Setting::new(
         "shutdown-delay",

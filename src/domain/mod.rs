@@ -12,6 +12,7 @@ pub mod ids;
 pub mod jitter;
 pub mod network;
 pub mod nonce;
+pub mod peer;
 pub mod policy;
 pub mod sealed;
 pub mod secret;
@@ -32,6 +33,7 @@ pub use ids::{AccountId, ChallengeId, ClientId, RequestId, SecretId, SessionId, 
 pub use jitter::jittered;
 pub use network::{Namespace, Network, NetworkRule};
 pub use nonce::{Nonce, NumericNonce};
+pub use peer::{Peer, TrustedProxies};
 pub use policy::{DeniedBy, Policy, RateLimit};
 pub use sealed::{RootKeyId, Sealed};
 pub use secret::Secret;

@@ -29,6 +29,7 @@ use crate::{
         health::Health,
         rate_limiter::RateLimiter,
         revocation_feed::RevocationFeed,
+        running_calls::RunningCalls,
         signing_keys::{self, RevocationAwareKeys, Schedule, SigningKeys, StartError},
     },
     store::Store,
@@ -48,6 +49,7 @@ pub struct Flows {
     chains: Chains,
     issuer: String,
     health: Health,
+    calls: RunningCalls,
 }
 
 impl Flows {
@@ -62,6 +64,7 @@ impl Flows {
         issuer: String,
         chains: Chains,
         schedule: Schedule,
+        max_calls: usize,
     ) -> std::result::Result<Self, StartError> {
         if !signing_keys::check_root_keys(store.as_ref(), &roots).await? {
             signing_keys::leave_canary(store.as_ref(), &roots).await?;
@@ -84,6 +87,7 @@ impl Flows {
             chains,
             issuer,
             health: Health::default(),
+            calls: RunningCalls::new(max_calls),
         })
     }
 
@@ -101,6 +105,11 @@ impl Flows {
     /// How the service is.
     pub const fn health(&self) -> &Health {
         &self.health
+    }
+
+    /// The calls that run.
+    pub const fn calls(&self) -> &RunningCalls {
+        &self.calls
     }
 
     /// Reads the database's clock and the signing keys anew, notes whether the store answered, and replaces keys

@@ -17,12 +17,12 @@ use envoy_types::pb::{
     },
     google::rpc,
 };
-use tonic::{Code, Request, Response, Status, server::UnaryService};
+use http::{HeaderMap, HeaderName, header::CONTENT_TYPE};
+use http_body_util::{BodyExt as _, Full};
+use prost::Message as _;
+use tonic::{Code, Request, Response, Status, body::Body, codegen::Bytes, server::UnaryService};
 
-use super::{
-    credentials::{note_client, read},
-    status::code_and_reason,
-};
+use super::{call::note_authenticated, credentials::read, status::code_and_reason};
 use crate::flows::{AccessClaims, Credentials, Error, Flows, token::check::Route};
 
 /// Every header that tells a service who calls begins with this, and comes from here alone.
@@ -59,7 +59,7 @@ impl AuthorizationApi {
         metrics::counter!("countersign_checks_total", "reason" => reason).increment(1);
         match outcome {
             Ok(claims) => {
-                note_client(request.extensions(), claims.client_id);
+                note_authenticated(request.extensions(), claims.client_id);
                 passed(&claims, http)
             }
             Err(error) => denied(&error),
@@ -123,13 +123,38 @@ fn is_identity(name: &str) -> bool {
     name.get(..PREFIX.len()).is_some_and(|start| start.replace('_', "-").eq_ignore_ascii_case(PREFIX))
 }
 
+/// The response to a Check that is not made: too large, or one too many. What it asks about may be allowed, so the gateway's
+/// caller must hear 503 and not that it is forbidden.
+pub(super) fn denied_call(error: &Error) -> http::Response<Body> {
+    metrics::counter!("countersign_checks_total", "reason" => code_and_reason(error).1).increment(1);
+    let response = denied_as(503, error).encode_to_vec();
+    let length = u32::try_from(response.len()).unwrap_or_default().to_be_bytes();
+    // gRPC over HTTP/2, "Length-Prefixed-Message": not compressed, the length, the message.
+    let message = Bytes::from([&[0], &length[..], &response].concat());
+    let trailers =
+        HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), http::HeaderValue::from(0))]);
+    let body = Full::new(message).with_trailers(async { Some(Ok(trailers)) });
+    let mut response = http::Response::new(Body::new(body));
+    response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("application/grpc"));
+    response
+}
+
 /// Refused with a response of its own: a status alone would reach the caller as 403, whatever it says.
 fn denied(error: &Error) -> CheckResponse {
+    let http_status = match code_and_reason(error).0 {
+        Code::Unauthenticated => 401,
+        Code::Unavailable => 503,
+        _ => 403,
+    };
+    denied_as(http_status, error)
+}
+
+fn denied_as(http_status: i32, error: &Error) -> CheckResponse {
     let (code, reason) = code_and_reason(error);
-    let (http_status, more) = match code {
-        Code::Unauthenticated => (401, Some(header("www-authenticate", challenge(error)))),
-        Code::Unavailable => (503, Some(header("retry-after", "1".to_owned()))),
-        _ => (403, None),
+    let more = match http_status {
+        401 => Some(header("www-authenticate", challenge(error))),
+        503 => Some(header("retry-after", "1".to_owned())),
+        _ => None,
     };
     let body = serde_json::json!({ "reason": reason, "message": error.to_string() }).to_string();
     let mut headers = vec![header("content-type", "application/json".to_owned())];

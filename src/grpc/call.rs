@@ -1,41 +1,52 @@
-//! The layer around every call: its id, its deadline, its line in the log, its count.
+//! The layer around every call: its limits, its id, its deadline, its line in the log.
 
 use std::{
     future::Future,
+    net::IpAddr,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use http::{HeaderMap, HeaderValue, Request, Response};
-use tonic::{Code, Status, body::Body};
+use http_body_util::BodyExt as _;
+use tonic::{
+    Code, Extensions, Status,
+    body::Body,
+    codegen::{Body as HttpBody, Bytes, StdError},
+};
 use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use super::status::status;
+use super::{
+    authorization::denied_call, call_log::CallLog, guarded_body::guarded, methods::Method, status::status,
+};
 use crate::{
-    domain::{ClientId, RequestId, Violation},
+    domain::{
+        ClientId, Peer, RequestId, TrustedProxies, Violation,
+        peer::{HealthWatch, Stalled},
+    },
     flows::{Error, Flows},
-    state::audit,
+    state::running_calls::{CallKind, RunningCall},
 };
 
 /// Carries a call's id in and out.
 const REQUEST_ID: &str = "x-request-id";
 /// gRPC's own header for a caller's deadline.
 const TIMEOUT: &str = "grpc-timeout";
+/// Names the addresses that a call has come through.
+const FORWARDED: &str = "x-forwarded-for";
 /// The largest request. The largest valid one holds a text of a few kilobytes.
 pub(super) const MAX_REQUEST_BYTES: usize = 64 * 1024;
-/// A gateway's check.
-pub(super) const CHECK: &str = "envoy.service.auth.v3.Authorization/Check";
 /// The largest Check: a gateway lets through up to 96 KiB of headers, and may send them twice.
 pub(super) const MAX_CHECK_BYTES: usize = 256 * 1024;
 /// How large the metadata of a call may be, each name and value with 32 bytes on top (RFC 9113, section 6.5.2).
 const MAX_METADATA_BYTES: usize = 16 * 1024;
-/// What stands for the method of a call that is not looked at any further, so that nobody's names become names
-/// of metrics.
-const OVERSIZED: &str = "oversized";
 /// How much earlier than the caller's deadline the answer is sent, so that it arrives.
 const HEAD_START: Duration = Duration::from_millis(20);
 
@@ -44,24 +55,72 @@ const HEAD_START: Duration = Duration::from_millis(20);
 pub struct Call {
     /// Its id: the caller's, or one of our own.
     pub request_id: String,
-    /// The client behind it, once that is known.
-    pub client_id: Arc<OnceLock<ClientId>>,
+    /// Address that it came from.
+    pub origin: Option<IpAddr>,
+    caller: Arc<CallerRecord>,
+}
+
+/// Caller of a call, as far as it is known.
+#[derive(Debug, Default)]
+struct CallerRecord {
+    client_id: OnceLock<ClientId>,
+    is_authenticated: AtomicBool,
+}
+
+impl Call {
+    /// The client behind it, or the one that it names.
+    pub(super) fn client_id(&self) -> Option<ClientId> {
+        self.caller.client_id.get().copied()
+    }
+
+    /// Whether its credentials were valid.
+    pub(super) fn is_authenticated(&self) -> bool {
+        self.caller.is_authenticated.load(Ordering::Acquire)
+    }
+}
+
+/// Names the client in the call's line, unless it is named there already.
+pub(super) fn note_client(extensions: &Extensions, id: ClientId) {
+    if let Some(call) = extensions.get::<Call>() {
+        let _ = call.caller.client_id.set(id);
+    }
+}
+
+/// Notes that a call had valid credentials.
+pub(super) fn note_authenticated(extensions: &Extensions, id: ClientId) {
+    note_client(extensions, id);
+    if let Some(call) = extensions.get::<Call>() {
+        call.caller.is_authenticated.store(true, Ordering::Release);
+    }
+    if let Some(peer) = extensions.get::<Peer>() {
+        peer.connection.earns_trust();
+    }
 }
 
 /// Puts [`CallService`] around the services.
 #[derive(Clone)]
 pub struct CallLayer {
-    /// What counts the calls under way.
-    pub flows: Arc<Flows>,
+    flows: Arc<Flows>,
     /// The longest that a call may take.
-    pub longest: Duration,
+    longest: Duration,
+    proxies: Arc<TrustedProxies>,
+    /// Whether an ignored `x-forwarded-for` was logged.
+    has_warned: Arc<AtomicBool>,
+    log: Arc<CallLog>,
+}
+
+impl CallLayer {
+    /// With the longest time of a call, and the proxies that say where a call came from.
+    pub(super) fn new(flows: Arc<Flows>, longest: Duration, proxies: TrustedProxies) -> Self {
+        Self { flows, longest, proxies: Arc::new(proxies), has_warned: Arc::default(), log: Arc::default() }
+    }
 }
 
 impl<S> Layer<S> for CallLayer {
     type Service = CallService<S>;
 
     fn layer(&self, inner: S) -> CallService<S> {
-        CallService { inner, flows: Arc::clone(&self.flows), longest: self.longest }
+        CallService { inner, layer: self.clone() }
     }
 }
 
@@ -69,15 +128,14 @@ impl<S> Layer<S> for CallLayer {
 #[derive(Clone)]
 pub struct CallService<S> {
     inner: S,
-    flows: Arc<Flows>,
-    longest: Duration,
+    layer: CallLayer,
 }
 
 impl<S, B> Service<Request<B>> for CallService<S>
 where
-    S: Service<Request<B>, Response = Response<Body>> + Clone + Send + 'static,
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
     S::Future: Send,
-    B: Send + 'static,
+    B: HttpBody<Data = Bytes, Error: Into<StdError>> + Send + 'static,
 {
     type Response = Response<Body>;
     type Error = S::Error;
@@ -88,34 +146,109 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let call = Call { request_id: request_id(request.headers()), client_id: Arc::default() };
-        let oversized = size(&request) > MAX_METADATA_BYTES;
-        let method =
-            if oversized { OVERSIZED } else { request.uri().path().trim_start_matches('/') }.to_owned();
-        let bound = if is_stream(&method) { None } else { Some(bound(request.headers(), self.longest)) };
-        // A stream does not keep the server from its end.
-        let running = bound.map(|_| self.flows.health().begin_call());
+        let began = Instant::now();
+        let (method, admitted) = self.layer.admit(&request);
+        let call = self.layer.call(&request);
         request.extensions_mut().insert(call.clone());
+        let request = request.map(|body| Body::new(body.map_err(as_status)));
         // The service that was asked whether it is ready must be the one that is called.
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
-        let span = match is_frequent(&method) {
+        let span = match method.kind.is_frequent() {
             true => tracing::debug_span!("call", request_id = %call.request_id),
             false => tracing::info_span!("call", request_id = %call.request_id),
         };
+        let bound = bound(request.headers(), self.layer.longest);
+        let log = Arc::clone(&self.layer.log);
         Box::pin(
             async move {
-                let began = Instant::now();
-                let response = match oversized {
-                    true => too_much_metadata(),
-                    false => within(bound, inner.call(request)).await?,
+                let response = match admitted {
+                    Ok(admitted) => admitted.hold(method.kind, within(bound, inner.call(request)).await?),
+                    Err(error) => rejected(method, &error),
                 };
-                drop(running);
-                Ok(finished(response, &method, &call, began.elapsed()))
+                Ok(finished(response, method, &call, &log, began))
             }
             .instrument(span),
         )
     }
+}
+
+/// Leave for a call to run.
+struct Admitted {
+    _running: RunningCall,
+    _health_watch: Option<HealthWatch>,
+}
+
+impl Admitted {
+    /// A response that holds on to the leave for as long as it is a stream which the call's kind bounds.
+    fn hold(self, kind: CallKind, response: Response<Body>) -> Response<Body> {
+        match kind {
+            CallKind::Api | CallKind::Probe => response,
+            CallKind::HealthWatch | CallKind::Reflection => response.map(|body| guarded(body, self)),
+        }
+    }
+}
+
+impl CallLayer {
+    /// The method of a call, and leave for it to run.
+    fn admit<B>(&self, request: &Request<B>) -> (Method, Result<Admitted, Error>) {
+        if size(request) > MAX_METADATA_BYTES {
+            return (Method::OVERSIZED, Err(Violation::request("metadata", "is larger than 16 KiB").into()));
+        }
+        let method = Method::of(request.uri().path());
+        let admitted = self.flows.calls().begin(method.kind).and_then(|running| {
+            let health_watch = health_watch(method.kind, request.extensions().get::<Peer>())?;
+            Ok(Admitted { _running: running, _health_watch: health_watch })
+        });
+        (method, admitted)
+    }
+
+    fn call<B>(&self, request: &Request<B>) -> Call {
+        let peer = request.extensions().get::<Peer>();
+        let origin = peer.map(|peer| self.origin(peer.address, request.headers()));
+        Call { request_id: request_id(request.headers()), origin, caller: Arc::default() }
+    }
+
+    /// The address that a call came from. Where nobody is trusted to say so, the one who tries is logged once.
+    fn origin(&self, connection: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let is_ignored = headers.contains_key(FORWARDED) && !self.proxies.contains(connection.to_canonical());
+        if is_ignored && !self.has_warned.swap(true, Ordering::AcqRel) {
+            let advice =
+                "x-forwarded-for is ignored on connections of peers that are not among trusted-proxies";
+            tracing::warn!(%connection, "{advice}; further ones are not logged");
+        }
+        self.proxies.origin(connection, forwarded(headers))
+    }
+}
+
+/// A place for a Health/Watch stream on its connection.
+fn health_watch(kind: CallKind, peer: Option<&Peer>) -> Result<Option<HealthWatch>, Error> {
+    match (kind, peer) {
+        (CallKind::HealthWatch, Some(peer)) => {
+            let watch = peer.connection.begin_health_watch();
+            watch.map(Some).ok_or(Error::Overloaded("Health/Watch streams on this connection (8)"))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn forwarded(headers: &HeaderMap) -> impl DoubleEndedIterator<Item = &str> {
+    headers.get_all(FORWARDED).iter().map(|line| line.to_str().unwrap_or_default())
+}
+
+/// The error of a body, as a status if the peer stopped sending.
+fn as_status(error: impl Into<StdError>) -> StdError {
+    let error = error.into();
+    match error.downcast_ref::<Stalled>() {
+        Some(Stalled::TooLong) => status(&Error::RequestIncomplete).into(),
+        Some(Stalled::TooMany) => status(&Error::Overloaded("requests that have not arrived whole")).into(),
+        None => error,
+    }
+}
+
+/// The response to a call that does not run.
+fn rejected(method: Method, error: &Error) -> Response<Body> {
+    if method.is_check() { denied_call(error) } else { status(error).into_http() }
 }
 
 /// How large path and metadata are.
@@ -124,87 +257,53 @@ fn size<B>(request: &Request<B>) -> usize {
     request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>() + path
 }
 
-fn too_much_metadata() -> Response<Body> {
-    status(&Violation::request("metadata", "is larger than 16 KiB").into()).into_http()
-}
-
-/// The response, or the refusal that its time is over.
+/// The response, or the refusal that its time is over. A stream must open within that time.
 async fn within<E>(
-    bound: Option<Duration>,
+    bound: Duration,
     response: impl Future<Output = Result<Response<Body>, E>>,
 ) -> Result<Response<Body>, E> {
-    match bound {
-        Some(bound) => tokio::time::timeout(bound, response)
-            .await
-            .unwrap_or_else(|_| Ok(status(&Error::DeadlineExceeded).into_http())),
-        None => response.await,
-    }
+    let response = tokio::time::timeout(bound, response).await;
+    response.unwrap_or_else(|_| Ok(status(&Error::DeadlineExceeded).into_http()))
 }
 
 /// Makes sure that a refusal has a reason, notes the outcome, and sends the call's id back.
-fn finished(response: Response<Body>, method: &str, call: &Call, took: Duration) -> Response<Body> {
+fn finished(
+    response: Response<Body>,
+    method: Method,
+    call: &Call,
+    log: &CallLog,
+    began: Instant,
+) -> Response<Body> {
     let refusal = Status::from_header_map(response.headers()).filter(|status| status.code() != Code::Ok);
     let (mut response, refusal) = match refusal {
         Some(status) => {
-            let status = with_reason(status, method);
+            let status = with_reason(status);
             (status.clone().into_http(), Some(status))
         }
         None => (response, None),
     };
-    note(method, call, refusal.as_ref(), took);
+    log.note(method, call, refusal.as_ref(), began.elapsed());
     if let Ok(value) = HeaderValue::from_str(&call.request_id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
 }
 
+/// The error of a message beyond a limit in bytes.
+pub(super) fn too_large(limit: usize) -> Error {
+    Violation::request("message", format!("is larger than {} KiB", limit / 1024)).into()
+}
+
 /// What the transport refuses on its own has no reason yet: a message too large, or none at all.
-fn with_reason(refused: Status, method: &str) -> Status {
+fn with_reason(refused: Status) -> Status {
     if refused.get_details_error_info().is_some() {
         return refused;
     }
     match refused.code() {
-        Code::OutOfRange => {
-            let most = if method == CHECK { MAX_CHECK_BYTES } else { MAX_REQUEST_BYTES };
-            status(&Violation::request("message", format!("is larger than {} KiB", most / 1024)).into())
-        }
+        Code::OutOfRange => status(&too_large(MAX_REQUEST_BYTES)),
         Code::Internal => status(&Violation::request("message", "is not the message of this call").into()),
         _ => refused,
     }
-}
-
-fn note(method: &str, call: &Call, refusal: Option<&Status>, took: Duration) {
-    let code = refusal.map_or(Code::Ok, Status::code);
-    let info = refusal.and_then(|status| status.get_details_error_info());
-    let reason = info.map_or_else(String::new, |info| info.reason);
-    // Names that nobody serves must not become names of metrics.
-    if code != Code::Unimplemented {
-        let labels =
-            [("method", method.to_owned()), ("code", format!("{code:?}")), ("reason", reason.clone())];
-        metrics::counter!("countersign_calls_total", &labels).increment(1);
-        metrics::histogram!("countersign_call_seconds", "method" => method.to_owned()).record(took);
-    }
-    if !reason.is_empty() && method.starts_with("countersign.") {
-        audit::call_refused(method, &reason, call.client_id.get().copied());
-    }
-    let client = call.client_id.get().map(ToString::to_string).unwrap_or_default();
-    let milliseconds = took.as_secs_f64() * 1_000.0;
-    if is_frequent(method) {
-        tracing::debug!(method, ?code, reason, client, milliseconds, "call");
-    } else {
-        tracing::info!(method, ?code, reason, client, milliseconds, "call");
-    }
-}
-
-/// Probes and gateways ask all the time; a gateway has a log of its own, and who passed counts as a metric.
-fn is_frequent(method: &str) -> bool {
-    method.starts_with("grpc.") || method.starts_with("envoy.")
-}
-
-/// Streams end when their caller or the server wants, not at a deadline.
-fn is_stream(method: &str) -> bool {
-    matches!(method, "grpc.health.v1.Health/Watch" | "countersign.v1.TokenService/WatchRevocations")
-        || method.starts_with("grpc.reflection.")
 }
 
 /// The caller's id for the call if it is fit for a log, else a new one.

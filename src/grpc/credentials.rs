@@ -1,11 +1,11 @@
 //! The `authorization` metadata of a call, taken apart.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use tonic::{Extensions, Request, metadata::MetadataMap};
+use tonic::{Request, metadata::MetadataMap};
 
-use super::call::Call;
+use super::call::{note_authenticated, note_client};
 use crate::{
-    domain::{ClientId, Secret},
+    domain::Secret,
     flows::{Caller, Credentials, Error, Flows},
 };
 
@@ -15,7 +15,7 @@ use crate::{
 /// If the credentials are missing, wrong or no longer good.
 pub async fn authenticated<T>(flows: &Flows, request: &Request<T>) -> Result<Caller, Error> {
     let caller = flows.authenticate(&claimed(request)).await?;
-    note_client(request.extensions(), caller.client_id());
+    note_authenticated(request.extensions(), caller.client_id());
     Ok(caller)
 }
 
@@ -28,13 +28,6 @@ pub fn claimed<T>(request: &Request<T>) -> Credentials {
         note_client(request.extensions(), id);
     }
     credentials
-}
-
-/// Names the client in the call's line, unless it is named there already.
-pub fn note_client(extensions: &Extensions, id: ClientId) {
-    if let Some(call) = extensions.get::<Call>() {
-        let _ = call.client_id.set(id);
-    }
 }
 
 /// What a call was sent with. Two values cannot both be meant, and count as unreadable.

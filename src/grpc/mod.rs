@@ -5,10 +5,13 @@
 pub mod account;
 mod authorization;
 pub mod call;
+mod call_log;
 pub mod challenge;
 pub mod client;
 pub mod convert;
 pub mod credentials;
+mod guarded_body;
+mod methods;
 pub mod policy;
 pub mod policy_file;
 pub mod policy_mask;

@@ -10,12 +10,7 @@ use std::{
 use envoy_types::pb::envoy::service::auth::v3::authorization_server;
 use http::{Request, Response};
 use tokio::sync::watch;
-use tonic::{
-    body::Body,
-    codegen::{Body as HttpBody, BoxFuture, Bytes, StdError},
-    server::Grpc,
-    service::Routes,
-};
+use tonic::{Code, Status, body::Body, codegen::BoxFuture, server::Grpc, service::Routes};
 use tonic_health::{ServingStatus, pb::health_server::HealthServer, server::HealthReporter};
 use tonic_prost::ProstCodec;
 
@@ -23,10 +18,11 @@ use tower::{Layer as _, Service};
 
 use super::{
     account::AccountApi,
-    authorization::AuthorizationApi,
-    call::{CHECK, CallLayer, CallService, MAX_CHECK_BYTES, MAX_REQUEST_BYTES},
+    authorization::{AuthorizationApi, denied_call},
+    call::{CallLayer, CallService, MAX_CHECK_BYTES, MAX_REQUEST_BYTES, too_large},
     challenge::ChallengeApi,
     client::ClientApi,
+    methods::CHECK,
     session::SessionApi,
     token::TokenApi,
     v1::{
@@ -38,7 +34,7 @@ use super::{
         token_service_server::{self, TokenServiceServer},
     },
 };
-use crate::{flows::Flows, state::health::HealthState};
+use crate::{domain::TrustedProxies, flows::Flows, state::health::HealthState};
 
 /// What answers on the gRPC port.
 ///
@@ -49,6 +45,7 @@ pub async fn services(
     longest_call: Duration,
     revocations_max_age: Duration,
     watcher_stall_timeout: Duration,
+    proxies: TrustedProxies,
 ) -> Result<CallService<Services>, tonic_reflection::server::Error> {
     let health = health(flows.health().watch()).await;
     let session = SessionServiceServer::new(SessionApi(Arc::clone(&flows)))
@@ -62,9 +59,9 @@ pub async fn services(
     let account = AccountServiceServer::new(AccountApi(Arc::clone(&flows)))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
     let authorization = AuthorizationApi { flows: Arc::clone(&flows), max_age: revocations_max_age };
-    let routes = Routes::new(health)
-        .add_service(reflection()?.build_v1()?)
-        .add_service(reflection()?.build_v1alpha()?)
+    let routes = Routes::new(health.max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(reflection()?.build_v1()?.max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(reflection()?.build_v1alpha()?.max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(session)
         .add_service(challenge)
         .add_service(token)
@@ -72,7 +69,7 @@ pub async fn services(
         .add_service(account)
         .prepare();
     let services = Services { authorization, routes };
-    Ok(CallLayer { flows, longest: longest_call }.layer(services))
+    Ok(CallLayer::new(flows, longest_call, proxies).layer(services))
 }
 
 /// All services. The one that a gateway asks for every request comes before the others' routing.
@@ -82,26 +79,27 @@ pub struct Services {
     routes: Routes,
 }
 
-impl<B> Service<Request<B>> for Services
-where
-    B: HttpBody<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
-{
+impl Service<Request<Body>> for Services {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<Response<Body>, Infallible>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<Request<B>>::poll_ready(&mut self.routes, context)
+        Service::<Request<Body>>::poll_ready(&mut self.routes, context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
         if request.uri().path().strip_prefix('/') != Some(CHECK) {
             return Box::pin(self.routes.call(request));
         }
         let authorization = self.authorization.clone();
         Box::pin(async move {
-            let grpc = Grpc::new(ProstCodec::default());
-            Ok(grpc.max_decoding_message_size(MAX_CHECK_BYTES).unary(authorization, request).await)
+            let mut grpc = Grpc::new(ProstCodec::default()).max_decoding_message_size(MAX_CHECK_BYTES);
+            let response = grpc.unary(authorization, request).await;
+            match Status::from_header_map(response.headers()).map(|status| status.code()) {
+                Some(Code::OutOfRange) => Ok(denied_call(&too_large(MAX_CHECK_BYTES))),
+                _ => Ok(response),
+            }
         })
     }
 }

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use tonic::{Request, Response, Status};
 
 use super::{
+    call::note_authenticated,
     convert,
-    credentials::{authenticated, claimed, note_client},
+    credentials::{authenticated, claimed},
     revocations::{Stream, stream},
     v1,
 };
@@ -23,7 +24,7 @@ impl v1::token_service_server::TokenService for TokenApi {
     ) -> Result<Response<v1::RefreshTokenResponse>, Status> {
         let credentials = claimed(&request);
         let tokens = self.0.refresh_token(&credentials, &request.get_ref().refresh_token).await?;
-        note_client(request.extensions(), tokens.client_id);
+        note_authenticated(request.extensions(), tokens.client_id);
         Ok(Response::new(v1::RefreshTokenResponse { tokens: Some(tokens.into()) }))
     }
 
@@ -33,7 +34,7 @@ impl v1::token_service_server::TokenService for TokenApi {
     ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
         let credentials = claimed(&request);
         if let Some(client_id) = self.0.revoke_token(&credentials, &request.get_ref().token).await? {
-            note_client(request.extensions(), client_id);
+            note_authenticated(request.extensions(), client_id);
         }
         Ok(Response::new(v1::RevokeTokenResponse {}))
     }
@@ -57,7 +58,7 @@ impl v1::token_service_server::TokenService for TokenApi {
         let resume_from = request.get_ref().resume_from;
         let resume_from = resume_from.map(|from| convert::time("resume_from", from)).transpose()?;
         let watch = self.0.watch_revocations(credentials, resume_from).await?;
-        note_client(request.extensions(), watch.client_id());
+        note_authenticated(request.extensions(), watch.client_id());
         Ok(Response::new(stream(watch, self.1)))
     }
 

@@ -45,7 +45,14 @@ pub(crate) fn wallet_unlinked(session: &Session, address: &Address, network: &Ne
 }
 
 /// A call was refused.
-pub fn call_refused(method: &str, reason: &str, client_id: Option<ClientId>) {
+pub fn call_refused(
+    method: &str,
+    reason: &str,
+    client_id: Option<ClientId>,
+    code: &str,
+    origin: Option<String>,
+    milliseconds: f64,
+) {
     let client_id = client_id.map(|id| id.to_string());
-    audit!("call.refused", method, reason, client_id);
+    audit!("call.refused", method, reason, client_id, %code, origin, milliseconds);
 }

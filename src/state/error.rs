@@ -91,6 +91,8 @@ pub enum Error {
     Draining,
     #[error("the call took longer than its deadline; whether it acted is not known")]
     DeadlineExceeded,
+    #[error("the rest of the request did not come in time; nothing was executed")]
+    RequestIncomplete,
     #[error(
         "no node of the chain could be asked whether the contract wallet accepts the signature; try again"
     )]

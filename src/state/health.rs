@@ -1,10 +1,5 @@
 //! The state that the health service, readiness and the metrics report.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
-
 use tokio::sync::watch;
 
 /// What can change while the service runs.
@@ -16,20 +11,9 @@ pub struct HealthState {
     pub draining: bool,
 }
 
-/// The state, whoever watches it, and the calls that are under way.
+/// The state, which may be watched.
 pub struct Health {
     state: watch::Sender<HealthState>,
-    running: Arc<AtomicUsize>,
-    begun: AtomicUsize,
-}
-
-/// A call that is under way, until this is dropped.
-pub struct Running(Arc<AtomicUsize>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 impl Default for Health {
@@ -37,28 +21,11 @@ impl Default for Health {
     fn default() -> Self {
         let state = watch::Sender::new(HealthState { store_answers: true, draining: false });
         metrics::gauge!("countersign_store_up").set(1);
-        Self { state, running: Arc::default(), begun: AtomicUsize::new(0) }
+        Self { state }
     }
 }
 
 impl Health {
-    /// Notes that a call has begun.
-    pub fn begin_call(&self) -> Running {
-        self.running.fetch_add(1, Ordering::AcqRel);
-        self.begun.fetch_add(1, Ordering::AcqRel);
-        Running(Arc::clone(&self.running))
-    }
-
-    /// How many calls have begun so far.
-    pub fn begun(&self) -> usize {
-        self.begun.load(Ordering::Acquire)
-    }
-
-    /// Whether no call is under way.
-    pub fn is_idle(&self) -> bool {
-        self.running.load(Ordering::Acquire) == 0
-    }
-
     /// The state now.
     pub fn state(&self) -> HealthState {
         *self.state.borrow()

@@ -161,9 +161,8 @@ async fn a_request_of_as_many_headers_as_a_gateway_lets_through_is_read(store: &
         client.try_check(http, SHOP.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
     };
     passed(with(250 * 1024).await.unwrap());
-    let refused = with(256 * 1024).await;
-    assert!(refused.as_ref().unwrap_err().message().contains("256 KiB"), "{refused:?}");
-    assert_eq!(wrong_field(refused), ("INVALID_REQUEST".into(), "message".into()));
+    // A bare status would reach the gateway's caller as 403, though what was asked about may be allowed.
+    is_denied_as(with(256 * 1024).await.unwrap(), 503, "INVALID_REQUEST");
     let other = client.send("/envoy.service.auth.v3.Authorization/Other", "identity", &[0, 0, 0, 0, 0]).await;
     assert_eq!(other.code(), Code::Unimplemented);
 }

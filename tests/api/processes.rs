@@ -1,7 +1,10 @@
 //! The real program: two at once, stopped, killed, and its log.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use countersign::{grpc::v1::SessionState, wallet::evm::EvmPrivateKey};
+use countersign::{
+    grpc::v1::{GetJwksRequest, SessionState, token_service_client::TokenServiceClient},
+    wallet::evm::EvmPrivateKey,
+};
 use tokio::task::JoinSet;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -209,20 +212,50 @@ async fn the_line_of_a_call_names_method_client_outcome_and_time(store: &TestSto
     nobody.revoke_token(&tokens.access_token).await.unwrap();
     let wrong = crate::harness::basic(&id.to_string(), "ccs_wrong");
     client.with(&wrong).get_session("x").await.unwrap_err();
-    let last = "code=Unauthenticated reason=\"CLIENT_CREDENTIALS_INVALID\"";
-    let log = process.logged_until(last).await;
+    let log = process.logged_until("reason=\"CLIENT_CREDENTIALS_INVALID\"").await;
     let line_of = |method: &str| {
-        let is_it = |line: &&str| line.contains(": call method=") && line.contains(method);
-        log.lines().find(is_it).unwrap_or_else(|| panic!("{method}: {log}"))
+        let mut lines = log.lines().filter(|line| line.contains("milliseconds=") && line.contains(method));
+        let line = lines.next().unwrap_or_else(|| panic!("{method}: {log}"));
+        assert_eq!(lines.next(), None, "one line for each call");
+        line
     };
     for method in ["StartChallenge", "VerifyChallenge", "RefreshToken", "RevokeToken", "GetSession"] {
         let line = line_of(method);
-        for part in [format!("client=\"{id}\""), "request_id=".to_owned(), "milliseconds=".to_owned()] {
-            assert!(line.contains(&part), "{part} is missing: {line}");
+        for part in [&format!("\"{id}\""), "request_id=", "origin=\"127.0.0.1\""] {
+            assert!(line.contains(part), "{part} is missing: {line}");
         }
     }
-    assert!(line_of("GetSession").contains("reason=\"CLIENT_CREDENTIALS_INVALID\""));
+    assert!(line_of("GetSession").contains("code=Unauthenticated"));
     assert!(line_of("RefreshToken").contains("code=Ok"));
+}
+
+/// Calls with an `x-forwarded-for`, and finds the origin that the call's line names.
+async fn logged_origin(process: &Process, request_id: &str, forwarded: &str) -> String {
+    let channel = tonic::transport::Channel::from_shared(format!("http://{}", process.grpc)).unwrap();
+    let mut tokens = TokenServiceClient::new(channel.connect().await.unwrap());
+    let mut request = tonic::Request::new(GetJwksRequest {});
+    request.metadata_mut().insert("x-forwarded-for", forwarded.parse().unwrap());
+    request.metadata_mut().insert("x-request-id", request_id.parse().unwrap());
+    tokens.get_jwks(request).await.unwrap();
+    let log = process.logged_until(&format!("{request_id}}}: call method")).await;
+    let line = log.lines().find(|line| line.contains(request_id) && line.contains("origin=")).unwrap();
+    line.split("origin=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forwarded_address_counts_only_from_a_trusted_proxy() {
+    let store = TestStore::sqlite().await;
+    let behind_proxy = Process::start_with(&store, &["--trusted-proxies", "127.0.0.0/8,10.0.0.0/8"]);
+    assert_eq!(
+        logged_origin(&behind_proxy, "forged", "192.0.2.66, 203.0.113.9, 10.1.1.1").await,
+        "203.0.113.9"
+    );
+    let direct = Process::start(&store);
+    for attempt in ["first", "second"] {
+        assert_eq!(logged_origin(&direct, attempt, "203.0.113.9").await, "127.0.0.1");
+    }
+    assert_eq!(direct.log().matches("x-forwarded-for is ignored").count(), 1, "one warning");
+    assert!(!behind_proxy.log().contains("x-forwarded-for is ignored"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

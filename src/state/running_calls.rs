@@ -1,0 +1,107 @@
+//! Calls that run in this process, in bounded number, with a part of it for health checks and ext_authz.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use super::{Error, Result};
+
+/// Kinds of calls, by the bound that they count against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallKind {
+    /// A call of the API; of a stream, until it is open.
+    Api,
+    /// Health/Check and ext_authz' Check, which a mesh needs most when the service has most to do.
+    Probe,
+    /// Health/Watch, which callers keep open as long as their connection. It is bounded for each connection.
+    HealthWatch,
+    /// A reflection stream, which people open by hand.
+    Reflection,
+}
+
+impl CallKind {
+    /// Whether calls of the kind come all the time, without a user behind them.
+    pub const fn is_frequent(self) -> bool {
+        !matches!(self, Self::Api)
+    }
+}
+
+/// The running calls.
+pub struct RunningCalls {
+    max: usize,
+    api: Arc<AtomicUsize>,
+    probes: Arc<AtomicUsize>,
+    reflection: Arc<AtomicUsize>,
+    health_watches: Arc<AtomicUsize>,
+    begun: AtomicUsize,
+}
+
+/// A call that runs, until this is dropped.
+pub struct RunningCall(Arc<AtomicUsize>);
+
+impl Drop for RunningCall {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl RunningCalls {
+    /// At most `max` calls; the API has two thirds of them.
+    pub fn new(max: usize) -> Self {
+        let counter = Arc::<AtomicUsize>::default;
+        let (api, probes, reflection, health_watches) = (counter(), counter(), counter(), counter());
+        Self { max, api, probes, reflection, health_watches, begun: AtomicUsize::new(0) }
+    }
+
+    /// Begins a call.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] if as many run as may.
+    pub fn begin(&self, kind: CallKind) -> Result<RunningCall> {
+        let (counter, limit) = match kind {
+            CallKind::Api => (&self.api, self.max - self.max / 3),
+            CallKind::Probe => (&self.probes, self.max.saturating_sub(self.api.load(Ordering::Acquire))),
+            CallKind::Reflection => (&self.reflection, self.max / 24),
+            CallKind::HealthWatch => (&self.health_watches, usize::MAX),
+        };
+        self.begun.fetch_add(1, Ordering::AcqRel);
+        let before = counter.fetch_add(1, Ordering::AcqRel);
+        let call = RunningCall(Arc::clone(counter));
+        if before < limit {
+            Ok(call)
+        } else {
+            Err(Error::Overloaded("calls under way (setting `max-calls`)"))
+        }
+    }
+
+    /// Number of calls begun so far, those that were rejected included.
+    pub fn begun(&self) -> usize {
+        self.begun.load(Ordering::Acquire)
+    }
+
+    /// Whether no call runs. Streams, which only their caller ends, are not waited for.
+    pub fn is_idle(&self) -> bool {
+        self.api.load(Ordering::Acquire) == 0 && self.probes.load(Ordering::Acquire) == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_third_is_left_for_probes() {
+        let calls = RunningCalls::new(6);
+        let api: Vec<_> = (0..4).map(|_| calls.begin(CallKind::Api).unwrap()).collect();
+        assert!(matches!(calls.begin(CallKind::Api), Err(Error::Overloaded(_))));
+        let probes: Vec<_> = (0..2).map(|_| calls.begin(CallKind::Probe).unwrap()).collect();
+        assert!(matches!(calls.begin(CallKind::Probe), Err(Error::Overloaded(_))));
+        assert!(!calls.is_idle());
+        drop((api, probes));
+        assert!(calls.is_idle());
+        assert_eq!(calls.begun(), 8);
+        let probes: Vec<_> = (0..6).map(|_| calls.begin(CallKind::Probe).unwrap()).collect();
+        assert_eq!(probes.len(), 6, "what the API does not use is theirs");
+    }
+}
