@@ -25,7 +25,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
 ];
 
 /// Libraries, and the only modules that may name them.
-const NAMED_ALONE: [(&str, &[&str]); 31] = [
+const NAMED_ALONE: [(&str, &[&str]); 34] = [
     ("secp256k1", &["wallet"]),
     ("tiny_keccak", &["wallet"]),
     ("ed25519_dalek", &["wallet"]),
@@ -49,6 +49,9 @@ const NAMED_ALONE: [(&str, &[&str]); 31] = [
     ("hyper", &["transport", "chain"]),
     ("hyper_rustls", &["chain"]),
     ("hyper_util", &["transport", "http", "chain"]),
+    ("ipnet", &["domain"]),
+    ("http_body", &["grpc"]),
+    ("pin_project_lite", &["transport"]),
     ("rustls", &["transport"]),
     ("tokio_rustls", &["transport"]),
     ("clap", &["cli", "config"]),

@@ -9,7 +9,7 @@ use crate::{
     config::{ServeSettings, TlsSettings},
     flows::Flows,
     grpc, http,
-    transport::{Limits, Port, Protocol, Tls, TlsFiles},
+    transport::{Limits, Port, Protocol, StallLimits, Tls, TlsFiles},
 };
 
 /// The ports, bound.
@@ -75,9 +75,9 @@ impl Ports {
         let (public, operations) = (http::public(Arc::clone(flows)), http::operations(Arc::clone(flows)));
         let limits = limits(settings);
         let (name, protocol, tls) = ("grpc", Protocol::Http2, self.tls.clone());
-        let grpc = Port { name, protocol, tls, limits, service: services };
+        let grpc = Port { name, protocol, tls, limits: limits.clone(), service: services };
         let (name, protocol, tls) = ("http", Protocol::Http1, self.tls.clone());
-        let http = Port { name, protocol, tls, limits, service: public };
+        let http = Port { name, protocol, tls, limits: limits.clone(), service: public };
         let (name, protocol, tls) = ("operations", Protocol::Http1, None);
         let operations = Port { name, protocol, tls, limits, service: operations };
         if let Some(tls) = self.tls {
@@ -103,10 +103,12 @@ fn limits(settings: &ServeSettings) -> Limits {
     Limits {
         connections: connections.max,
         age: connections.max_age,
+        idle: connections.idle_timeout,
         // The longest call, and the time its answer takes to arrive.
         grace: settings.request_timeout + connections.peer_timeout,
         peer_timeout: connections.peer_timeout,
         keepalive: connections.keepalive,
+        stalls: StallLimits::new(connections.peer_timeout, connections.max_calls),
     }
 }
 

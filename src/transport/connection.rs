@@ -1,13 +1,12 @@
 //! One connection: what is spoken on it, what its peer must keep to, and how it ends.
 
-use std::{convert::Infallible, future, time::Duration};
+use std::{convert::Infallible, future, sync::Arc, time::Duration};
 
 use http::{Request, Response};
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Bytes};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
-    service::TowerToHyperService,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -15,11 +14,21 @@ use tokio::{
 };
 use tower::Service;
 
-use super::{buffered_writes::BufferedWrites, inline_executor::InlineExecutor, stall_timeout::StallTimeout};
+use super::{
+    buffered_writes::BufferedWrites, call::ConnectionService, inline_executor::InlineExecutor,
+    open_connections::OpenConnection, request_body::RequestBody, stall_timeout::StallTimeout,
+    stalled_calls::StallLimits,
+};
 use crate::domain::jittered;
 
-/// How many calls one connection may have open.
-const MAX_CALLS: u32 = 1_024;
+/// Calls that one connection may have open; a peer's further ones wait until it may begin them (RFC 9113, section 5.1.2).
+const MAX_CALLS: u32 = 100;
+/// Bytes that a peer may send ahead on one call. Memory holds them until the call reads them.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// Bytes that a peer may send ahead on all calls of a connection.
+const CONNECTION_WINDOW: u32 = 128 * 1024;
+/// Time to say goodbye for a connection that makes room for another one; no call runs on it.
+const LEAVING_GRACE: Duration = Duration::from_secs(1);
 /// How large the metadata of a call may be: more than a proxy lets through (Envoy: 60 KiB), so that one caller's
 /// is refused by `grpc`, with a reason. What is larger is answered with 431, and what does not fit in six frames
 /// ends the connection.
@@ -38,50 +47,64 @@ pub enum Protocol {
     Http2,
 }
 
-/// What a connection must keep to.
-#[derive(Clone, Copy, Debug)]
+/// Limits of the connections of a port.
+#[derive(Clone, Debug)]
 pub struct Limits {
-    /// How many there may be at once.
+    /// Connections at once.
     pub connections: usize,
-    /// How old one gets, give or take a tenth; `None` for no limit.
+    /// Age of a connection, give or take a tenth; `None` for no limit.
     pub age: Option<Duration>,
-    /// How long one that is to end may finish what it has begun.
+    /// Time without a call after which a connection ends.
+    pub idle: Duration,
+    /// Time for a connection that is to end to finish what it has begun.
     pub grace: Duration,
-    /// How long a peer may keep silent where it has to speak.
+    /// Time for a peer to send, or take, what it has to.
     pub peer_timeout: Duration,
-    /// How long an HTTP/2 connection is silent before its peer is asked whether it is still there.
+    /// Silence on an HTTP/2 connection after which its peer is asked, by a ping, whether it is still there.
     pub keepalive: Duration,
+    /// Limits for calls whose peers do not send, or do not read.
+    pub stalls: Arc<StallLimits>,
 }
 
-/// Serves one connection until its peer closes it, it is too old, or the sender of `ended` is gone. In the
-/// last two cases it finishes what it has begun, within bounds.
+/// Serves one connection until its peer closes it, it is idle for too long or too old, it must make room for another one,
+/// or the sender of `ended` is gone. Then it finishes what it has begun, within bounds.
 pub(super) async fn serve<I, S, B>(
     stream: I,
+    open: OpenConnection,
     service: S,
     protocol: Protocol,
     limits: Limits,
     mut ended: watch::Receiver<()>,
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
-    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
+    let executor = InlineExecutor::default();
     let stream = BufferedWrites::new(StallTimeout::new(stream, protocol.first_words(), limits.peer_timeout));
-    let builder = protocol.builder(limits);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let builder = protocol.builder(&limits, executor.clone());
+    let service = ConnectionService {
+        service,
+        peer: open.peer().clone(),
+        stalls: Arc::clone(&limits.stalls),
+        executor: (protocol == Protocol::Http2).then_some(executor),
+    };
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let outcome = tokio::select! {
-        outcome = connection.as_mut() => Some(outcome),
-        _ = ended.changed() => None,
-        () = too_old(limits.age) => None,
+        outcome = connection.as_mut() => Ok(outcome),
+        _ = ended.changed() => Err(limits.grace),
+        () = too_old(limits.age) => Err(limits.grace),
+        () = open.idle(limits.idle) => Err(limits.grace),
+        () = open.must_leave() => Err(LEAVING_GRACE),
     };
     let outcome = match outcome {
-        Some(outcome) => outcome,
-        None => {
+        Ok(outcome) => outcome,
+        Err(grace) => {
             connection.as_mut().graceful_shutdown();
             // What is left after that is a stream, or a peer that does not read.
-            tokio::time::timeout(limits.grace, connection).await.unwrap_or(Ok(()))
+            tokio::time::timeout(grace, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = outcome {
@@ -98,8 +121,8 @@ impl Protocol {
         }
     }
 
-    fn builder(self, limits: Limits) -> Builder<InlineExecutor> {
-        let mut builder = Builder::new(InlineExecutor::default());
+    fn builder(self, limits: &Limits, executor: InlineExecutor) -> Builder<InlineExecutor> {
+        let mut builder = Builder::new(executor);
         builder
             .http1()
             .timer(TokioTimer::new())
@@ -109,6 +132,8 @@ impl Protocol {
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_CALLS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(MAX_HEADER_LIST_BYTES)
             .keep_alive_interval(limits.keepalive)
             .keep_alive_timeout(limits.peer_timeout);
@@ -137,12 +162,14 @@ mod tests {
         task::{Context, Poll},
     };
 
+    use http::HeaderMap;
     use http_body_util::{BodyExt as _, Empty, Full};
     use hyper::{body::Bytes, client::conn::http2};
     use hyper_util::rt::TokioExecutor;
     use tokio::io::{DuplexStream, ReadBuf, duplex};
 
     use super::*;
+    use crate::transport::open_connections::OpenConnections;
 
     /// Counts what it writes at once.
     struct Counted {
@@ -192,13 +219,17 @@ mod tests {
         }
     }
 
-    const LIMITS: Limits = Limits {
-        connections: 1,
-        age: None,
-        grace: Duration::from_secs(1),
-        peer_timeout: Duration::from_secs(10),
-        keepalive: Duration::from_secs(60),
-    };
+    fn limits() -> Limits {
+        Limits {
+            connections: 1,
+            age: None,
+            idle: Duration::from_secs(60),
+            grace: Duration::from_secs(1),
+            peer_timeout: Duration::from_secs(10),
+            keepalive: Duration::from_secs(60),
+            stalls: StallLimits::new(Duration::from_secs(10), 600),
+        }
+    }
 
     /// How many writes `calls` at once take, each answered with `size` bytes.
     async fn writes(calls: usize, size: usize) -> usize {
@@ -206,12 +237,15 @@ mod tests {
         let writes = Arc::new(AtomicUsize::new(0));
         let answer = Bytes::from(vec![b'x'; size]);
         let service = tower::service_fn(move |_| {
-            let answer = Response::new(Full::new(answer.clone()));
+            // As gRPC's: trailers follow the message.
+            let answer = Full::new(answer.clone()).with_trailers(future::ready(Some(Ok(HeaderMap::new()))));
+            let answer = Response::new(answer);
             async { Ok::<_, Infallible>(answer) }
         });
         let (_open, ended) = watch::channel(());
         let counted = Counted { stream, writes: Arc::clone(&writes) };
-        tokio::spawn(serve(counted, service, Protocol::Http2, LIMITS, ended));
+        let open = OpenConnections::new(1).add("127.0.0.1".parse().unwrap()).unwrap();
+        tokio::spawn(serve(counted, open, service, Protocol::Http2, limits(), ended));
         let (mut caller, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(peer)).await.unwrap();
         tokio::spawn(connection);
@@ -235,9 +269,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_of_one_frame_leaves_in_one_write() {
-        for size in [1, 1_000, 1_500, 6_000, 16_384] {
-            assert_eq!(writes(1, size).await, 1, "{size} bytes");
+    async fn a_small_answer_leaves_in_one_write_and_a_large_one_in_two() {
+        for (size, expected) in [(1, 1), (1_000, 1), (1_500, 2), (6_000, 2), (16_384, 2)] {
+            assert_eq!(writes(1, size).await, expected, "{size} bytes");
         }
     }
 }

@@ -13,10 +13,10 @@ use std::{
 
 use hyper::rt::Executor;
 
+use super::{call::Call, delivery::Delivery};
+
 /// How many calls begin before what they answered is written; whatever comes beyond that, another core may take.
 const TOGETHER: usize = 16;
-
-type Call = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The calls of a connection that have not begun.
 #[derive(Clone, Default)]
@@ -24,15 +24,18 @@ pub(super) struct InlineExecutor(Arc<Mutex<Waiting>>);
 
 #[derive(Default)]
 struct Waiting {
-    calls: VecDeque<Call>,
+    /// The call whose work comes next.
+    announced: Option<Arc<Call>>,
+    calls: VecDeque<Delivery>,
     /// The tasks that take calls from here: where there are calls, there is one at least.
     starters: usize,
 }
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for InlineExecutor {
-    fn execute(&self, call: F) {
+    fn execute(&self, work: F) {
         let mut waiting = self.waiting();
-        waiting.calls.push_back(Box::pin(call));
+        let call = waiting.announced.take();
+        waiting.calls.push_back(Delivery::new(Box::pin(work), call));
         if waiting.calls.len() > waiting.starters * TOGETHER {
             waiting.starters += 1;
             drop(waiting);
@@ -42,6 +45,11 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for InlineExecutor {
 }
 
 impl InlineExecutor {
+    /// Names the call whose work is executed next: hyper calls a service and executes the work for the call in one step.
+    pub(super) fn announce(&self, call: &Arc<Call>) {
+        self.waiting().announced = Some(Arc::clone(call));
+    }
+
     async fn start(self) {
         loop {
             for _ in 0..TOGETHER {
@@ -52,7 +60,7 @@ impl InlineExecutor {
         }
     }
 
-    fn next(&self) -> Option<Call> {
+    fn next(&self) -> Option<Delivery> {
         let mut waiting = self.waiting();
         let call = waiting.calls.pop_front();
         waiting.starters -= usize::from(call.is_none());
@@ -65,9 +73,9 @@ impl InlineExecutor {
 }
 
 /// Runs a call until it waits; a panic ends that call alone, as it does in a task of its own.
-fn begin(mut call: Call) {
+fn begin(mut call: Delivery) {
     let mut context = Context::from_waker(Waker::noop());
-    let begun = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(&mut context)));
+    let begun = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut call).poll(&mut context)));
     if matches!(begun, Ok(Poll::Pending)) {
         // A task begins with a poll, which tells the call whom to wake.
         tokio::spawn(call);

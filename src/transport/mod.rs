@@ -3,12 +3,20 @@
 //! Its ports know nothing of the services on them: `grpc` and `http` answer the calls.
 
 mod buffered_writes;
+mod call;
 mod connection;
+mod delivery;
 mod inline_executor;
+mod open_connections;
+mod places;
 mod port;
+mod request_body;
 mod stall_timeout;
+mod stalled_calls;
 mod tls;
 
 pub use connection::{Limits, Protocol};
 pub use port::Port;
+pub use request_body::RequestBody;
+pub use stalled_calls::StallLimits;
 pub use tls::{Tls, TlsError, TlsFiles, check_tls};

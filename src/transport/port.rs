@@ -4,11 +4,12 @@ use std::{
     convert::Infallible,
     future::Future,
     io,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
 use http::{Request, Response};
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Bytes};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -18,6 +19,8 @@ use tower::Service;
 
 use super::{
     connection::{self, Limits, Protocol},
+    open_connections::{OpenConnection, OpenConnections},
+    request_body::RequestBody,
     tls::Tls,
 };
 
@@ -43,15 +46,16 @@ pub struct Port<S> {
 
 impl<S, B> Port<S>
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
-    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
     /// Serves until `end` comes. Then nothing is accepted any more, and each connection finishes what it has
     /// begun.
     pub async fn serve(self, listener: TcpListener, end: impl Future<Output = ()>) {
         let (open, ended) = watch::channel(());
         let mut connections = JoinSet::new();
+        let open_connections = OpenConnections::new(self.limits.connections);
         let mut refusals = Refusals::new(self.name);
         let mut exhausted = LogThrottle::default();
         let count = metrics::gauge!("countersign_connections", "port" => self.name);
@@ -61,12 +65,12 @@ where
             tokio::select! {
                 () = &mut end => break,
                 Some(_) = connections.join_next() => {}
-                stream = accept(&listener, &mut exhausted) => {
-                    while connections.try_join_next().is_some() {}
-                    if connections.len() < self.limits.connections {
-                        connections.spawn(self.clone().connected(stream, ended.clone()));
-                    } else {
-                        refusals.refuse(stream);
+                (stream, address) = accept(&listener, &mut exhausted) => {
+                    match open_connections.add(address.ip()) {
+                        Some(open) => {
+                            connections.spawn(self.clone().connected(stream, open, ended.clone()));
+                        }
+                        None => refusals.refuse(stream),
                     }
                 }
             }
@@ -77,20 +81,23 @@ where
         while connections.join_next().await.is_some() {}
     }
 
-    async fn connected(self, stream: TcpStream, mut ended: watch::Receiver<()>) {
+    async fn connected(self, stream: TcpStream, open: OpenConnection, mut ended: watch::Receiver<()>) {
         // An answer is written at once and whole: there is nothing that waiting would collect.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
         let Some(tls) = self.tls else {
-            return connection::serve(stream, self.service, self.protocol, self.limits, ended).await;
+            return connection::serve(stream, open, self.service, self.protocol, self.limits, ended).await;
         };
         let encrypted = tokio::select! {
             outcome = tls.accept(stream, self.protocol, self.limits.peer_timeout) => outcome,
             _ = ended.changed() => return,
+            () = open.must_leave() => return,
         };
         match encrypted {
-            Ok(stream) => connection::serve(stream, self.service, self.protocol, self.limits, ended).await,
+            Ok(stream) => {
+                connection::serve(stream, open, self.service, self.protocol, self.limits, ended).await;
+            }
             Err(error) => {
                 tracing::debug!(port = self.name, %error, "a TLS handshake failed");
                 metrics::counter!("countersign_tls_handshakes_failed_total", "port" => self.name)
@@ -101,10 +108,10 @@ where
 }
 
 /// The next connection.
-async fn accept(listener: &TcpListener, exhausted: &mut LogThrottle) -> TcpStream {
+async fn accept(listener: &TcpListener, exhausted: &mut LogThrottle) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok(accepted) => return accepted,
             // It was gone before it could be accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
@@ -117,8 +124,8 @@ async fn accept(listener: &TcpListener, exhausted: &mut LogThrottle) -> TcpStrea
     }
 }
 
-/// Connections beyond the limit. They are closed at once: left to wait, their peers would hang until their own
-/// deadlines, while another instance may have room for them.
+/// Connections beyond the limit, if none of the open ones can make room. They are closed at once: left to wait, their peers
+/// would hang until their own deadlines, while another instance may have room for them.
 struct Refusals {
     port: &'static str,
     log: LogThrottle,
@@ -149,7 +156,10 @@ impl Refusals {
         drop(stream);
         self.count.increment(1);
         if self.log.is_due() {
-            tracing::warn!(port = self.port, "max-connections is reached: new connections are closed");
+            tracing::warn!(
+                port = self.port,
+                "max-connections is reached, all are in use: new connections are closed"
+            );
         }
     }
 }

@@ -7,16 +7,18 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    task::JoinSet,
 };
 use tonic::{
     Code, Request, Status,
     transport::{Channel, Endpoint},
 };
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_types::StatusExt as _;
 
 use crate::{
-    harness::{GIVE_UP, Server, by_id, http_get, start_for, wallet, wrong_field},
-    support::{TestStore, until_awaited},
+    harness::{Caller, GIVE_UP, Server, by_id, http_get, refusal, start_for, wallet, wrong_field},
+    support::{TestStore, until_awaited, until_awaited_by},
 };
 
 /// What an HTTP/2 client begins with: the preface, and settings that say nothing (RFC 9113, section 3.4).
@@ -103,11 +105,15 @@ async fn a_peer_that_is_gone_is_left_and_a_silent_one_that_is_there_stays() {
 #[tokio::test]
 async fn beyond_the_limit_new_connections_are_closed_at_once_and_counted() {
     let store = TestStore::sqlite().await;
-    let server = Server::start_with(&store, &[("max-connections", "2")]).await;
-    let mut health = HealthClient::new(one_connection(server.grpc).await);
-    let mut second = HealthClient::new(one_connection(server.grpc).await);
-    health.check(HealthCheckRequest::default()).await.unwrap();
-    second.check(HealthCheckRequest::default()).await.unwrap();
+    let server = Server::start_with(&store, &[("max-connections", "3")]).await;
+    let client = server.client(Policy::default()).await;
+    client.watch(None).await.unwrap();
+    let trusted = async || {
+        let channel = one_connection(server.grpc).await;
+        Caller::over(channel.clone(), client.authorization()).start(start_for(&wallet())).await.unwrap();
+        HealthClient::new(channel)
+    };
+    let (mut health, second) = (trusted().await, trusted().await);
 
     assert_eq!(read_until_closed(server.grpc, b"").await, b"");
     let (_, metrics) = http_get(server.operations, "/metrics").await;
@@ -125,6 +131,32 @@ async fn beyond_the_limit_new_connections_are_closed_at_once_and_counted() {
         }
     };
     tokio::time::timeout(GIVE_UP, taken).await.expect("there is room again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_max_calls_the_api_is_overloaded_and_probes_are_served() {
+    const API_CALLS: i64 = 16;
+    let store = TestStore::postgres().await;
+    let flags = [("max-calls", "24"), ("database-connections", "32")];
+    let server = Server::start_with(&store, &flags).await;
+    let client = server.client(Policy::default()).await;
+    let mut holder = store.hold_challenges().await;
+    let mut running = JoinSet::new();
+    for _ in 0..API_CALLS {
+        let caller = client.caller.clone();
+        running.spawn(async move { caller.start(start_for(&wallet())).await });
+    }
+    until_awaited_by(&mut holder, API_CALLS).await;
+    let refused = client.start(start_for(&wallet())).await.unwrap_err();
+    assert!(refused.get_details_retry_info().is_some(), "{refused:?}");
+    assert_eq!(refusal::<()>(Err(refused)), (Code::ResourceExhausted, "OVERLOADED".to_owned()));
+    let mut health = HealthClient::new(one_connection(server.grpc).await);
+    health.check(HealthCheckRequest::default()).await.unwrap();
+    client.check(&[], &[]).await;
+    sqlx::query("COMMIT").execute(&mut holder).await.unwrap();
+    let answers = running.join_all().await;
+    assert!(answers.iter().all(Result::is_ok), "calls that run are not disturbed: {answers:?}");
+    client.start(start_for(&wallet())).await.unwrap();
 }
 
 /// Connects, and waits until the server says that this connection is to end.

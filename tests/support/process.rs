@@ -1,4 +1,5 @@
 //! The real program as a process, and what it says.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -42,6 +43,7 @@ pub fn failure(output: &Output, code: i32) -> String {
 pub struct Process {
     pub child: Child,
     pub grpc: SocketAddr,
+    pub http: SocketAddr,
     pub operations: SocketAddr,
     log: Arc<Mutex<String>>,
 }
@@ -64,7 +66,8 @@ impl Process {
         let mut child = program
             .args(["serve", "--migrate", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
             .args(["--database-url", &store.url, "--root-keys-file", keys.to_str().unwrap()])
-            .args(["--operations-listen", "127.0.0.1:0", "--log", "trace", "--log-format", "text"])
+            .args(["--operations-listen", "127.0.0.1:0", "--log-format", "text"])
+            .args(if flags.contains(&"--log") { &[][..] } else { &["--log", "trace"] })
             .args(flags)
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
@@ -72,7 +75,7 @@ impl Process {
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let log = Arc::new(Mutex::new(String::new()));
-        let (mut grpc, mut operations) = (None, None);
+        let (mut grpc, mut http, mut operations) = (None, None, None);
         for line in lines.by_ref().map_while(Result::ok) {
             *log.lock().unwrap() += &format!("{line}\n");
             let listening = |what| {
@@ -80,7 +83,8 @@ impl Process {
             };
             grpc = grpc.or_else(|| listening("gRPC"));
             operations = operations.or_else(|| listening("operations"));
-            if line.contains("HTTP listening") {
+            http = listening("HTTP");
+            if http.is_some() {
                 break;
             }
         }
@@ -90,8 +94,8 @@ impl Process {
                 *kept.lock().unwrap() += &format!("{line}\n");
             }
         });
-        match (grpc, operations) {
-            (Some(grpc), Some(operations)) => Self { child, grpc, operations, log },
+        match (grpc, http, operations) {
+            (Some(grpc), Some(http), Some(operations)) => Self { child, grpc, http, operations, log },
             _ => panic!("did not start: {}", log.lock().unwrap()),
         }
     }

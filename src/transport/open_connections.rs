@@ -1,0 +1,210 @@
+//! The open connections of a port, and the one that makes room for a new one when there are too many.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+use crate::domain::peer::{ConnectionUsage, Peer, peer_group};
+
+/// Connections looked at for one that makes room, so that the search costs the same however many there are.
+const SEARCHED: usize = 1_024;
+
+/// The open connections of a port.
+pub(super) struct OpenConnections {
+    max: usize,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    entries: Vec<Arc<Entry>>,
+    by_peer: HashMap<IpAddr, usize>,
+    /// Connections that were told to make room and have not ended.
+    leaving: usize,
+    /// Where the next search begins.
+    cursor: usize,
+}
+
+struct Entry {
+    peer: Peer,
+    /// Its place among the entries.
+    at: AtomicUsize,
+    leave: Notify,
+    is_leaving: std::sync::atomic::AtomicBool,
+}
+
+/// An open connection; it is not open any more when this value is dropped.
+pub(super) struct OpenConnection {
+    connections: Arc<OpenConnections>,
+    entry: Arc<Entry>,
+}
+
+impl OpenConnections {
+    pub(super) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { max, open: Mutex::default() })
+    }
+
+    /// Adds a connection, if need be by telling another one to make room; `None` if none can.
+    ///
+    /// One that makes room needs a moment to say so to its peer. Those that do so may be a quarter of all.
+    pub(super) fn add(self: &Arc<Self>, address: IpAddr) -> Option<OpenConnection> {
+        let mut open = self.open();
+        if open.entries.len() - open.leaving >= self.max {
+            if open.leaving > self.max / 4 {
+                return None;
+            }
+            open.make_room()?;
+        }
+        let entry = Arc::new(Entry {
+            peer: Peer { address, connection: Arc::new(ConnectionUsage::default()) },
+            at: AtomicUsize::new(open.entries.len()),
+            leave: Notify::new(),
+            is_leaving: false.into(),
+        });
+        open.entries.push(Arc::clone(&entry));
+        *open.by_peer.entry(peer_group(address)).or_default() += 1;
+        Some(OpenConnection { connections: Arc::clone(self), entry })
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    /// Tells a connection to leave: of the most dispensable ones, one of the peer that has most connections, the one that
+    /// has been idle longest.
+    fn make_room(&mut self) -> Option<()> {
+        let count = self.entries.len();
+        let searched = (0..count.min(SEARCHED)).map(|step| &self.entries[(self.cursor + step) % count]);
+        let candidates = searched.filter_map(|entry| {
+            let kind =
+                entry.peer.connection.dispensable().filter(|_| !entry.is_leaving.load(Ordering::Acquire))?;
+            let of_peer = self.by_peer.get(&peer_group(entry.peer.address)).copied().unwrap_or_default();
+            let idle_for = entry.peer.connection.idle_for().unwrap_or(Duration::ZERO);
+            Some(((std::cmp::Reverse(kind), of_peer, idle_for), entry))
+        });
+        let (_, entry) = candidates.max_by_key(|(rank, _)| *rank)?;
+        entry.is_leaving.store(true, Ordering::Release);
+        entry.leave.notify_one();
+        self.leaving += 1;
+        self.cursor = (self.cursor + SEARCHED) % count;
+        Some(())
+    }
+
+    fn remove(&mut self, entry: &Entry) {
+        let at = entry.at.load(Ordering::Acquire);
+        self.entries.swap_remove(at);
+        if let Some(moved) = self.entries.get(at) {
+            moved.at.store(at, Ordering::Release);
+        }
+        self.leaving -= usize::from(entry.is_leaving.load(Ordering::Acquire));
+        let group = peer_group(entry.peer.address);
+        if let Some(of_peer) = self.by_peer.get_mut(&group) {
+            *of_peer -= 1;
+            if *of_peer == 0 {
+                self.by_peer.remove(&group);
+            }
+        }
+    }
+}
+
+impl OpenConnection {
+    /// Its peer, for the calls on it.
+    pub(super) fn peer(&self) -> &Peer {
+        &self.entry.peer
+    }
+
+    /// Ready when it must make room for another one.
+    pub(super) async fn must_leave(&self) {
+        self.entry.leave.notified().await;
+    }
+
+    /// Ready when no call has run for so long.
+    pub(super) async fn idle(&self, timeout: Duration) {
+        loop {
+            let idle_for = self.entry.peer.connection.idle_for().unwrap_or(Duration::ZERO);
+            match timeout.checked_sub(idle_for) {
+                Some(left) if !left.is_zero() => tokio::time::sleep(left).await,
+                Some(_) | None => return,
+            }
+        }
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.connections.open().remove(&self.entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    async fn is_told_to_leave(connection: &OpenConnection) -> bool {
+        tokio::time::timeout(Duration::ZERO, connection.must_leave()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_never_made_a_call_makes_room_first() {
+        let connections = OpenConnections::new(3);
+        let [called, trusted, silent] =
+            ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|peer| connections.add(address(peer)).unwrap());
+        for busy in [&called, &trusted] {
+            busy.peer().connection.call_begins();
+            busy.peer().connection.call_ends();
+        }
+        trusted.peer().connection.earns_trust();
+        let newest = connections.add(address("192.0.2.4")).unwrap();
+        assert!(is_told_to_leave(&silent).await);
+        newest.peer().connection.call_begins();
+        drop(silent);
+        let next = connections.add(address("192.0.2.4")).unwrap();
+        assert!(is_told_to_leave(&called).await);
+        next.peer().connection.call_begins();
+        drop(called);
+        assert!(connections.add(address("192.0.2.4")).is_none(), "two are busy, one is trusted");
+        assert!(!is_told_to_leave(&trusted).await);
+    }
+
+    #[tokio::test]
+    async fn the_peer_with_most_connections_makes_room() {
+        let connections = OpenConnections::new(4);
+        let lone = connections.add(address("192.0.2.1")).unwrap();
+        let many: Vec<_> =
+            (1..4).map(|host| connections.add(address(&format!("2001:db8::{host}"))).unwrap()).collect();
+        let _new = connections.add(address("192.0.2.2")).unwrap();
+        assert!(!is_told_to_leave(&lone).await);
+        let mut told = 0;
+        for connection in &many {
+            told += usize::from(is_told_to_leave(connection).await);
+        }
+        assert_eq!(told, 1);
+    }
+
+    #[test]
+    fn those_that_are_leaving_are_bounded_too() {
+        let connections = OpenConnections::new(16);
+        let mut open: Vec<_> = (0..16).map(|_| connections.add(address("192.0.2.1")).unwrap()).collect();
+        while let Some(connection) = connections.add(address("192.0.2.1")) {
+            open.push(connection);
+        }
+        assert_eq!(open.len(), 16 + 5);
+        open.clear();
+        let open = connections.open();
+        assert_eq!((open.entries.len(), open.leaving, open.by_peer.len()), (0, 0, 0));
+    }
+}

@@ -1,0 +1,69 @@
+//! Bounds for calls that wait for their peer: each for a time, and all of the process together in number.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::time::Sleep;
+
+use super::places::{Place, Places};
+use crate::domain::peer::Stalled;
+
+/// Limits for calls that wait for their peer; one value per process, shared by its ports.
+#[derive(Debug)]
+pub struct StallLimits {
+    timeout: Duration,
+    requests: Arc<Places>,
+    responses: Arc<Places>,
+}
+
+impl StallLimits {
+    /// Limits under which a peer must send, or take, something within `timeout`.
+    ///
+    /// Of the calls that may run, a sixth may have an incomplete request, so that peers which send none do not use up what
+    /// is reserved for probes; and a third as many may have a response that is not taken.
+    pub fn new(timeout: Duration, max_calls: usize) -> Arc<Self> {
+        let (requests, responses) = (Places::new(max_calls / 6), Places::new(max_calls / 3));
+        Arc::new(Self { timeout, requests, responses })
+    }
+
+    /// The wait for a part of a request.
+    pub(super) fn for_request(&self) -> Stall {
+        Stall::begin("request", &self.requests, self.timeout)
+    }
+
+    /// The wait until a part of a response is taken.
+    pub(super) fn for_response(&self) -> Stall {
+        Stall::begin("response", &self.responses, self.timeout)
+    }
+}
+
+/// A wait for a peer.
+pub(super) struct Stall {
+    direction: &'static str,
+    place: Place,
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl Stall {
+    fn begin(direction: &'static str, places: &Arc<Places>, timeout: Duration) -> Self {
+        Self { direction, place: places.take(), deadline: Box::pin(tokio::time::sleep(timeout)) }
+    }
+
+    /// Ready when the peer must not be waited for any longer.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Stalled> {
+        let (stalled, reason) = if self.place.poll_lost(context).is_ready() {
+            (Stalled::TooMany, "too_many")
+        } else if self.deadline.as_mut().poll(context).is_ready() {
+            (Stalled::TooLong, "too_long")
+        } else {
+            return Poll::Pending;
+        };
+        let labels = [("direction", self.direction), ("reason", reason)];
+        metrics::counter!("countersign_stalled_calls_total", &labels).increment(1);
+        Poll::Ready(stalled)
+    }
+}
