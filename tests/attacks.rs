@@ -3,8 +3,10 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-/// How many attacks are known.
-const ATTACKS: u32 = 29;
+/// The numbers of the known attacks.
+fn attacks() -> BTreeSet<u32> {
+    (1..=29).chain([35, 37, 40, 41]).collect()
+}
 
 /// One row: its number, and the cell that names tests between backticks.
 struct Row {
@@ -62,8 +64,8 @@ fn rows() -> Vec<Row> {
 #[test]
 fn every_attack_has_its_row_once() {
     let numbers: Vec<u32> = rows().iter().map(|row| row.number).collect();
-    assert_eq!(numbers.iter().copied().collect::<BTreeSet<_>>(), (1..=ATTACKS).collect());
-    assert_eq!(numbers.len(), ATTACKS as usize, "a number stands twice");
+    assert_eq!(numbers.iter().copied().collect::<BTreeSet<_>>(), attacks());
+    assert_eq!(numbers.len(), attacks().len(), "a number stands twice");
 }
 
 #[test]

@@ -36,8 +36,8 @@ use crate::{process::Process, support::TestStore};
 mod accounts;
 mod clients;
 
-pub use accounts::link_by;
 pub use crate::shared_keys::{root_keys_file, share_keys};
+pub use accounts::link_by;
 
 /// The `iss` of every test's tokens.
 pub const ISSUER: &str = "https://issuer.example";

@@ -1,0 +1,57 @@
+//! What attacks share: the program under attack, how much of an attack is made, its rate, and the memory that it costs.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    process::{Process, countersign, program},
+    shared_keys::share_keys,
+    support::TestStore,
+};
+
+/// When an attack fails rather than hang.
+pub const GIVE_UP: Duration = Duration::from_mins(2);
+
+/// So many of an attack's attempts: a tenth, unless all are asked for.
+pub fn scaled(attempts: usize) -> usize {
+    let is_full = std::env::var("COUNTERSIGN_TEST_ABUSE").is_ok_and(|value| value == "full");
+    if is_full { attempts } else { attempts / 10 }
+}
+
+/// The program under attack, with further flags.
+pub fn start(store: &TestStore, flags: &[&str]) -> Process {
+    share_keys(store);
+    let flags = [&["--log", "info"], flags].concat();
+    Process::start_as(under_attack(), store, &flags)
+}
+
+fn under_attack() -> Command {
+    std::env::var("COUNTERSIGN_TEST_PROGRAM").map_or_else(|_| countersign(), |path| program(&path))
+}
+
+/// The rate of an attack, printed when it ends.
+pub struct Attack {
+    name: &'static str,
+    began: Instant,
+}
+
+impl Attack {
+    pub fn begin(name: &'static str) -> Self {
+        Self { name, began: Instant::now() }
+    }
+
+    pub fn end(self, attempts: usize) {
+        let seconds = self.began.elapsed().as_secs_f64();
+        let rate = attempts as f64 / seconds;
+        eprintln!("{}: {attempts} attempts in {seconds:.2} s, {rate:.0} a second", self.name);
+    }
+}
+
+/// Resident memory of a process in KiB.
+pub fn resident_kib(process: &Process) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}

@@ -1,0 +1,69 @@
+//! Streams that are opened and held.
+
+use crate::{
+    attack::{Attack, scaled, start},
+    peer::{EMPTY, GET_JWKS, HEALTH_CHECK, HEALTH_WATCH, Peer, REFLECTION, overloaded, refusal},
+    support::TestStore,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_watches_are_bounded_for_each_connection_and_never_ended() {
+    let store = TestStore::sqlite().await;
+    let server = start(&store, &["--peer-timeout", "500ms"]);
+    let attempts = scaled(10_000);
+    let attack = Attack::begin("Health/Watch streams");
+    let (mut open, mut shed) = (Vec::new(), 0);
+    for _ in 0..attempts / 100 {
+        let peer = Peer::connect(server.grpc).await;
+        for _ in 0..100 {
+            let response = peer.call(HEALTH_WATCH, &EMPTY).await.unwrap().await.unwrap();
+            match refusal(response.headers()) {
+                None => open.push((response.into_body(), peer.clone())),
+                Some(refused) => {
+                    assert_eq!(refused, overloaded());
+                    shed += 1;
+                }
+            }
+        }
+    }
+    attack.end(attempts);
+    assert_eq!((open.len(), shed), (attempts * 8 / 100, attempts * 92 / 100));
+    let other = Peer::connect(server.grpc).await;
+    other.answer(HEALTH_CHECK, &EMPTY).await.unwrap();
+    other.answer(GET_JWKS, &EMPTY).await.unwrap();
+    // Longer than a peer may keep silent where it has to speak; here it need not.
+    tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+    for (body, _) in &mut open {
+        body.data().await.expect("the first state").unwrap();
+        let more = tokio::time::timeout(std::time::Duration::ZERO, body.data()).await;
+        assert!(more.is_err(), "the stream has ended: {more:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reflection_streams_are_bounded_and_keep_nobody_out() {
+    let store = TestStore::sqlite().await;
+    let server = start(&store, &[]);
+    let attempts = scaled(3_000);
+    let attack = Attack::begin("reflection streams");
+    let (mut open, mut shed) = (Vec::new(), 0);
+    for _ in 0..attempts / 100 {
+        let peer = Peer::connect(server.grpc).await;
+        for _ in 0..100 {
+            let (response, request) = peer.begin(REFLECTION).await.unwrap();
+            let response = response.await.unwrap();
+            match refusal(response.headers()) {
+                None => open.push((response.into_body(), request, peer.clone())),
+                Some(refused) => {
+                    assert_eq!(refused, overloaded());
+                    shed += 1;
+                }
+            }
+        }
+    }
+    attack.end(attempts);
+    assert_eq!((open.len(), shed), (64, attempts - 64));
+    let other = Peer::connect(server.grpc).await;
+    other.answer(HEALTH_CHECK, &EMPTY).await.unwrap();
+    other.answer(GET_JWKS, &EMPTY).await.unwrap();
+}

@@ -1,0 +1,128 @@
+//! Requests that never arrive whole, and those that are too large.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::service::auth::v3::{
+    AttributeContext, CheckRequest, CheckResponse, attribute_context, check_response::HttpResponse,
+};
+use prost::Message as _;
+
+use crate::{
+    attack::{Attack, GIVE_UP, resident_kib, scaled, start},
+    peer::{
+        CHECK, EMPTY, GET_JWKS, HEALTH_CHECK, Peer, REFLECTION, Refusal, WATCH_REVOCATIONS, answer,
+        overloaded, too_late,
+    },
+    support::TestStore,
+};
+
+/// How a call without credentials is answered, if it is answered at all.
+const SIGN_IN: &str = "/countersign.v1.ChallengeService/StartChallenge";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_never_arrive_whole_make_room_for_those_that_do() {
+    let store = TestStore::sqlite().await;
+    let server = start(&store, &["--peer-timeout", "5s"]);
+    let other = Peer::connect(server.grpc).await;
+    let attempts = scaled(20_000);
+    let attack = Attack::begin("requests that never arrive whole");
+    let mut held = Vec::new();
+    for connection in 0..attempts / 100 {
+        let peer = Peer::connect(server.grpc).await;
+        for call in 0..100 {
+            let method = [SIGN_IN, CHECK, HEALTH_CHECK, GET_JWKS][(connection + call) % 4];
+            let (response, mut request) = peer.begin(method).await.unwrap();
+            // The head of a message of 60,000 bytes, and its first part.
+            request.send_data(Bytes::from_static(b"\0\0\0\xea\x60first part"), false).unwrap();
+            held.push((response, request, peer.clone()));
+        }
+        // Everybody else is served all the time.
+        other.answer(GET_JWKS, &EMPTY).await.unwrap();
+        other.answer(HEALTH_CHECK, &EMPTY).await.unwrap();
+        other.answer(CHECK, &CheckRequest::default()).await.unwrap();
+        let refusal = other.answer(SIGN_IN, &EMPTY).await.unwrap_err();
+        assert_eq!(refusal, Refusal::Status(16, "CREDENTIALS_MISSING".to_owned()));
+    }
+    attack.end(attempts);
+    let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
+    for (response, _request, _peer) in held {
+        let outcome = tokio::time::timeout(GIVE_UP, answer(response)).await.expect("nothing ends the call");
+        *outcomes.entry(format!("{:?}", outcome.unwrap_err())).or_default() += 1;
+    }
+    eprintln!("{outcomes:?}");
+    let count = |refusal: Refusal| outcomes.get(&format!("{refusal:?}")).copied().unwrap_or_default();
+    assert_eq!(count(too_late()) + count(overloaded()), attempts, "{outcomes:?}");
+    assert!(count(overloaded()) >= attempts - 256 - 100, "the oldest made room: {outcomes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_without_a_first_message_end() {
+    let store = TestStore::sqlite().await;
+    let server = start(&store, &["--peer-timeout", "500ms"]);
+    let peer = Peer::connect(server.grpc).await;
+    let (watch, _request) = peer.begin(WATCH_REVOCATIONS).await.unwrap();
+    let (reflection, _silent) = peer.begin(REFLECTION).await.unwrap();
+    assert_eq!(tokio::time::timeout(GIVE_UP, answer(watch)).await.unwrap().unwrap_err(), too_late());
+    // Its stream opens at once, and ends without a message.
+    let body = tokio::time::timeout(GIVE_UP, reflection).await.unwrap().unwrap().into_body();
+    let ended = async {
+        let mut body = body;
+        while body.data().await.is_some() {}
+    };
+    tokio::time::timeout(GIVE_UP, ended).await.expect("the reflection stream ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_messages_are_rejected_and_not_kept() {
+    let store = TestStore::sqlite().await;
+    let server = start(&store, &[]);
+    let before = resident_kib(&server);
+    let attempts = scaled(800);
+    let attack = Attack::begin("messages of 4 MB");
+    for attempt in 0..attempts {
+        let peer = Peer::connect(server.grpc).await;
+        let method = [REFLECTION, HEALTH_CHECK, SIGN_IN, CHECK][attempt % 4];
+        let (response, mut request) = peer.begin(method).await.unwrap();
+        // The head of a message of 4,000,000 bytes, and all of them, as far as the server lets them come.
+        let _ = request.send_data(Bytes::from_static(b"\0\x00\x3d\x09\x00"), false);
+        let _ = request.send_data(Bytes::from(vec![b'x'; 4_000_000]), true);
+        let outcome = tokio::time::timeout(GIVE_UP, answer(response)).await.expect("nothing ends the call");
+        match (method, outcome) {
+            (CHECK, Ok(message)) => assert_eq!(http_status(&message), 503),
+            (REFLECTION, Ok(message)) => assert!(message.is_empty()),
+            (_, outcome) => {
+                let refusal = outcome.expect_err("too large");
+                assert_eq!(refusal, Refusal::Status(3, "INVALID_REQUEST".to_owned()), "{method}");
+            }
+        }
+    }
+    attack.end(attempts);
+    let grown = resident_kib(&server).saturating_sub(before);
+    assert!(grown < 64 * 1024, "{grown} KiB");
+}
+
+fn http_status(message: &[u8]) -> i32 {
+    match CheckResponse::decode(message).unwrap().http_response {
+        Some(HttpResponse::DeniedResponse(denied)) => denied.status.unwrap().code,
+        other => panic!("not denied: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_of_more_than_256_kib_is_denied_with_503() {
+    let store = TestStore::sqlite().await;
+    let server = start(&store, &[]);
+    let peer = Peer::connect(server.grpc).await;
+    let check = |bytes: usize| {
+        let headers = [("x-long".to_owned(), "x".repeat(bytes))].into();
+        let http = attribute_context::HttpRequest { headers, ..Default::default() };
+        let request = attribute_context::Request { http: Some(http), ..Default::default() };
+        CheckRequest { attributes: Some(AttributeContext { request: Some(request), ..Default::default() }) }
+    };
+    for (bytes, status) in [(255 * 1024, 403), (257 * 1024, 503)] {
+        let (response, mut request) = peer.begin(CHECK).await.unwrap();
+        request.send_data(crate::peer::frame(&check(bytes)), true).unwrap();
+        assert_eq!(http_status(&answer(response).await.unwrap()), status, "{bytes} bytes");
+    }
+}
