@@ -16,7 +16,7 @@ use tonic_health::pb::{
 };
 
 use crate::{
-    harness::{Caller, Server, TestClient, claims, wallet, wrong_field},
+    harness::{Caller, Server, TestClient, claims, wallet},
     outage::server_on_a_wire,
     support::{TestStore, assert_promised},
 };
