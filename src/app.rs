@@ -21,6 +21,7 @@ const LAST_ANSWERS: Duration = Duration::from_millis(250);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 mod background;
+mod memory;
 mod ports;
 mod root_keys;
 mod setting_checks;

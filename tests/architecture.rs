@@ -25,7 +25,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
 ];
 
 /// Libraries, and the only modules that may name them.
-const NAMED_ALONE: [(&str, &[&str]); 34] = [
+const NAMED_ALONE: [(&str, &[&str]); 35] = [
     ("secp256k1", &["wallet"]),
     ("tiny_keccak", &["wallet"]),
     ("ed25519_dalek", &["wallet"]),
@@ -50,6 +50,7 @@ const NAMED_ALONE: [(&str, &[&str]); 34] = [
     ("hyper_rustls", &["chain"]),
     ("hyper_util", &["transport", "http", "chain"]),
     ("ipnet", &["domain"]),
+    ("libc", &["app"]),
     ("http_body", &["grpc"]),
     ("pin_project_lite", &["transport"]),
     ("rustls", &["transport"]),

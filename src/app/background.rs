@@ -4,7 +4,7 @@ use std::{fmt::Display, future::Future, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 
-use super::until;
+use super::{memory, until};
 use crate::{
     config::ServeSettings,
     domain::jittered,
@@ -31,6 +31,7 @@ pub(super) fn spawn(
     tasks.spawn(repeat(revocation_feed::POLL_INTERVAL, "revocations", revocations, until(ended.clone())));
     let (retention, interval) = (settings.store.retention, settings.clean_up_interval);
     tasks.spawn(clean_up(Arc::clone(flows), retention, interval, until(ended.clone())));
+    tasks.spawn(memory::return_freed(until(ended.clone())));
 }
 
 /// Repeats work at an interval until `end`. Of failures in a row only the first one is logged, and so is the recovery.

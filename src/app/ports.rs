@@ -9,7 +9,7 @@ use crate::{
     config::{ServeSettings, TlsSettings},
     flows::Flows,
     grpc, http,
-    transport::{Limits, Port, Protocol, StallLimits, Tls, TlsFiles},
+    transport::{Backlog, Limits, Port, Protocol, StallLimits, Tls, TlsFiles},
 };
 
 /// The ports, bound.
@@ -109,6 +109,7 @@ fn limits(settings: &ServeSettings) -> Limits {
         peer_timeout: connections.peer_timeout,
         keepalive: connections.keepalive,
         stalls: StallLimits::new(connections.peer_timeout, connections.max_calls),
+        backlog: Backlog::new(connections.max_calls),
     }
 }
 

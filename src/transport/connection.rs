@@ -15,8 +15,13 @@ use tokio::{
 use tower::Service;
 
 use super::{
-    buffered_writes::BufferedWrites, call::ConnectionService, inline_executor::InlineExecutor,
-    open_connections::OpenConnection, request_body::RequestBody, stall_timeout::StallTimeout,
+    backlog::{Backlog, Paced},
+    buffered_writes::BufferedWrites,
+    call::ConnectionService,
+    inline_executor::InlineExecutor,
+    open_connections::OpenConnection,
+    request_body::RequestBody,
+    stall_timeout::StallTimeout,
     stalled_calls::StallLimits,
 };
 use crate::domain::jittered;
@@ -64,6 +69,8 @@ pub struct Limits {
     pub keepalive: Duration,
     /// Limits for calls whose peers do not send, or do not read.
     pub stalls: Arc<StallLimits>,
+    /// Calls that have arrived and not begun.
+    pub backlog: Arc<Backlog>,
 }
 
 /// Serves one connection until its peer closes it, it is idle for too long or too old, it must make room for another one,
@@ -81,7 +88,7 @@ pub(super) async fn serve<I, S, B>(
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
-    let executor = InlineExecutor::default();
+    let executor = InlineExecutor::new(Arc::clone(&limits.backlog));
     let stream = BufferedWrites::new(StallTimeout::new(stream, protocol.first_words(), limits.peer_timeout));
     let builder = protocol.builder(&limits, executor.clone());
     let service = ConnectionService {
@@ -91,6 +98,7 @@ pub(super) async fn serve<I, S, B>(
         executor: (protocol == Protocol::Http2).then_some(executor),
     };
     let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = Paced::new(connection, Arc::clone(&limits.backlog));
     tokio::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => Ok(outcome),
@@ -102,7 +110,7 @@ pub(super) async fn serve<I, S, B>(
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(grace) => {
-            connection.as_mut().graceful_shutdown();
+            connection.as_mut().connection().graceful_shutdown();
             // What is left after that is a stream, or a peer that does not read.
             tokio::time::timeout(grace, connection).await.unwrap_or(Ok(()))
         }
@@ -228,6 +236,7 @@ mod tests {
             peer_timeout: Duration::from_secs(10),
             keepalive: Duration::from_secs(60),
             stalls: StallLimits::new(Duration::from_secs(10), 600),
+            backlog: Backlog::new(100),
         }
     }
 

@@ -13,14 +13,18 @@ use std::{
 
 use hyper::rt::Executor;
 
-use super::{call::Call, delivery::Delivery};
+use super::{backlog::Backlog, call::Call, delivery::Delivery};
 
 /// How many calls begin before what they answered is written; whatever comes beyond that, another core may take.
 const TOGETHER: usize = 16;
 
 /// The calls of a connection that have not begun.
-#[derive(Clone, Default)]
-pub(super) struct InlineExecutor(Arc<Mutex<Waiting>>);
+#[derive(Clone)]
+pub(super) struct InlineExecutor {
+    waiting: Arc<Mutex<Waiting>>,
+    /// Of all connections together.
+    backlog: Arc<Backlog>,
+}
 
 #[derive(Default)]
 struct Waiting {
@@ -34,6 +38,7 @@ struct Waiting {
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for InlineExecutor {
     fn execute(&self, work: F) {
         let mut waiting = self.waiting();
+        self.backlog.add();
         let call = waiting.announced.take();
         waiting.calls.push_back(Delivery::new(Box::pin(work), call));
         if waiting.calls.len() > waiting.starters * TOGETHER {
@@ -45,6 +50,10 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for InlineExecutor {
 }
 
 impl InlineExecutor {
+    pub(super) fn new(backlog: Arc<Backlog>) -> Self {
+        Self { waiting: Arc::default(), backlog }
+    }
+
     /// Names the call whose work is executed next: hyper calls a service and executes the work for the call in one step.
     pub(super) fn announce(&self, call: &Arc<Call>) {
         self.waiting().announced = Some(Arc::clone(call));
@@ -64,11 +73,14 @@ impl InlineExecutor {
         let mut waiting = self.waiting();
         let call = waiting.calls.pop_front();
         waiting.starters -= usize::from(call.is_none());
+        if call.is_some() {
+            self.backlog.remove();
+        }
         call
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -90,7 +102,7 @@ mod tests {
 
     /// Each of `count` calls says its number: at once, after it has waited, or never, since it panics.
     async fn said(count: usize, waits: fn(usize) -> bool, panics: fn(usize) -> bool) -> Vec<usize> {
-        let calls = InlineExecutor::default();
+        let calls = InlineExecutor::new(Backlog::new(100));
         let (says, mut said) = mpsc::unbounded_channel();
         for number in 0..count {
             let says = says.clone();
@@ -133,7 +145,7 @@ mod tests {
 
     #[tokio::test]
     async fn calls_that_come_later_begin_too() {
-        let calls = InlineExecutor::default();
+        let calls = InlineExecutor::new(Backlog::new(100));
         for _ in 0..3 {
             let (says, mut said) = mpsc::unbounded_channel();
             for number in 0..=TOGETHER {

@@ -2,6 +2,7 @@
 //!
 //! Its ports know nothing of the services on them: `grpc` and `http` answer the calls.
 
+mod backlog;
 mod buffered_writes;
 mod call;
 mod connection;
@@ -15,6 +16,7 @@ mod stall_timeout;
 mod stalled_calls;
 mod tls;
 
+pub use backlog::Backlog;
 pub use connection::{Limits, Protocol};
 pub use port::Port;
 pub use request_body::RequestBody;

@@ -55,3 +55,18 @@ pub fn resident_kib(process: &Process) -> u64 {
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
+
+/// Waits until a process has given back the memory that an attack made it take: at most 64 MiB above what it had before,
+/// within a minute.
+pub async fn memory_returns(process: &Process, before: u64) {
+    let began = Instant::now();
+    loop {
+        let above = resident_kib(process).saturating_sub(before);
+        if above <= 64 * 1024 {
+            eprintln!("{above} KiB above idle {:.1} s after the attack", began.elapsed().as_secs_f64());
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_mins(1), "{above} KiB above idle after a minute");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}

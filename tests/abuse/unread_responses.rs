@@ -1,8 +1,8 @@
 //! Responses that are never read: the peer grants no room for them, or room for one byte.
 
 use crate::{
-    attack::{Attack, GIVE_UP, resident_kib, scaled, start},
-    peer::{EMPTY, GET_JWKS, HEALTH_CHECK, Peer, answer},
+    attack::{Attack, GIVE_UP, memory_returns, resident_kib, scaled, start},
+    peer::{EMPTY, GET_JWKS, HEALTH_CHECK, Peer},
     support::TestStore,
 };
 
@@ -24,6 +24,15 @@ async fn ask(
         asked.push((peer, responses));
     }
     asked
+}
+
+/// How a response ends that is given no more room.
+async fn end_of(response: h2::client::ResponseFuture) -> Result<(), h2::Error> {
+    let mut body = response.await?.into_body();
+    while let Some(data) = body.data().await {
+        data?;
+    }
+    body.trailers().await.map(drop)
 }
 
 /// The attack of a window: what is asked for is reset in time, costs little memory, and keeps nobody out.
@@ -52,6 +61,7 @@ async fn unread_responses_are_reset(window: u32) {
     }
     assert_eq!(reset, connections * STREAMS);
     assert!(grown < 96 * 1024, "{grown} KiB");
+    memory_returns(&server, before).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@
 # A failed step does not stop the others. The results go to a file under target/.
 
 # Step names, in the order in which all of them run.
-readonly nightly_steps=(times fuzz repeat pooler guards benches)
+readonly nightly_steps=(times fuzz abuse repeat pooler guards benches)
 
 # Promised times, judged with nothing else running; `./check` allows ten times the bound.
 nightly_times() {
@@ -15,6 +15,9 @@ nightly_times() {
 nightly_fuzz() {
   COUNTERSIGN_TEST_FUZZ_SECONDS=${COUNTERSIGN_TEST_FUZZ_SECONDS:-60} cargo test --locked --test fuzz
 }
+
+# Whole attacks; `./check` makes a tenth of each.
+nightly_abuse() { COUNTERSIGN_TEST_ABUSE=full cargo test --locked --test abuse -- --test-threads 1 --show-output; }
 
 # The suites that wait most, again and again beside a busy loop: flaky cases fail here. COUNTERSIGN_TEST_ROUNDS asks for
 # more rounds.
