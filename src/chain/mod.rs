@@ -2,11 +2,11 @@
 //!
 //! It reads and signs nothing. The answers of an endpoint are believed: it is as trusted as the service itself.
 
+mod contract_check;
 mod endpoint;
 
 use std::{
     collections::HashMap,
-    future::Future,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -14,17 +14,34 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::Instrument as _;
-
 use crate::{
     domain::{ChainEndpoint, Network},
     wallet::evm::contract::{ValidationCall, ValidationResult},
 };
+use contract_check::ContractCheck;
 use endpoint::{Endpoint, EndpointError, HttpClient, http_client};
 
 /// The chains whose nodes may be asked.
 pub struct Chains {
     by_network: HashMap<Network, Arc<Chain>>,
+    timeout: Duration,
+}
+
+/// A call to the nodes of a chain.
+pub struct ChainCall {
+    /// The chain.
+    pub network: Network,
+    /// The question.
+    pub call: ValidationCall,
+}
+
+/// The answer of a contract that accepts the signature.
+#[derive(Clone, Copy, Debug)]
+pub struct Accepted {
+    /// The position of its call.
+    pub at: usize,
+    /// The answer.
+    pub answer: ValidationResult,
 }
 
 /// The endpoints of one chain, and which of them to begin with.
@@ -32,8 +49,7 @@ struct Chain {
     network: Network,
     endpoints: Vec<Endpoint>,
     first: AtomicUsize,
-    client: HttpClient,
-    timeout: Duration,
+    http: HttpClient,
 }
 
 /// No endpoint of a chain gave an answer. What each of them did is for the log; no URL is in it.
@@ -45,18 +61,18 @@ pub struct RpcUnavailable {
 }
 
 impl Chains {
-    /// Over these endpoints, in their order; all of one chain together may take so long to answer.
+    /// Over these endpoints, in their order; the calls of one verification together may take so long.
     pub fn new(endpoints: &[ChainEndpoint], timeout: Duration) -> Self {
-        let client = http_client();
+        let http = http_client();
         let mut by_network: HashMap<Network, Vec<Endpoint>> = HashMap::new();
         for ChainEndpoint { network, url } in endpoints {
             by_network.entry(network.clone()).or_default().push(Endpoint::new(url));
         }
         let chain = |(network, endpoints): (Network, _)| {
-            let (first, client) = (AtomicUsize::new(0), client.clone());
-            (network.clone(), Arc::new(Chain { network, endpoints, first, client, timeout }))
+            let (first, http) = (AtomicUsize::new(0), http.clone());
+            (network.clone(), Arc::new(Chain { network, endpoints, first, http }))
         };
-        Self { by_network: by_network.into_iter().map(chain).collect() }
+        Self { by_network: by_network.into_iter().map(chain).collect(), timeout }
     }
 
     /// Whether a chain has endpoints.
@@ -64,44 +80,32 @@ impl Chains {
         self.by_network.contains_key(network)
     }
 
-    /// Begins to ask; what is awaited is the answer of the first endpoint that gives one and is of this chain. The
-    /// call goes on when its caller is gone, so that a caller who waits for less than an endpoint takes still
-    /// teaches the next one where to begin.
-    pub fn validate(
-        &self,
-        network: &Network,
-        call: ValidationCall,
-    ) -> impl Future<Output = Result<ValidationResult, RpcUnavailable>> + use<> {
-        let nobody = RpcUnavailable { network: network.clone(), errors: Vec::new() };
-        let chain = self.by_network.get(network).cloned();
-        let asking = chain.map(|chain| {
-            tokio::spawn(async move { chain.ask(&call).await }.instrument(tracing::Span::current()))
-        });
-        async {
-            match asking {
-                Some(asking) => asking.await.unwrap_or(Err(nobody)),
-                None => Err(nobody),
-            }
-        }
+    /// The first call, of those given newest first, whose contract accepts the signature; `None` if no contract does.
+    /// At most two calls run at a time. When the caller goes away, those that run go on, so that a caller who waits
+    /// for less than an endpoint takes still teaches the next one where to begin.
+    ///
+    /// # Errors
+    /// If no contract has accepted the signature and at least one call got no answer.
+    pub async fn first_accepted(&self, calls: &[ChainCall]) -> Result<Option<Accepted>, RpcUnavailable> {
+        ContractCheck::new(self, calls).run().await
     }
 }
 
 impl Chain {
-    async fn ask(&self, call: &ValidationCall) -> Result<ValidationResult, RpcUnavailable> {
-        let end = Instant::now() + self.timeout;
+    async fn ask(&self, call: &ValidationCall, time: Duration) -> Result<ValidationResult, RpcUnavailable> {
+        let end = Instant::now() + time;
         let mut errors = Vec::new();
         for (tried, at) in self.in_turn().enumerate() {
+            let endpoint = &self.endpoints[at];
             let left = end.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(self.endpoints.len() - tried).unwrap_or(1);
-            match self.ask_one(&self.endpoints[at], call, share).await {
+            match self.ask_one(endpoint, call, share).await {
                 Ok(answer) => {
                     self.first.store(at, Ordering::Relaxed);
                     return Ok(answer);
                 }
                 Err(error) => {
-                    tracing::warn!(network = %self.network, error = %error, "a node did not answer");
-                    let next = (at + 1) % self.endpoints.len();
-                    let _ = self.first.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
+                    self.note_failure(at, &error);
                     errors.push(error);
                 }
             }
@@ -117,7 +121,7 @@ impl Chain {
     ) -> Result<ValidationResult, EndpointError> {
         let _permit = endpoint.permit()?;
         let began = Instant::now();
-        let answer = match tokio::time::timeout(share, endpoint.ask(&self.client, call)).await {
+        let answer = match tokio::time::timeout(share, endpoint.ask(&self.http, call)).await {
             Ok(Ok(answer)) if Some(answer.chain_id) != self.network.chain_id() => {
                 Err(endpoint.error(format!("is of the chain eip155:{}", answer.chain_id)))
             }
@@ -128,10 +132,17 @@ impl Chain {
         answer
     }
 
-    /// The places of the endpoints, from the one to begin with.
+    /// The positions of the endpoints, from the one to begin with.
     fn in_turn(&self) -> impl Iterator<Item = usize> + use<> {
         let (first, count) = (self.first.load(Ordering::Relaxed), self.endpoints.len());
         (0..count).map(move |step| (first + step) % count)
+    }
+
+    /// Logs a failed call. The next calls begin with the endpoint after it, unless another one has decided otherwise.
+    fn note_failure(&self, failed: usize, error: &EndpointError) {
+        tracing::warn!(network = %self.network, %error, "a node did not answer");
+        let next = (failed + 1) % self.endpoints.len();
+        let _ = self.first.compare_exchange(failed, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 

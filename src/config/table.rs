@@ -204,8 +204,8 @@ pub const SETTINGS: [Setting; 32] = [
         "chain-rpc-timeout",
         "TIME",
         Value("5s"),
-        "How long the endpoints of one chain may take to answer, all together: each gets its share before the next is \
-         tried. Less than `request-timeout`.",
+        "Time that one verification may wait for the nodes of its chains, all together: each chain, and each endpoint \
+         of a chain, gets its share before the next is tried. Less than `request-timeout`.",
     ),
     Setting::new(
         "key-rotation-interval",

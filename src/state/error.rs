@@ -93,9 +93,7 @@ pub enum Error {
     DeadlineExceeded,
     #[error("the rest of the request did not come in time; nothing was executed")]
     RequestIncomplete,
-    #[error(
-        "no node of the chain could be asked whether the contract wallet accepts the signature; try again"
-    )]
+    #[error("no node of the chain has answered whether the contract wallet accepts the signature; try again")]
     ChainRpcUnavailable(#[source] Cause),
     #[error("the store does not answer; try again")]
     StoreUnavailable(#[source] Cause),

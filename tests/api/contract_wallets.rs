@@ -41,9 +41,9 @@ on_both_stores![
 ];
 
 /// No key's address.
-const CONTRACT: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
+pub const CONTRACT: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
 /// No native signature.
-const SIGNATURE: &str = "0xc0ffee";
+pub const SIGNATURE: &str = "0xc0ffee";
 
 fn solana_wallet() -> SolanaPrivateKey {
     SolanaPrivateKey::generate(random::bytes)
@@ -57,7 +57,7 @@ async fn server(store: &TestStore, endpoints: &[String]) -> (Server, TestClient)
     (server, client)
 }
 
-fn start_on(network: &str) -> StartChallengeRequest {
+pub fn start_on(network: &str) -> StartChallengeRequest {
     StartChallengeRequest { address: CONTRACT.to_owned(), network: network.to_owned(), ..Default::default() }
 }
 

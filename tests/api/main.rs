@@ -22,6 +22,7 @@ mod client_changes;
 mod client_commands;
 mod client_service;
 mod contract_wallets;
+mod contract_wallets_load;
 mod credentials;
 mod earlier_version;
 mod explain_signature;

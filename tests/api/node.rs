@@ -2,13 +2,18 @@
 //!
 //! What contracts make of signatures is not its business: a real node says that, in `tests/recipes`.
 
-use std::{net::SocketAddr, sync::LazyLock};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, LazyLock},
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::watch,
+    sync::{Semaphore, watch},
 };
+
+use crate::harness::GIVE_UP;
 
 /// What comes back to each question.
 #[derive(Clone, Copy)]
@@ -27,12 +32,31 @@ pub enum Says {
     TooMuch,
     /// Nothing, for ever.
     Nothing,
+    /// Nothing to the first question, and Yes on chain 1 to every later one.
+    NothingThenYes,
+    /// No on chain 1, one answer for each [`Node::release`].
+    NoWhenReleased,
+}
+
+/// Counts of the questions of a node.
+#[derive(Clone, Copy, Default)]
+pub struct Counts {
+    pub asked: usize,
+    /// Neither answered nor given up by the service.
+    pub in_flight: usize,
+    pub most_in_flight: usize,
+}
+
+/// State that the connections of a node share.
+struct Shared {
+    counts: watch::Sender<Counts>,
+    releases: Semaphore,
 }
 
 /// A listening endpoint, until it is dropped.
 pub struct Node {
     pub address: SocketAddr,
-    asked: watch::Sender<usize>,
+    shared: Arc<Shared>,
     server: tokio::task::JoinHandle<()>,
 }
 
@@ -40,15 +64,16 @@ impl Node {
     pub async fn that(says: Says) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let asked = watch::Sender::new(0);
-        let count = asked.clone();
+        let counts = watch::Sender::new(Counts::default());
+        let shared = Arc::new(Shared { counts, releases: Semaphore::new(0) });
+        let of_connections = Arc::clone(&shared);
         let server = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(stream, says, count.clone()));
+                tokio::spawn(serve(stream, says, Arc::clone(&of_connections)));
             }
         });
-        Self { address, asked, server }
+        Self { address, shared, server }
     }
 
     /// The entry of `chain-rpc`.
@@ -58,12 +83,28 @@ impl Node {
 
     /// How often it was asked.
     pub fn asked(&self) -> usize {
-        *self.asked.borrow()
+        self.counts().asked
+    }
+
+    pub fn counts(&self) -> Counts {
+        *self.shared.counts.borrow()
     }
 
     /// Returns once it was asked.
     pub async fn until_asked(&self) {
-        self.asked.subscribe().wait_for(|asked| *asked > 0).await.unwrap();
+        self.until(|counts| counts.asked > 0).await;
+    }
+
+    /// Waits until a condition on the counts holds.
+    pub async fn until(&self, holds: impl FnMut(&Counts) -> bool) {
+        let mut counts = self.shared.counts.subscribe();
+        let waited = tokio::time::timeout(GIVE_UP, counts.wait_for(holds)).await;
+        waited.expect("the node's questions did not become as expected").unwrap();
+    }
+
+    /// Allows one more answer of [`Says::NoWhenReleased`].
+    pub fn release(&self) {
+        self.shared.releases.add_permits(1);
     }
 }
 
@@ -85,16 +126,26 @@ pub async fn dead(network: &str) -> String {
     format!("{network}=http://{}/v1/hunter2", DEAD.local_addr().unwrap())
 }
 
-async fn serve(mut stream: TcpStream, says: Says, asked: watch::Sender<usize>) {
-    let mut request = Vec::new();
+async fn serve(mut stream: TcpStream, says: Says, shared: Arc<Shared>) {
+    let mut question = Vec::new();
     // The end of the question's JSON.
-    while !request.ends_with(b"\"latest\"]}") {
+    while !question.ends_with(b"\"latest\"]}") {
         let mut piece = [0; 4_096];
         let Ok(read @ 1..) = stream.read(&mut piece).await else { return };
-        request.extend_from_slice(&piece[..read]);
+        question.extend_from_slice(&piece[..read]);
     }
-    asked.send_modify(|asked| *asked += 1);
-    let answer = match says {
+    let asked = shared.count_question();
+    match answer_to(asked, says, &shared).await {
+        Some(answer) => drop(stream.write_all(answer.as_bytes()).await),
+        // Until the service closes the connection.
+        None => while let Ok(1..) = stream.read(&mut [0; 64]).await {},
+    }
+    shared.counts.send_modify(|counts| counts.in_flight -= 1);
+}
+
+/// The answer to the question of this number, if it gets one.
+async fn answer_to(asked: usize, says: Says, shared: &Shared) -> Option<String> {
+    Some(match says {
         Says::Yes(chain_id) => response("200 OK", "", &verdict(1, chain_id)),
         Says::No(chain_id) => response("200 OK", "", &verdict(0, chain_id)),
         Says::Status(status) => response(&format!("{status} Status"), "", ""),
@@ -103,9 +154,25 @@ async fn serve(mut stream: TcpStream, says: Says, asked: watch::Sender<usize>) {
         }
         Says::Body(body) => response("200 OK", "", body),
         Says::TooMuch => response("200 OK", "", &format!("{}{}", verdict(1, 1), " ".repeat(100_000))),
-        Says::Nothing => return std::future::pending().await,
-    };
-    let _ = stream.write_all(answer.as_bytes()).await;
+        Says::NothingThenYes if asked > 1 => response("200 OK", "", &verdict(1, 1)),
+        Says::NoWhenReleased => {
+            shared.releases.acquire().await.unwrap().forget();
+            response("200 OK", "", &verdict(0, 1))
+        }
+        Says::Nothing | Says::NothingThenYes => return None,
+    })
+}
+
+impl Shared {
+    /// Counts one more question; returns its number.
+    fn count_question(&self) -> usize {
+        self.counts.send_modify(|counts| {
+            counts.asked += 1;
+            counts.in_flight += 1;
+            counts.most_in_flight = counts.most_in_flight.max(counts.in_flight);
+        });
+        self.counts.borrow().asked
+    }
 }
 
 fn response(status: &str, headers: &str, body: &str) -> String {

@@ -7,14 +7,14 @@ use super::{
     signed_message::signed_message,
 };
 use crate::{
-    chain::{Chains, RpcUnavailable},
+    chain::{Accepted, ChainCall, Chains, RpcUnavailable},
     domain::{Challenge, Client, Verification},
     flows::{Error, Result},
     state::error::Cause,
     wallet::SignedMessage,
 };
 
-/// How many challenges for one chain its nodes are asked about for one call, at most.
+/// Challenges for one chain that its nodes are asked about for one verification, at most.
 const ASKED_PER_CHAIN: usize = 8;
 
 /// A challenge, and what would have been signed for it.
@@ -63,29 +63,28 @@ async fn contract_signer(
     chains: &Chains,
 ) -> Result<Option<(Challenge, Verification)>> {
     let (asked, passed_over) = to_be_asked(client, unsigned, chains)?;
-    let mut answers = Vec::new();
-    for (challenge, message) in asked {
+    let (mut asked, calls) = with_calls(asked, signature)?;
+    if let Some(Accepted { at, answer }) = chains.first_accepted(&calls).await? {
+        let (challenge, message) = asked.swap_remove(at);
+        return Ok(message.verified_by_contract(answer).map(|verification| (challenge, verification)));
+    }
+    match calls.is_empty() {
+        _ if passed_over => Err(too_many()),
+        true => Ok(None),
+        false => Err(Error::SignatureMismatch),
+    }
+}
+
+/// The candidates whose address can be a contract's, and at the same positions their calls.
+fn with_calls(candidates: Vec<Unsigned>, signature: &str) -> Result<(Vec<Unsigned>, Vec<ChainCall>)> {
+    let mut asked = Vec::new();
+    for (challenge, message) in candidates {
         if let Some(call) = message.validation_call(signature)? {
-            let answer = chains.validate(&message.claimed.network, call);
-            answers.push((challenge, message, answer));
+            let call = ChainCall { network: message.claimed.network.clone(), call };
+            asked.push(((challenge, message), call));
         }
     }
-    let mut outcome = if answers.is_empty() { Ok(None) } else { Err(Error::SignatureMismatch) };
-    if passed_over {
-        outcome = Err(too_many());
-    }
-    for (challenge, message, answer) in answers {
-        match answer.await {
-            Ok(answer) => {
-                if let Some(verification) = message.verified_by_contract(answer) {
-                    return Ok(Some((challenge, verification)));
-                }
-            }
-            // A chain that cannot be reached must not keep the wallet of another one out.
-            Err(error) => outcome = Err(error.into()),
-        }
-    }
-    outcome
+    Ok(asked.into_iter().unzip())
 }
 
 /// Those that a contract can have signed, newest first, and whether some were too many. A contract is a wallet on

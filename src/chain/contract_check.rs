@@ -1,0 +1,138 @@
+//! The calls of one verification: newest first, at most two at a time, until a contract accepts the signature.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use tokio::task::JoinSet;
+use tracing::{Instrument as _, Span};
+
+use super::{Accepted, ChainCall, Chains, RpcUnavailable};
+use crate::{domain::Network, wallet::evm::contract::ValidationResult};
+
+/// Calls of one verification that run at a time.
+const AT_A_TIME: usize = 2;
+
+type Answer = Result<ValidationResult, RpcUnavailable>;
+
+/// One verification under way.
+pub(super) struct ContractCheck<'a> {
+    chains: &'a Chains,
+    calls: &'a [ChainCall],
+    end: Instant,
+    /// Positions of the calls that have not begun, newest first.
+    waiting: Vec<usize>,
+    running: JoinSet<(usize, Answer)>,
+    standing: HashMap<&'a Network, Standing>,
+    error: Option<RpcUnavailable>,
+}
+
+/// The standing of a chain that was asked, in the order in which chains get the next call; a chain that was not asked
+/// yet comes first. A chain that does not answer thus never blocks a wallet of another one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    Answered,
+    Asked,
+    Failed,
+}
+
+impl<'a> ContractCheck<'a> {
+    pub(super) fn new(chains: &'a Chains, calls: &'a [ChainCall]) -> Self {
+        Self {
+            chains,
+            calls,
+            end: Instant::now() + chains.timeout,
+            waiting: (0..calls.len()).collect(),
+            running: JoinSet::new(),
+            standing: HashMap::new(),
+            error: None,
+        }
+    }
+
+    /// Runs the calls. The first one whose contract accepts the signature cancels the others.
+    pub(super) async fn run(mut self) -> Result<Option<Accepted>, RpcUnavailable> {
+        loop {
+            self.begin_calls();
+            match self.running.join_next().await {
+                Some(Ok((at, Ok(answer)))) if answer.method().is_some() => {
+                    self.running.abort_all();
+                    return Ok(Some(Accepted { at, answer }));
+                }
+                Some(Ok((at, answer))) => self.ended(at, answer),
+                Some(Err(_panicked)) => self.error = Some(unavailable(&self.calls[0])),
+                None => return self.verdict(),
+            }
+        }
+    }
+
+    /// Calls for which no time is left stay waiting.
+    fn begin_calls(&mut self) {
+        while self.running.len() < AT_A_TIME {
+            let left = self.end.saturating_duration_since(Instant::now());
+            let time = left / self.rounds();
+            if time.is_zero() {
+                return;
+            }
+            let Some(at) = self.next() else { return };
+            self.begin(at, time);
+        }
+    }
+
+    /// Rounds of calls in which every chain that was not asked yet gets its turn; each round has its share of the time.
+    fn rounds(&self) -> u32 {
+        let networks = self.waiting.iter().map(|&at| &self.calls[at].network);
+        let not_asked: HashSet<&Network> = networks.filter(|&one| !self.standing.contains_key(one)).collect();
+        u32::try_from(not_asked.len().div_ceil(AT_A_TIME)).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// The newest call of the chain whose turn it is.
+    fn next(&mut self) -> Option<usize> {
+        let standing = |at: usize| self.standing.get(&self.calls[at].network);
+        let (position, _) = self.waiting.iter().enumerate().min_by_key(|&(_, &at)| standing(at))?;
+        Some(self.waiting.remove(position))
+    }
+
+    fn begin(&mut self, at: usize, time: Duration) {
+        let ChainCall { network, call } = &self.calls[at];
+        let Some(chain) = self.chains.by_network.get(network).cloned() else {
+            self.error = Some(unavailable(&self.calls[at]));
+            return;
+        };
+        // A chain that has failed stays the last one to be asked.
+        let standing = self.standing.entry(network).or_insert(Standing::Asked);
+        *standing = Standing::Asked.max(*standing);
+        let call = call.clone();
+        let asking = async move { (at, chain.ask(&call, time).await) };
+        self.running.spawn(asking.instrument(Span::current()));
+    }
+
+    fn ended(&mut self, at: usize, answer: Answer) {
+        let network = &self.calls[at].network;
+        match answer {
+            Ok(_) => drop(self.standing.insert(network, Standing::Answered)),
+            Err(error) => {
+                self.standing.insert(network, Standing::Failed);
+                self.error = Some(error);
+            }
+        }
+    }
+
+    /// The verdict where no contract has accepted the signature.
+    fn verdict(&mut self) -> Result<Option<Accepted>, RpcUnavailable> {
+        let out_of_time = self.waiting.first().map(|&at| unavailable(&self.calls[at]));
+        self.error.take().or(out_of_time).map_or(Ok(None), Err)
+    }
+}
+
+/// A caller that goes away does not end the calls: they still teach the next verification where to begin.
+impl Drop for ContractCheck<'_> {
+    fn drop(&mut self) {
+        self.running.detach_all();
+    }
+}
+
+/// The error of a call that has none of its own.
+fn unavailable(call: &ChainCall) -> RpcUnavailable {
+    RpcUnavailable { network: call.network.clone(), errors: Vec::new() }
+}
