@@ -8,24 +8,29 @@ use std::{
 use tokio::task::JoinSet;
 use tracing::{Instrument as _, Span};
 
-use super::{Accepted, ChainCall, Chains, RpcUnavailable};
-use crate::{domain::Network, wallet::evm::contract::ValidationResult};
+use super::{Accepted, ChainCall, ChainError, Chains, RpcUnavailable};
+use crate::{
+    domain::{ClientId, Network},
+    wallet::evm::contract::ValidationResult,
+};
 
 /// Calls of one verification that run at a time.
 const AT_A_TIME: usize = 2;
 
-type Answer = Result<ValidationResult, RpcUnavailable>;
+type Answer = Result<ValidationResult, ChainError>;
 
 /// One verification under way.
 pub(super) struct ContractCheck<'a> {
     chains: &'a Chains,
+    client: ClientId,
     calls: &'a [ChainCall],
     end: Instant,
     /// Positions of the calls that have not begun, newest first.
     waiting: Vec<usize>,
     running: JoinSet<(usize, Answer)>,
+    at_a_time: usize,
     standing: HashMap<&'a Network, Standing>,
-    error: Option<RpcUnavailable>,
+    error: Option<ChainError>,
 }
 
 /// The standing of a chain that was asked, in the order in which chains get the next call; a chain that was not asked
@@ -38,20 +43,22 @@ enum Standing {
 }
 
 impl<'a> ContractCheck<'a> {
-    pub(super) fn new(chains: &'a Chains, calls: &'a [ChainCall]) -> Self {
+    pub(super) fn new(chains: &'a Chains, client: ClientId, calls: &'a [ChainCall]) -> Self {
         Self {
             chains,
+            client,
             calls,
             end: Instant::now() + chains.timeout,
             waiting: (0..calls.len()).collect(),
             running: JoinSet::new(),
+            at_a_time: AT_A_TIME,
             standing: HashMap::new(),
             error: None,
         }
     }
 
     /// Runs the calls. The first one whose contract accepts the signature cancels the others.
-    pub(super) async fn run(mut self) -> Result<Option<Accepted>, RpcUnavailable> {
+    pub(super) async fn run(mut self) -> Result<Option<Accepted>, ChainError> {
         loop {
             self.begin_calls();
             match self.running.join_next().await {
@@ -60,7 +67,7 @@ impl<'a> ContractCheck<'a> {
                     return Ok(Some(Accepted { at, answer }));
                 }
                 Some(Ok((at, answer))) => self.ended(at, answer),
-                Some(Err(_panicked)) => self.error = Some(unavailable(&self.calls[0])),
+                Some(Err(_panicked)) => self.fail(unavailable(&self.calls[0])),
                 None => return self.verdict(),
             }
         }
@@ -68,7 +75,7 @@ impl<'a> ContractCheck<'a> {
 
     /// Calls for which no time is left stay waiting.
     fn begin_calls(&mut self) {
-        while self.running.len() < AT_A_TIME {
+        while self.running.len() < self.at_a_time {
             let left = self.end.saturating_duration_since(Instant::now());
             let time = left / self.rounds();
             if time.is_zero() {
@@ -96,14 +103,13 @@ impl<'a> ContractCheck<'a> {
     fn begin(&mut self, at: usize, time: Duration) {
         let ChainCall { network, call } = &self.calls[at];
         let Some(chain) = self.chains.by_network.get(network).cloned() else {
-            self.error = Some(unavailable(&self.calls[at]));
-            return;
+            return self.fail(unavailable(&self.calls[at]));
         };
         // A chain that has failed stays the last one to be asked.
         let standing = self.standing.entry(network).or_insert(Standing::Asked);
         *standing = Standing::Asked.max(*standing);
-        let call = call.clone();
-        let asking = async move { (at, chain.ask(&call, time).await) };
+        let (client, call) = (self.client, call.clone());
+        let asking = async move { (at, chain.ask(client, &call, time).await) };
         self.running.spawn(asking.instrument(Span::current()));
     }
 
@@ -111,15 +117,30 @@ impl<'a> ContractCheck<'a> {
         let network = &self.calls[at].network;
         match answer {
             Ok(_) => drop(self.standing.insert(network, Standing::Answered)),
+            Err(ChainError::Overloaded) if !self.running.is_empty() => self.postpone(at),
             Err(error) => {
                 self.standing.insert(network, Standing::Failed);
-                self.error = Some(error);
+                self.fail(error);
             }
         }
     }
 
+    /// Postpones a call that got no place until the other call of this verification has released its own.
+    fn postpone(&mut self, at: usize) {
+        self.at_a_time = 1;
+        self.standing.remove(&self.calls[at].network);
+        self.waiting.insert(0, at);
+    }
+
+    /// Records an error. That of a call that was made takes precedence over that of a call that got no place.
+    fn fail(&mut self, error: ChainError) {
+        if !matches!(self.error, Some(ChainError::Unavailable(_))) {
+            self.error = Some(error);
+        }
+    }
+
     /// The verdict where no contract has accepted the signature.
-    fn verdict(&mut self) -> Result<Option<Accepted>, RpcUnavailable> {
+    fn verdict(&mut self) -> Result<Option<Accepted>, ChainError> {
         let out_of_time = self.waiting.first().map(|&at| unavailable(&self.calls[at]));
         self.error.take().or(out_of_time).map_or(Ok(None), Err)
     }
@@ -133,6 +154,6 @@ impl Drop for ContractCheck<'_> {
 }
 
 /// The error of a call that has none of its own.
-fn unavailable(call: &ChainCall) -> RpcUnavailable {
-    RpcUnavailable { network: call.network.clone(), errors: Vec::new() }
+fn unavailable(call: &ChainCall) -> ChainError {
+    ChainError::Unavailable(RpcUnavailable { network: call.network.clone(), errors: Vec::new() })
 }

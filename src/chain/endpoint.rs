@@ -1,6 +1,6 @@
 //! One JSON-RPC endpoint: an `eth_call`, and what may come back.
 
-use std::fmt;
+use std::{fmt, time::Instant};
 
 use http::{Request, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -11,11 +11,11 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use serde::Deserialize;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
 
+use super::places::{Place, Places, Shed};
 use crate::{
-    domain::Secret,
+    domain::{ClientId, Secret},
     wallet::evm::contract::{GAS, ValidationCall, ValidationResult},
 };
 
@@ -34,14 +34,10 @@ pub(super) fn http_client() -> HttpClient {
     Client::builder(TokioExecutor::new()).build(connector)
 }
 
-/// Calls that an endpoint may have in flight. Beyond it the next endpoint is asked, and a silent endpoint
-/// holds no more than that.
-const MAX_IN_FLIGHT: usize = 64;
-
 /// Where a node is asked.
 pub(super) struct Endpoint {
     url: Secret<Url>,
-    permits: Semaphore,
+    places: Places,
 }
 
 /// Why an endpoint gave no answer. Of its URL only the host is shown: the rest may hold a key.
@@ -71,12 +67,12 @@ struct ReplyError {
 
 impl Endpoint {
     pub(super) fn new(url: &Secret<Url>) -> Self {
-        Self { url: url.clone(), permits: Semaphore::new(MAX_IN_FLIGHT) }
+        Self { url: url.clone(), places: Places::default() }
     }
 
-    /// A permit for one call.
-    pub(super) fn permit(&self) -> Result<SemaphorePermit<'_>, EndpointError> {
-        self.permits.try_acquire().map_err(|_| self.error("was not asked: too many questions are under way"))
+    /// Takes a place for one call of a client.
+    pub(super) fn place(&self, client: ClientId) -> Result<Place<'_>, Shed> {
+        self.places.take(client, Instant::now())
     }
 
     pub(super) fn error(&self, why: impl Into<String>) -> EndpointError {

@@ -4,6 +4,7 @@
 
 mod contract_check;
 mod endpoint;
+mod places;
 
 use std::{
     collections::HashMap,
@@ -15,11 +16,12 @@ use std::{
 };
 
 use crate::{
-    domain::{ChainEndpoint, Network},
+    domain::{ChainEndpoint, ClientId, Network},
     wallet::evm::contract::{ValidationCall, ValidationResult},
 };
 use contract_check::ContractCheck;
 use endpoint::{Endpoint, EndpointError, HttpClient, http_client};
+use places::Place;
 
 /// The chains whose nodes may be asked.
 pub struct Chains {
@@ -50,6 +52,17 @@ struct Chain {
     endpoints: Vec<Endpoint>,
     first: AtomicUsize,
     http: HttpClient,
+}
+
+/// The reasons why no node has answered.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainError {
+    /// No endpoint was asked: of each, the client's share or every place is in use.
+    #[error("the client's share of the calls to the chain's nodes is in use")]
+    Overloaded,
+    /// At least one endpoint was asked.
+    #[error(transparent)]
+    Unavailable(RpcUnavailable),
 }
 
 /// No endpoint of a chain gave an answer. What each of them did is for the log; no URL is in it.
@@ -86,20 +99,32 @@ impl Chains {
     ///
     /// # Errors
     /// If no contract has accepted the signature and at least one call got no answer.
-    pub async fn first_accepted(&self, calls: &[ChainCall]) -> Result<Option<Accepted>, RpcUnavailable> {
-        ContractCheck::new(self, calls).run().await
+    pub async fn first_accepted(
+        &self,
+        client: ClientId,
+        calls: &[ChainCall],
+    ) -> Result<Option<Accepted>, ChainError> {
+        ContractCheck::new(self, client, calls).run().await
     }
 }
 
 impl Chain {
-    async fn ask(&self, call: &ValidationCall, time: Duration) -> Result<ValidationResult, RpcUnavailable> {
+    /// Asks the endpoints in turn. An endpoint without a place for the client is passed over, which says nothing about
+    /// where to begin.
+    async fn ask(
+        &self,
+        client: ClientId,
+        call: &ValidationCall,
+        time: Duration,
+    ) -> Result<ValidationResult, ChainError> {
         let end = Instant::now() + time;
         let mut errors = Vec::new();
         for (tried, at) in self.in_turn().enumerate() {
             let endpoint = &self.endpoints[at];
+            let Some(place) = self.place(endpoint, client) else { continue };
             let left = end.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(self.endpoints.len() - tried).unwrap_or(1);
-            match self.ask_one(endpoint, call, share).await {
+            match self.ask_one(endpoint, place, call, share).await {
                 Ok(answer) => {
                     self.first.store(at, Ordering::Relaxed);
                     return Ok(answer);
@@ -110,23 +135,34 @@ impl Chain {
                 }
             }
         }
-        Err(RpcUnavailable { network: self.network.clone(), errors })
+        if errors.is_empty() {
+            return Err(ChainError::Overloaded);
+        }
+        Err(ChainError::Unavailable(RpcUnavailable { network: self.network.clone(), errors }))
+    }
+
+    /// A place at an endpoint, if there is one for the client.
+    fn place<'a>(&self, endpoint: &'a Endpoint, client: ClientId) -> Option<Place<'a>> {
+        endpoint.place(client).inspect_err(|shed| count(&self.network, shed.outcome())).ok()
     }
 
     async fn ask_one(
         &self,
         endpoint: &Endpoint,
+        place: Place<'_>,
         call: &ValidationCall,
         share: Duration,
     ) -> Result<ValidationResult, EndpointError> {
-        let _permit = endpoint.permit()?;
         let began = Instant::now();
         let answer = match tokio::time::timeout(share, endpoint.ask(&self.http, call)).await {
             Ok(Ok(answer)) if Some(answer.chain_id) != self.network.chain_id() => {
                 Err(endpoint.error(format!("is of the chain eip155:{}", answer.chain_id)))
             }
             Ok(outcome) => outcome,
-            Err(_) => Err(endpoint.error("did not answer in time")),
+            Err(_) => {
+                place.release_timed_out(Instant::now(), share);
+                Err(endpoint.error("did not answer in time"))
+            }
         };
         measure(&self.network, answer.is_ok(), began.elapsed());
         answer
@@ -147,8 +183,11 @@ impl Chain {
 }
 
 fn measure(network: &Network, answered: bool, took: Duration) {
-    let outcome = if answered { "answered" } else { "failed" };
+    count(network, if answered { "answered" } else { "failed" });
+    metrics::histogram!("countersign_chain_call_seconds", "network" => network.to_string()).record(took);
+}
+
+fn count(network: &Network, outcome: &'static str) {
     let labels = [("network", network.to_string()), ("outcome", outcome.to_owned())];
     metrics::counter!("countersign_chain_calls_total", &labels).increment(1);
-    metrics::histogram!("countersign_chain_call_seconds", "network" => network.to_string()).record(took);
 }

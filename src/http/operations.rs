@@ -83,6 +83,11 @@ pub fn recorder() -> Option<&'static PrometheusHandle> {
             let handle = builder.install_recorder().ok()?;
             metrics::describe_counter!("countersign_calls_total", "Calls, by method, code and reason.");
             metrics::describe_histogram!("countersign_call_seconds", "How long calls took.");
+            metrics::describe_counter!(
+                "countersign_chain_calls_total",
+                "Calls to nodes of chains, by network and outcome: answered, failed, or not made because the \
+                 client's share or every place of the endpoint was in use (shed_client_share, shed_all_places)."
+            );
             metrics::describe_gauge!("countersign_store_up", "Whether the store answered when last asked.");
             metrics::describe_gauge!("countersign_connections", "Connections that are open, by port.");
             metrics::describe_counter!(

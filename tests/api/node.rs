@@ -34,6 +34,8 @@ pub enum Says {
     Nothing,
     /// Nothing to the first question, and Yes on chain 1 to every later one.
     NothingThenYes,
+    /// Whether the wallet at this address accepts the signature, on chain 1; nothing about any other wallet.
+    AboutOnly(&'static str, bool),
     /// No on chain 1, one answer for each [`Node::release`].
     NoWhenReleased,
 }
@@ -135,7 +137,7 @@ async fn serve(mut stream: TcpStream, says: Says, shared: Arc<Shared>) {
         question.extend_from_slice(&piece[..read]);
     }
     let asked = shared.count_question();
-    match answer_to(asked, says, &shared).await {
+    match answer_to(&question, asked, says, &shared).await {
         Some(answer) => drop(stream.write_all(answer.as_bytes()).await),
         // Until the service closes the connection.
         None => while let Ok(1..) = stream.read(&mut [0; 64]).await {},
@@ -144,7 +146,7 @@ async fn serve(mut stream: TcpStream, says: Says, shared: Arc<Shared>) {
 }
 
 /// The answer to the question of this number, if it gets one.
-async fn answer_to(asked: usize, says: Says, shared: &Shared) -> Option<String> {
+async fn answer_to(question: &[u8], asked: usize, says: Says, shared: &Shared) -> Option<String> {
     Some(match says {
         Says::Yes(chain_id) => response("200 OK", "", &verdict(1, chain_id)),
         Says::No(chain_id) => response("200 OK", "", &verdict(0, chain_id)),
@@ -155,11 +157,14 @@ async fn answer_to(asked: usize, says: Says, shared: &Shared) -> Option<String> 
         Says::Body(body) => response("200 OK", "", body),
         Says::TooMuch => response("200 OK", "", &format!("{}{}", verdict(1, 1), " ".repeat(100_000))),
         Says::NothingThenYes if asked > 1 => response("200 OK", "", &verdict(1, 1)),
+        Says::AboutOnly(wallet, accepts) if is_about(question, wallet) => {
+            response("200 OK", "", &verdict(accepts.into(), 1))
+        }
         Says::NoWhenReleased => {
             shared.releases.acquire().await.unwrap().forget();
             response("200 OK", "", &verdict(0, 1))
         }
-        Says::Nothing | Says::NothingThenYes => return None,
+        Says::Nothing | Says::NothingThenYes | Says::AboutOnly(..) => return None,
     })
 }
 
@@ -173,6 +178,12 @@ impl Shared {
         });
         self.counts.borrow().asked
     }
+}
+
+/// Whether the call data of a question contains the address of a wallet.
+fn is_about(question: &[u8], wallet: &str) -> bool {
+    let wallet = wallet.trim_start_matches("0x").to_lowercase();
+    question.windows(wallet.len()).any(|window| window == wallet.as_bytes())
 }
 
 fn response(status: &str, headers: &str, body: &str) -> String {

@@ -7,7 +7,7 @@ use super::{
     signed_message::signed_message,
 };
 use crate::{
-    chain::{Accepted, ChainCall, Chains, RpcUnavailable},
+    chain::{Accepted, ChainCall, ChainError, Chains},
     domain::{Challenge, Client, Verification},
     flows::{Error, Result},
     state::error::Cause,
@@ -64,7 +64,7 @@ async fn contract_signer(
 ) -> Result<Option<(Challenge, Verification)>> {
     let (asked, passed_over) = to_be_asked(client, unsigned, chains)?;
     let (mut asked, calls) = with_calls(asked, signature)?;
-    if let Some(Accepted { at, answer }) = chains.first_accepted(&calls).await? {
+    if let Some(Accepted { at, answer }) = chains.first_accepted(client.id, &calls).await? {
         let (challenge, message) = asked.swap_remove(at);
         return Ok(message.verified_by_contract(answer).map(|verification| (challenge, verification)));
     }
@@ -108,8 +108,13 @@ fn to_be_asked(client: &Client, unsigned: Vec<Unsigned>, chains: &Chains) -> Res
     Ok((asked, passed_over))
 }
 
-impl From<RpcUnavailable> for Error {
-    fn from(error: RpcUnavailable) -> Self {
-        Self::ChainRpcUnavailable(Cause(error.to_string()))
+impl From<ChainError> for Error {
+    fn from(error: ChainError) -> Self {
+        match error {
+            ChainError::Overloaded => {
+                Self::Overloaded("the client's share of the calls to the chain's nodes is in use")
+            }
+            ChainError::Unavailable(error) => Self::ChainRpcUnavailable(Cause(error.to_string())),
+        }
     }
 }
