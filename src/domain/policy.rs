@@ -53,23 +53,24 @@ pub struct Policy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeniedBy(pub &'static str);
 
-/// Calls per minute that write rows, on each instance; 0 for no limit.
+/// Calls per minute on each instance; 0 is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "proto/countersign/v1/client.proto documents each field")]
 pub struct RateLimit {
     pub per_client: u32,
     pub per_session: u32,
     pub per_address: u32,
+    pub per_client_refresh: u32,
 }
 
 impl RateLimit {
     /// No limit at all.
-    pub const NONE: Self = Self { per_client: 0, per_session: 0, per_address: 0 };
+    pub const NONE: Self = Self { per_client: 0, per_session: 0, per_address: 0, per_client_refresh: 0 };
 }
 
 impl Default for RateLimit {
     fn default() -> Self {
-        Self { per_client: 6_000, per_session: 60, per_address: 60 }
+        Self { per_client: 6_000, per_session: 600, per_address: 60, per_client_refresh: 60_000 }
     }
 }
 

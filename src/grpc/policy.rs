@@ -133,6 +133,7 @@ fn rate_limit(message: Option<v1::RateLimit>) -> RateLimit {
         per_client: message.per_client.unwrap_or(default.per_client),
         per_session: message.per_session.unwrap_or(default.per_session),
         per_address: message.per_address.unwrap_or(default.per_address),
+        per_client_refresh: message.per_client_refresh.unwrap_or(default.per_client_refresh),
     }
 }
 
@@ -142,6 +143,7 @@ impl From<RateLimit> for v1::RateLimit {
             per_client: Some(limit.per_client),
             per_session: Some(limit.per_session),
             per_address: Some(limit.per_address),
+            per_client_refresh: Some(limit.per_client_refresh),
         }
     }
 }

@@ -86,7 +86,11 @@ mod tests {
             name: "Shop".to_owned(),
             realm: "shops".to_owned(),
             domains: vec!["shop.example".to_owned()],
-            rate_limit: Some(v1::RateLimit { per_client: Some(1), per_session: Some(2), per_address: None }),
+            rate_limit: Some(v1::RateLimit {
+                per_client: Some(1),
+                per_session: Some(2),
+                ..Default::default()
+            }),
             ..Default::default()
         }
     }
@@ -111,6 +115,10 @@ mod tests {
         let given = v1::ClientPolicy { rate_limit: Some(limit), ..Default::default() };
         let parts = over(&given, &["rate_limit.per_client"]).unwrap().rate_limit.unwrap();
         assert_eq!((parts.per_client, parts.per_session), (Some(7), Some(2)));
+        let limit = v1::RateLimit { per_client_refresh: Some(8), ..Default::default() };
+        let given = v1::ClientPolicy { rate_limit: Some(limit), ..Default::default() };
+        let parts = over(&given, &["rate_limit.per_client_refresh"]).unwrap().rate_limit.unwrap();
+        assert_eq!((parts.per_client, parts.per_client_refresh), (Some(1), Some(8)));
         let left_out = over(&v1::ClientPolicy::default(), &["rate_limit.per_client"]).unwrap();
         assert_eq!(left_out.rate_limit.unwrap().per_client, None);
         assert_eq!(over(&v1::ClientPolicy::default(), &["rate_limit"]).unwrap().rate_limit, None);

@@ -79,6 +79,7 @@ struct RateLimitJson {
     per_client: u32,
     per_session: u32,
     per_address: u32,
+    per_client_refresh: u32,
 }
 
 impl Default for RateLimitJson {
@@ -89,15 +90,15 @@ impl Default for RateLimitJson {
 
 impl From<RateLimit> for RateLimitJson {
     fn from(limit: RateLimit) -> Self {
-        let RateLimit { per_client, per_session, per_address } = limit;
-        Self { per_client, per_session, per_address }
+        let RateLimit { per_client, per_session, per_address, per_client_refresh } = limit;
+        Self { per_client, per_session, per_address, per_client_refresh }
     }
 }
 
 impl From<RateLimitJson> for RateLimit {
     fn from(json: RateLimitJson) -> Self {
-        let RateLimitJson { per_client, per_session, per_address } = json;
-        Self { per_client, per_session, per_address }
+        let RateLimitJson { per_client, per_session, per_address, per_client_refresh } = json;
+        Self { per_client, per_session, per_address, per_client_refresh }
     }
 }
 

@@ -20,7 +20,8 @@ on_both_stores![
 ];
 
 fn limited(per_client: u32, per_session: u32, per_address: u32) -> Policy {
-    Policy { rate_limit: RateLimit { per_client, per_session, per_address }, ..Policy::default() }
+    let rate_limit = RateLimit { per_client, per_session, per_address, ..RateLimit::NONE };
+    Policy { rate_limit, ..Policy::default() }
 }
 
 /// A refusal that says when to come back, within the time that one more call takes to be due.

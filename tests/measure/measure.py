@@ -37,7 +37,7 @@ from grpc_status import rpc_status
 HERE = pathlib.Path(__file__).resolve().parent
 PROTOS = HERE.parent.parent / "proto"
 TIMEOUT = 30
-NO_LIMIT = {"perClient": 0, "perSession": 0, "perAddress": 0}
+NO_LIMIT = {"perClient": 0, "perSession": 0, "perAddress": 0, "perClientRefresh": 0}
 SECONDS_AWAY = float(os.environ.get("SECONDS_AWAY", "3"))
 
 

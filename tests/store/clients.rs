@@ -98,7 +98,12 @@ fn unusual_policy() -> Policy {
         refresh_requires_client: true,
         reauth_window: Duration::from_millis(60_006),
         max_wallets: 100,
-        rate_limit: RateLimit { per_client: 1, per_session: 0, per_address: 10_000_000 },
+        rate_limit: RateLimit {
+            per_client: 1,
+            per_session: 0,
+            per_address: 10_000_000,
+            per_client_refresh: 9_999_999,
+        },
         disabled: true,
     }
 }

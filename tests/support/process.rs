@@ -142,11 +142,14 @@ impl Drop for Process {
     }
 }
 
+/// A policy for tests, which call more often than anybody else would.
+const UNLIMITED: &str =
+    r#"{"rateLimit": {"perClient": 0, "perSession": 0, "perAddress": 0, "perClientRefresh": 0}}"#;
+
 /// The `authorization` of a client made by the command line.
 pub fn client_of(store: &TestStore) -> String {
-    // Tests call more often than anybody else would.
     let policy = store.folder.path().join("unlimited.json");
-    std::fs::write(&policy, r#"{"rateLimit": {"perClient": 0, "perSession": 0, "perAddress": 0}}"#).unwrap();
+    std::fs::write(&policy, UNLIMITED).unwrap();
     client_made_by(countersign(), store, &["--policy-file", policy.to_str().unwrap()])
 }
 

@@ -102,11 +102,12 @@ impl Policy {
     }
 
     fn wrong_limits(&self) -> Vec<Violation> {
-        let RateLimit { per_client, per_session, per_address } = self.rate_limit;
+        let RateLimit { per_client, per_session, per_address, per_client_refresh } = self.rate_limit;
         [
             ("rate_limit.per_client", per_client),
             ("rate_limit.per_session", per_session),
             ("rate_limit.per_address", per_address),
+            ("rate_limit.per_client_refresh", per_client_refresh),
         ]
         .into_iter()
         .filter(|(_, limit)| *limit > MAX_RATE)
@@ -184,13 +185,15 @@ mod tests {
             refresh_grace: DAY,
             reauth_window: 2 * DAY,
             max_wallets: 0,
+            rate_limit: RateLimit { per_client_refresh: MAX_RATE + 1, ..RateLimit::default() },
             ..Policy::default()
         };
         let fields: Vec<String> =
             policy.validated().unwrap_err().into_iter().map(|violation| violation.field).collect();
         let texts_and_lists = ["name", "origin", "scope", "roles", "formats", "audience"];
-        let numbers = ["max_wallets", "challenge_ttl", "refresh_grace", "reauth_window"];
-        let expected = [&texts_and_lists[..], &numbers].concat();
+        let limits = ["rate_limit.per_client_refresh", "max_wallets"];
+        let times = ["challenge_ttl", "refresh_grace", "reauth_window"];
+        let expected = [&texts_and_lists[..], &limits, &times].concat();
         assert_eq!(fields, expected);
     }
 }
