@@ -178,6 +178,11 @@ impl Caller {
     }
 }
 
+/// The error for a session token where a client or a signed-in user must call.
+pub(crate) const fn client_or_user_required() -> Error {
+    Error::CredentialsMissing("this call takes Basic client credentials or Bearer with an access token")
+}
+
 /// What a caller is told of a token that was refused.
 pub(crate) const fn refused(refusal: AccessRefusal) -> Error {
     match refusal {

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{AccountId, LinkedWallets},
-    flows::{Caller, Error, Flows, Result},
+    flows::{Caller, Error, Flows, Result, authenticate::client_or_user_required},
 };
 
 impl Flows {
@@ -16,11 +16,7 @@ impl Flows {
             Caller::Client(record) => Some(record.client.realm.as_str()),
             Caller::User { .. } if caller.user()?.sign_in.account_id == id => None,
             Caller::User { .. } => return Err(Error::AccountNotFound),
-            Caller::Device { .. } => {
-                return Err(Error::CredentialsMissing(
-                    "this call takes Basic client credentials or Bearer with an access token",
-                ));
-            }
+            Caller::Device { .. } => return Err(client_or_user_required()),
         };
         self.store.account(id, realm).await?.ok_or(Error::AccountNotFound)
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{AccountId, RevokeReason, Session, SessionId},
-    flows::{Caller, Error, Flows, Result},
+    flows::{Caller, Error, Flows, Result, authenticate::client_or_user_required},
     state::audit::{self, audit},
     store::RevokeScope,
 };
@@ -19,7 +19,7 @@ impl Flows {
                 let id = SessionId::parse("session_id", session_id)?;
                 (caller.own_session(id)?.clone(), RevokeReason::RevokedByUser)
             }
-            Caller::Device { .. } => return Err(not_a_device()),
+            Caller::Device { .. } => return Err(client_or_user_required()),
         };
         let revoked = self.store.revoke_session(session.id, reason).await?.ok_or(Error::SessionNotFound)?;
         audit::session_revoked(&revoked, caller.kind());
@@ -42,15 +42,11 @@ impl Flows {
                 RevokeScope::Account
             }
             Caller::User { .. } => return Err(Error::AccountNotFound),
-            Caller::Device { .. } => return Err(not_a_device()),
+            Caller::Device { .. } => return Err(client_or_user_required()),
         };
         let count = self.store.revoke_account_sessions(id, scope).await?.ok_or(Error::AccountNotFound)?;
         let (client_id, by) = (caller.client_id(), caller.kind());
         audit!("account.sessions_revoked", %client_id, account_id = %id, by, count);
         Ok(count)
     }
-}
-
-const fn not_a_device() -> Error {
-    Error::CredentialsMissing("this call takes Basic client credentials or Bearer with an access token")
 }
