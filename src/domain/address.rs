@@ -4,7 +4,7 @@ use std::fmt;
 
 /// An address in the canonical form of its namespace, such as EIP-55. Two addresses are the same exactly when their texts
 /// are. `wallet::parse_address` reads addresses that callers wrote.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address(String);
 
 impl Address {

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use crate::{
-    domain::{Client, ClientId, Role, Secret, Session, SessionId, SessionState, session::SignIn},
+    domain::{Client, ClientId, RateLimit, Role, Secret, Session, SessionId, SessionState, session::SignIn},
     flows::{Error, Flows, Result},
-    state::client_cache::enabled,
+    state::{
+        client_cache::enabled,
+        rate_limiter::{ClientLimits, SessionCall, SessionKey},
+    },
     store::ClientRecord,
     token::{AccessClaims, AccessRefusal, ClientSecret, SessionToken},
 };
@@ -51,21 +54,88 @@ pub enum Caller {
 
 const ANY: &str = "Basic client credentials, or Bearer with a session token or an access token";
 
+/// Credentials whose form, and whose signature if they have one, have been verified. The store has not been asked yet.
+enum Presented {
+    Client(ClientId, ClientSecret),
+    Device(SessionToken),
+    User(Box<AccessClaims>),
+}
+
 impl Flows {
-    /// Finds out who calls.
+    /// Authenticates the caller. A call with a token counts against the budget of its session.
     ///
     /// # Errors
-    /// If the credentials are missing, wrong or no longer good.
+    /// If the credentials are missing, invalid or expired, or the session's budget is spent.
     pub async fn authenticate(&self, credentials: &Credentials) -> Result<Caller> {
+        let presented = self.verify_credentials(credentials).await?;
+        let call = self.count_presented(&presented)?;
+        let caller = self.find_caller(presented).await?;
+        if let (Some(call), Some(client)) = (call, caller.client_of_token()) {
+            self.session_budgets.learn(call, client);
+        }
+        Ok(caller)
+    }
+
+    /// Authenticates a caller that revokes. No budget is asked: a thief who floods the service with a stolen token must
+    /// not delay its owner's log-out.
+    ///
+    /// # Errors
+    /// If the credentials are missing, invalid or expired. Session tokens revoke nothing.
+    pub async fn authenticate_to_revoke(&self, credentials: &Credentials) -> Result<Caller> {
+        match self.verify_credentials(credentials).await? {
+            Presented::Device(_) => Err(client_or_user_required()),
+            presented => self.find_caller(presented).await,
+        }
+    }
+
+    async fn verify_credentials(&self, credentials: &Credentials) -> Result<Presented> {
         match credentials {
             Credentials::None | Credentials::Unreadable => Err(Error::CredentialsMissing(ANY)),
             Credentials::Basic { client_id, client_secret } => {
-                self.authenticate_client(client_id, client_secret).await.map(Caller::Client)
+                let (id, secret) = parse_client(client_id, client_secret)?;
+                Ok(Presented::Client(id, secret))
             }
             Credentials::Token(token) if SessionToken::has_prefix(token.expose()) => {
-                self.authenticate_device(token.expose()).await
+                let token = SessionToken::parse(token.expose()).ok_or(Error::SessionTokenInvalid)?;
+                Ok(Presented::Device(token))
             }
-            Credentials::Token(token) => self.authenticate_user(token.expose()).await,
+            Credentials::Token(token) => {
+                Ok(Presented::User(Box::new(self.verify_access_token(token.expose()).await?)))
+            }
+        }
+    }
+
+    fn count_presented(&self, presented: &Presented) -> Result<Option<SessionCall>> {
+        let (key, client_id) = match presented {
+            Presented::Client(..) => return Ok(None),
+            Presented::Device(token) => (SessionKey::Token(token.hash()), None),
+            Presented::User(claims) => (SessionKey::Session(claims.sid), Some(claims.client_id)),
+        };
+        self.count_session(key, client_id).map(|(call, _)| Some(call))
+    }
+
+    /// Counts a call against the budget of a session, before any query; returns the limits of the session's client if
+    /// they are known by then. The cache has the newest ones; the session's last answer named the client.
+    pub(crate) fn count_session(
+        &self,
+        key: SessionKey,
+        client_id: Option<ClientId>,
+    ) -> Result<(SessionCall, Option<ClientLimits>)> {
+        let answered = self.session_budgets.client(key);
+        let cached = client_id
+            .or(answered.map(|client| client.client_id))
+            .and_then(|id| self.clients.remembered(id))
+            .map(|record| ClientLimits::from(&record.client));
+        let client = cached.or(answered);
+        let limits = client.map_or_else(RateLimit::default, |client| client.limits);
+        Ok((self.session_budgets.count(key, limits.per_session)?, client))
+    }
+
+    async fn find_caller(&self, presented: Presented) -> Result<Caller> {
+        match presented {
+            Presented::Client(id, secret) => self.find_client(id, &secret).await.map(Caller::Client),
+            Presented::Device(token) => self.find_device(&token).await,
+            Presented::User(claims) => self.find_user(&claims).await,
         }
     }
 
@@ -80,20 +150,18 @@ impl Flows {
     ) -> Result<Option<Arc<ClientRecord>>> {
         match credentials {
             Credentials::Basic { client_id, client_secret } => {
-                self.authenticate_client(client_id, client_secret).await.map(Some)
+                let (id, secret) = parse_client(client_id, client_secret)?;
+                self.find_client(id, &secret).await.map(Some)
             }
             Credentials::None | Credentials::Token(_) | Credentials::Unreadable => Ok(None),
         }
     }
 
-    async fn authenticate_client(&self, id: &str, secret: &Secret<String>) -> Result<Arc<ClientRecord>> {
-        let id = id.parse::<ClientId>().map_err(|_| Error::ClientCredentialsInvalid)?;
-        let secret = ClientSecret::parse(secret.expose()).ok_or(Error::ClientCredentialsInvalid)?;
-        self.clients.authenticate(self.store.as_ref(), id, &secret).await
+    async fn find_client(&self, id: ClientId, secret: &ClientSecret) -> Result<Arc<ClientRecord>> {
+        self.clients.authenticate(self.store.as_ref(), id, secret).await
     }
 
-    async fn authenticate_device(&self, token: &str) -> Result<Caller> {
-        let token = SessionToken::parse(token).ok_or(Error::SessionTokenInvalid)?;
+    async fn find_device(&self, token: &SessionToken) -> Result<Caller> {
         let session = self.store.session_by_token(token.hash()).await?.ok_or(Error::SessionTokenInvalid)?;
         let client = self
             .clients
@@ -103,9 +171,8 @@ impl Flows {
         Ok(Caller::Device { session: Box::new(session), client: enabled(client)? })
     }
 
-    async fn authenticate_user(&self, token: &str) -> Result<Caller> {
-        let claims = self.verify_access_token(token).await?;
-        let session = self.session_of(&claims).await?.ok_or(Error::AccessTokenInvalid)?;
+    async fn find_user(&self, claims: &AccessClaims) -> Result<Caller> {
+        let session = self.session_of(claims).await?.ok_or(Error::AccessTokenInvalid)?;
         let client = self.clients.find(self.store.as_ref(), session.client_id).await?;
         let client = enabled(client.ok_or(Error::AccessTokenInvalid)?)?;
         match session.state {
@@ -150,6 +217,14 @@ impl Caller {
         }
     }
 
+    /// The client that a token's session belongs to.
+    fn client_of_token(&self) -> Option<&Client> {
+        match self {
+            Self::Client(_) => None,
+            Self::Device { client, .. } | Self::User { client, .. } => Some(&client.client),
+        }
+    }
+
     /// The kind of caller, as audit events name it.
     pub(crate) const fn kind(&self) -> &'static str {
         match self {
@@ -176,6 +251,13 @@ impl Caller {
             }
         }
     }
+}
+
+/// The client id and the secret of `Basic` credentials.
+fn parse_client(id: &str, secret: &Secret<String>) -> Result<(ClientId, ClientSecret)> {
+    let id = id.parse().map_err(|_| Error::ClientCredentialsInvalid)?;
+    let secret = ClientSecret::parse(secret.expose()).ok_or(Error::ClientCredentialsInvalid)?;
+    Ok((id, secret))
 }
 
 /// The error for a session token where a client or a signed-in user must call.

@@ -12,10 +12,20 @@ use crate::{
 /// The caller behind a request; the call's line in the log names its client.
 ///
 /// # Errors
-/// If the credentials are missing, wrong or no longer good.
+/// As [`Flows::authenticate`].
 pub async fn authenticated<T>(flows: &Flows, request: &Request<T>) -> Result<Caller, Error> {
     let caller = flows.authenticate(&claimed(request)).await?;
     note_authenticated(request.extensions(), caller.client_id());
+    Ok(caller)
+}
+
+/// The same for a request that revokes, whatever budget its session has left.
+///
+/// # Errors
+/// As [`Flows::authenticate_to_revoke`].
+pub async fn authenticated_to_revoke<T>(flows: &Flows, request: &Request<T>) -> Result<Caller, Error> {
+    let caller = flows.authenticate_to_revoke(&claimed(request)).await?;
+    note_client(request.extensions(), caller.client_id());
     Ok(caller)
 }
 

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::{credentials::authenticated, v1};
+use super::{
+    credentials::{authenticated, authenticated_to_revoke},
+    v1,
+};
 use crate::flows::{
     Flows,
     session::{create::CreateSession, list::ListSessions},
@@ -66,7 +69,7 @@ impl v1::session_service_server::SessionService for SessionApi {
         &self,
         request: Request<v1::RevokeSessionRequest>,
     ) -> Result<Response<v1::RevokeSessionResponse>, Status> {
-        let caller = authenticated(&self.0, &request).await?;
+        let caller = authenticated_to_revoke(&self.0, &request).await?;
         let session = self.0.revoke_session(&caller, &request.get_ref().session_id).await?;
         Ok(Response::new(v1::RevokeSessionResponse { session: Some(session.into()) }))
     }
@@ -75,7 +78,7 @@ impl v1::session_service_server::SessionService for SessionApi {
         &self,
         request: Request<v1::RevokeAccountSessionsRequest>,
     ) -> Result<Response<v1::RevokeAccountSessionsResponse>, Status> {
-        let caller = authenticated(&self.0, &request).await?;
+        let caller = authenticated_to_revoke(&self.0, &request).await?;
         let account_id = &request.get_ref().account_id;
         let revoked_session_count = self.0.revoke_account_sessions(&caller, account_id).await?;
         Ok(Response::new(v1::RevokeAccountSessionsResponse { revoked_session_count }))

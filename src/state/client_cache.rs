@@ -86,7 +86,8 @@ impl ClientCache {
         Ok(record)
     }
 
-    fn remembered(&self, id: ClientId) -> Option<Arc<ClientRecord>> {
+    /// A client that was read within the last half second.
+    pub(crate) fn remembered(&self, id: ClientId) -> Option<Arc<ClientRecord>> {
         let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
         clients.get(&id).filter(|(asked, _)| asked.elapsed() <= MAX_AGE).map(|(_, record)| Arc::clone(record))
     }

@@ -77,7 +77,7 @@ pub enum Error {
     #[error("the wallet belongs to another account of the realm")]
     WalletAlreadyLinked,
 
-    #[error("too many calls of one {whose}: come back in {wait:.1?}")]
+    #[error("too many calls of one {whose}: retry in {wait:.1?}")]
     RateLimited { whose: &'static str, wait: Duration },
     #[error("too much at once: {0}; nothing was executed, try again later")]
     Overloaded(&'static str),

@@ -1,112 +1,230 @@
-//! Rate limits of clients, sessions and addresses, per minute and instance.
+//! Rate limits of clients, and of addresses within a client, per minute and instance.
 //!
-//! The generic cell rate algorithm (ITU-T I.371): a bucket is one moment, the one at which it is empty again.
+//! The buckets of a client have a lock of their own; the lock that all calls share is held for one look-up. No call
+//! walks over buckets: buckets that are empty again are removed a few at a time, and their number is bounded.
+
+mod bucket;
+mod expiring_map;
+mod session_budgets;
 
 use std::{
-    collections::HashMap,
-    hash::Hash,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use super::{Error, Result};
-use crate::domain::{Address, Client, ClientId, Session, SessionId};
+pub(crate) use session_budgets::{SessionBudgets, SessionCall, SessionKey};
 
-/// What limits count in; also how much of it may come at once.
-const PERIOD: Duration = Duration::from_mins(1);
-/// With more buckets than this, those that are empty are thrown away.
-const MANY_BUCKETS: usize = 50_000;
+use self::{
+    bucket::{Bucket, PERIOD},
+    expiring_map::ExpiringMap,
+};
+use super::{Error, Result};
+use crate::domain::{Address, Client, ClientId, RateLimit};
+
+/// Clients with buckets. The one that has been quiet for longest makes room.
+const MAX_CLIENTS: usize = 10_000;
+/// Addresses with buckets, for each client: with the default limit of a client, whose calls within a minute are 12,000
+/// at most, no bucket is removed before it is empty.
+const MAX_ADDRESSES: usize = 16_384;
+
+/// A client and the rate limits of its policy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientLimits {
+    pub(crate) client_id: ClientId,
+    pub(crate) limits: RateLimit,
+}
+
+impl From<&Client> for ClientLimits {
+    fn from(client: &Client) -> Self {
+        Self { client_id: client.id, limits: client.policy.rate_limit }
+    }
+}
 
 /// The buckets of this instance.
-#[derive(Default)]
-pub(crate) struct RateLimiter {
-    clients: Buckets<ClientId>,
-    sessions: Buckets<SessionId>,
-    addresses: Buckets<(ClientId, Address)>,
+pub(crate) struct RateLimiter(Mutex<ExpiringMap<ClientId, Arc<Mutex<ClientBuckets>>>>);
+
+impl Default for RateLimiter {
+    fn default() -> Self {
+        Self(Mutex::new(ExpiringMap::new(MAX_CLIENTS)))
+    }
 }
 
 impl RateLimiter {
-    /// Counts a call that writes. Whoever is over a limit of their own takes nothing from their client's.
-    pub(crate) fn count(
-        &self,
-        client: &Client,
-        session: Option<&Session>,
-        address: Option<&Address>,
-    ) -> Result<()> {
-        let limits = client.policy.rate_limit;
-        if let Some(session) = session {
-            self.sessions.take("session", session.id, limits.per_session)?;
-        }
+    /// Counts a call of a client and, where one is given, of an address.
+    pub(crate) fn count(&self, client: impl Into<ClientLimits>, address: Option<&Address>) -> Result<()> {
+        let ClientLimits { client_id, limits } = client.into();
+        let now = Instant::now();
+        lock(&self.buckets(now, client_id)).count(now, limits, address)
+    }
+
+    /// Counts a refresh of one of a client's sessions.
+    pub(crate) fn count_refresh(&self, client: impl Into<ClientLimits>) -> Result<()> {
+        let ClientLimits { client_id, limits } = client.into();
+        let now = Instant::now();
+        lock(&self.buckets(now, client_id)).count_refresh(now, limits)
+    }
+
+    /// Counts a refresh that was made before its client was known, and so could not be rejected.
+    pub(crate) fn note_refresh(&self, client: impl Into<ClientLimits>) {
+        let ClientLimits { client_id, limits } = client.into();
+        let now = Instant::now();
+        lock(&self.buckets(now, client_id)).note_refresh(now, limits);
+    }
+
+    /// The buckets of a client, which are all empty again a period after the last look-up.
+    fn buckets(&self, now: Instant, client_id: ClientId) -> Arc<Mutex<ClientBuckets>> {
+        let mut clients = lock(&self.0);
+        let found = clients.get(now, &client_id).map(Arc::clone);
+        let buckets = found.unwrap_or_else(|| Arc::new(Mutex::new(ClientBuckets::new(now))));
+        let removed = clients.put(now, client_id, now + PERIOD, Arc::clone(&buckets));
+        drop(clients);
+        // A quiet client's addresses, thousands perhaps, are dropped when no other call waits for the lock.
+        drop(removed);
+        buckets
+    }
+}
+
+/// The buckets of one client.
+struct ClientBuckets {
+    calls: Bucket,
+    refreshes: Bucket,
+    addresses: ExpiringMap<Address, Bucket>,
+}
+
+impl ClientBuckets {
+    fn new(now: Instant) -> Self {
+        let empty = Bucket::new(now);
+        Self { calls: empty, refreshes: empty, addresses: ExpiringMap::new(MAX_ADDRESSES) }
+    }
+
+    /// The client's limit decides first, so that a call beyond it makes no bucket; it is counted last, so that a call
+    /// beyond its address's limit takes nothing from the client's.
+    fn count(&mut self, now: Instant, limits: RateLimit, address: Option<&Address>) -> Result<()> {
+        let calls = self.calls.take(now, limits.per_client).map_err(limited("client"))?;
         if let Some(address) = address {
-            self.addresses.take("address", (client.id, address.clone()), limits.per_address)?;
+            self.count_address(now, address, limits.per_address).map_err(limited("address"))?;
         }
-        self.clients.take("client", client.id, limits.per_client)
+        self.calls = calls;
+        Ok(())
+    }
+
+    fn count_address(
+        &mut self,
+        now: Instant,
+        address: &Address,
+        per_minute: u32,
+    ) -> std::result::Result<(), Duration> {
+        if per_minute > 0 {
+            let bucket = self.addresses.get(now, address).copied().unwrap_or(Bucket::new(now));
+            let bucket = bucket.take(now, per_minute)?;
+            self.addresses.put(now, address.clone(), bucket.empty_at(), bucket);
+        }
+        Ok(())
+    }
+
+    fn count_refresh(&mut self, now: Instant, limits: RateLimit) -> Result<()> {
+        self.refreshes = self.refreshes.take(now, limits.per_client_refresh).map_err(limited("client"))?;
+        Ok(())
+    }
+
+    fn note_refresh(&mut self, now: Instant, limits: RateLimit) {
+        self.refreshes = self.refreshes.fill(now, limits.per_client_refresh);
     }
 }
 
-/// When each bucket is empty again; one that is missing is empty.
-struct Buckets<K>(Mutex<HashMap<K, Instant>>);
-
-impl<K> Default for Buckets<K> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
+fn limited(whose: &'static str) -> impl FnOnce(Duration) -> Error {
+    move |wait| Error::RateLimited { whose, wait }
 }
 
-impl<K: Eq + Hash> Buckets<K> {
-    fn take(&self, whose: &'static str, key: K, per_minute: u32) -> Result<()> {
-        if per_minute == 0 {
-            return Ok(());
-        }
-        self.take_at(Instant::now(), key, per_minute).map_err(|wait| Error::RateLimited { whose, wait })
-    }
-
-    /// How long to wait, if it is full.
-    fn take_at(&self, now: Instant, key: K, per_minute: u32) -> std::result::Result<(), Duration> {
-        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= MANY_BUCKETS {
-            buckets.retain(|_, empty| *empty > now);
-        }
-        let empty = buckets.entry(key).or_insert(now);
-        let filled = (*empty).max(now) + PERIOD / per_minute;
-        match filled.duration_since(now).checked_sub(PERIOD) {
-            Some(over) if !over.is_zero() => Err(over),
-            _ => {
-                *empty = filled;
-                Ok(())
-            }
-        }
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_minutes_worth_may_come_at_once_and_then_one_at_a_time() {
-        let buckets = Buckets::default();
-        let now = Instant::now();
-        for _ in 0..60 {
-            buckets.take_at(now, 'a', 60).unwrap();
+    fn address(number: u32) -> Address {
+        Address::from_canonical(format!("0x{number:040x}"))
+    }
+
+    fn whose(outcome: Result<()>) -> &'static str {
+        match outcome {
+            Ok(()) => "nobody",
+            Err(Error::RateLimited { whose, .. }) => whose,
+            Err(other) => panic!("{other}"),
         }
-        assert_eq!(buckets.take_at(now, 'a', 60), Err(Duration::from_secs(1)));
-        assert_eq!(buckets.take_at(now, 'b', 60), Ok(()));
-        let later = now + Duration::from_secs(1);
-        assert_eq!(buckets.take_at(later, 'a', 60), Ok(()));
-        assert_eq!(buckets.take_at(later, 'a', 60), Err(Duration::from_secs(1)));
-        // A limit that was changed holds from the next call on.
-        assert_eq!(buckets.take_at(later, 'a', 120), Err(Duration::from_millis(500)));
+    }
+
+    const TIGHT: RateLimit = RateLimit { per_client: 2, per_address: 1, ..RateLimit::NONE };
+
+    #[test]
+    fn a_flood_over_the_clients_limit_makes_no_bucket() {
+        let now = Instant::now();
+        let mut client = ClientBuckets::new(now);
+        for number in 0..2 {
+            client.count(now, TIGHT, Some(&address(number))).unwrap();
+        }
+        for number in 0..200_000 {
+            assert_eq!(whose(client.count(now, TIGHT, Some(&address(number)))), "client");
+        }
+        assert_eq!(client.addresses.len(), 2);
     }
 
     #[test]
-    fn buckets_that_are_empty_again_are_forgotten() {
-        let buckets = Buckets::default();
+    fn a_call_over_its_addresss_limit_takes_nothing_from_the_clients() {
         let now = Instant::now();
-        for key in 0..MANY_BUCKETS {
-            buckets.take_at(now, key, 60).unwrap();
+        let mut client = ClientBuckets::new(now);
+        client.count(now, TIGHT, Some(&address(0))).unwrap();
+        for _ in 0..10 {
+            assert_eq!(whose(client.count(now, TIGHT, Some(&address(0)))), "address");
         }
-        buckets.take_at(now + Duration::from_secs(2), MANY_BUCKETS, 60).unwrap();
-        assert_eq!(buckets.0.lock().unwrap().len(), 1);
+        client.count(now, TIGHT, Some(&address(1))).unwrap();
+        assert_eq!(whose(client.count(now, TIGHT, None)), "client");
+    }
+
+    #[test]
+    fn a_client_without_a_limit_has_a_bounded_number_of_buckets_and_empty_ones_go() {
+        let limits = RateLimit { per_address: 1, ..RateLimit::NONE };
+        let now = Instant::now();
+        let mut client = ClientBuckets::new(now);
+        for number in 0..200_000 {
+            client.count(now, limits, Some(&address(number))).unwrap();
+            assert!(client.addresses.len() <= MAX_ADDRESSES);
+        }
+        let later = now + PERIOD;
+        for number in 0..100_000 {
+            client.count(later, RateLimit { per_address: 60_000, ..limits }, Some(&address(number))).unwrap();
+        }
+        let last = later + PERIOD;
+        for _ in 0..MAX_ADDRESSES {
+            client.count(last, RateLimit { per_address: 60_000, ..limits }, Some(&address(0))).unwrap();
+        }
+        assert_eq!(client.addresses.len(), 1);
+    }
+
+    #[test]
+    fn refreshes_have_a_limit_of_their_own() {
+        let limits = RateLimit { per_client: 1, per_client_refresh: 2, ..RateLimit::NONE };
+        let now = Instant::now();
+        let mut client = ClientBuckets::new(now);
+        client.count_refresh(now, limits).unwrap();
+        client.note_refresh(now, limits);
+        client.note_refresh(now, limits);
+        assert_eq!(whose(client.count_refresh(now, limits)), "client");
+        client.count(now, limits, None).unwrap();
+        client.count_refresh(now + PERIOD / 2, limits).unwrap();
+    }
+
+    #[test]
+    fn a_quiet_client_is_forgotten_and_a_busy_one_is_not() {
+        let limiter = RateLimiter::default();
+        let now = Instant::now();
+        let busy = ClientId::generate();
+        let buckets = limiter.buckets(now, busy);
+        limiter.buckets(now, ClientId::generate());
+        assert!(Arc::ptr_eq(&buckets, &limiter.buckets(now + PERIOD / 2, busy)));
+        assert!(Arc::ptr_eq(&buckets, &limiter.buckets(now + PERIOD, busy)));
+        assert_eq!(lock(&limiter.0).len(), 1);
     }
 }

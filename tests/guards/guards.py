@@ -334,14 +334,68 @@ USE_CASES = (
         "if session.sign_in.is_some() =>",
         "sessions::logging_out_everywhere_ends_what_the_caller_may_end",
     ),
+)
+
+RATE_LIMITS = (
     in_source(
         "rate limits: calls of a client in a minute",
         "api",
         "state/rate_limiter.rs",
-        'self.clients.take("client", client.id, limits.per_client)',
-        "Ok(())",
+        "self.calls.take(now, limits.per_client).map_err(",
+        "self.calls.take(now, 0).map_err(",
         "rate_limits::a_flood_of_one_client_is_stopped_and_writes_nothing",
+    ),
+    Guard(
+        "rate limits: the client's limit decides first",
+        "api",
+        "rate_limits",
+        "the_limit_of_the_client_decides_before_that_of_the_address",
+        (
+            (
+                "src/state/rate_limiter.rs",
+                'let calls = self.calls.take(now, limits.per_client).map_err(limited("client"))?;',
+                'let calls = self.calls.take(now, limits.per_client).map_err(limited("client"));',
+            ),
+            ("src/state/rate_limiter.rs", "self.calls = calls;", "self.calls = calls?;"),
+        ),
+    ),
+    in_flows(
+        "rate limits: calls with a session token",
+        "authenticate.rs",
+        "Presented::Device(token) => (SessionKey::Token(token.hash()), None),",
+        "Presented::Device(_) => return Ok(None),",
+        "rate_limits::every_call_with_a_session_token_counts_against_its_budget",
+    ),
+    in_flows(
+        "rate limits: calls with an access token",
+        "authenticate.rs",
+        "Presented::User(claims) => (SessionKey::Session(claims.sid), Some(claims.client_id)),",
+        "Presented::User(_) => return Ok(None),",
+        "rate_limits::"
+        "every_call_with_an_access_token_and_every_refresh_counts_against_the_budget_of_the_session",
+    ),
+    in_flows(
+        "rate limits: refreshes of a session",
+        "token/refresh.rs",
+        "self.count_session(SessionKey::Session(token.session_id), None)?",
+        "self.count_session(SessionKey::Session(crate::domain::SessionId::generate()), None)?",
+        "rate_limits::a_flood_of_refreshes_is_rejected_and_changes_nothing",
+    ),
+    in_flows(
+        "rate limits: refreshes of a client",
+        "token/refresh.rs",
+        "self.rate_limits.count_refresh(client)?;",
+        "self.rate_limits.note_refresh(client);",
+        "rate_limits::refreshes_count_against_a_limit_of_the_client_that_is_their_own",
+    ),
+    in_source(
+        "rate limits: revocations are exempt from the budget of their session",
+        "api",
+        "grpc/credentials.rs",
+        "flows.authenticate_to_revoke(&claimed(request))",
+        "flows.authenticate(&claimed(request))",
+        "rate_limits::a_session_with_a_spent_budget_is_revoked_all_the_same",
     ),
 )
 
-GUARDS = ROTATION + REDEMPTION + WALLETS + LOOK_UP + USE_CASES
+GUARDS = ROTATION + REDEMPTION + WALLETS + LOOK_UP + USE_CASES + RATE_LIMITS

@@ -30,7 +30,7 @@ impl Flows {
         with_role(user.client, Role::SignIn)?;
         let challenge_id = ChallengeId::parse("challenge_id", &request.challenge_id)?;
         let lookup = ChallengeLookup::parse(user.client, &request.clone().into())?;
-        self.rate_limits.count(user.client, Some(user.session), None)?;
+        self.rate_limits.count(user.client, None)?;
         let found = self.store.link_challenge(user.who(), challenge_id).await?;
         let found = found.ok_or(Error::ChallengeNotFound)?;
         let is_redeemed = match found.state {

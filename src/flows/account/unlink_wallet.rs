@@ -30,7 +30,7 @@ impl Flows {
         let user = caller.user()?;
         let network = user.client.policy.parse_wallet_network("network", &request.network)?;
         let address = parse_address("address", &request.address, &network)?;
-        self.rate_limits.count(user.client, Some(user.session), None)?;
+        self.rate_limits.count(user.client, None)?;
         let reauth_window = user.client.policy.reauth_window;
         let unlink = WalletUnlink {
             who: user.who(),

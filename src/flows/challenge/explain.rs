@@ -87,7 +87,7 @@ impl Flows {
     /// If the caller may not, or the store does not answer; what VerifyChallenge would refuse is no error here.
     pub async fn explain_signature(&self, caller: &Caller, request: &VerifyChallenge) -> Result<Explanation> {
         let client = with_role(caller.client()?, Role::SignIn)?;
-        self.rate_limits.count(client, None, None)?;
+        self.rate_limits.count(client, None)?;
         let mut report = Explanation::default();
         match self.named_challenge(client, request, &mut report).await? {
             Some(named) => self.explain(client, request, named, &mut report).await?,

@@ -32,10 +32,10 @@ impl Flows {
     /// If the challenge, the signature or the session does not allow it; nothing is changed then.
     pub async fn verify_challenge(&self, caller: &Caller, request: &VerifyChallenge) -> Result<Verified> {
         let owner = ChallengeOwner::redeeming(caller)?;
-        let (ChallengeOwner { client, session, .. }, scope) = (owner, owner.scope());
+        let (client, scope) = (owner.client, owner.scope());
         let lookup = ChallengeLookup::parse(client, request)?;
         let digest = request_digest(scope, request)?;
-        self.rate_limits.count(client, session, None)?;
+        self.rate_limits.count(client, None)?;
         if let Some(verified) = self.replay(client, scope, digest).await? {
             return Ok(verified);
         }

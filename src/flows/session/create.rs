@@ -31,7 +31,7 @@ impl Flows {
         let client = with_role(caller.client()?, Role::SignIn)?;
         let signing = signing_address(client, request)?;
         let deposit = deposit_address(&signing, request)?;
-        self.rate_limits.count(client, None, None)?;
+        self.rate_limits.count(client, None)?;
         let token = SessionToken::generate();
         let session = self
             .store

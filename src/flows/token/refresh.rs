@@ -3,7 +3,10 @@
 use super::issue::TokenPair;
 use crate::{
     flows::{Credentials, Error, Flows, Result, authenticate::client_required},
-    state::audit::audit,
+    state::{
+        audit::audit,
+        rate_limiter::{ClientLimits, SessionKey},
+    },
     store::{RotateOutcome, Rotated, Rotation},
     token::RefreshToken,
 };
@@ -12,14 +15,19 @@ impl Flows {
     /// The next refresh token and a new access token.
     ///
     /// # Errors
-    /// If the token is not, or no longer, good. A spent one that comes back after the grace revokes its
-    /// session, and that stays.
+    /// If the token is not, or no longer, good, or a limit is reached. A spent one that comes back after the grace
+    /// revokes its session, and that stays.
     pub async fn refresh_token(&self, credentials: &Credentials, token: &str) -> Result<TokenPair> {
         if token.is_empty() {
             return Err(Error::invalid("refresh_token", "is required"));
         }
         let token = RefreshToken::verify(token, &self.roots).ok_or(Error::RefreshTokenInvalid)?;
+        let (call, answered) = self.count_session(SessionKey::Session(token.session_id), None)?;
         let client = self.authenticate_if_client(credentials).await?;
+        let counted = client.as_ref().map(|record| ClientLimits::from(&record.client)).or(answered);
+        if let Some(client) = counted {
+            self.rate_limits.count_refresh(client)?;
+        }
         let outcome = self
             .store
             .rotate_refresh_token(Rotation {
@@ -30,6 +38,10 @@ impl Flows {
             })
             .await?;
         let Rotated { session, client, generation, root_key_id, now } = rotated(outcome)?;
+        if counted.is_none() {
+            self.rate_limits.note_refresh(&client);
+        }
+        self.session_budgets.learn(call, &client);
         self.issue_tokens(&client, &session, generation, root_key_id, now)
     }
 }
