@@ -21,6 +21,7 @@ on_both_stores![
     zero_is_no_limit,
     what_is_refused_for_another_reason_is_not_counted,
     the_limit_of_the_client_decides_before_that_of_the_address,
+    a_session_token_is_not_held_to_the_limit_of_the_address,
     every_call_with_a_session_token_counts_against_its_budget,
     every_call_with_an_access_token_and_every_refresh_counts_against_the_budget_of_the_session,
     a_flood_of_refreshes_is_rejected_and_changes_nothing,
@@ -121,6 +122,19 @@ async fn the_limit_of_the_client_decides_before_that_of_the_address(store: &Test
     client.start(start_for(&wallet)).await.unwrap();
     // Both are spent, and only the first one is asked.
     too_many(client.start(start_for(&wallet)).await, "client");
+}
+
+async fn a_session_token_is_not_held_to_the_limit_of_the_address(store: &TestStore) {
+    let server = Server::start(store).await;
+    let client = server.client(limited(0, 0, 1)).await;
+    let wallet = wallet();
+    let (user, _) = client.user(&wallet).await;
+    let (_, device) = client.device_of(&wallet).await;
+    too_many(client.start(start_for(&wallet)).await, "address");
+    too_many(user.start(start_for(&wallet)).await, "address");
+    for _ in 0..3 {
+        device.start(Default::default()).await.unwrap();
+    }
 }
 
 async fn every_call_with_a_session_token_counts_against_its_budget(store: &TestStore) {

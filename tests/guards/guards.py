@@ -360,6 +360,13 @@ RATE_LIMITS = (
         ),
     ),
     in_flows(
+        "rate limits: a session token asks for its own address",
+        "challenge/owner.rs",
+        "self.pending_session().is_none().then_some(&signer.address)",
+        "Some(&signer.address)",
+        "rate_limits::a_session_token_is_not_held_to_the_limit_of_the_address",
+    ),
+    in_flows(
         "rate limits: calls with a session token",
         "authenticate.rs",
         "Presented::Device(token) => (SessionKey::Token(token.hash()), None),",

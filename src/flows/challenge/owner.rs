@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 
 use crate::{
-    domain::{ChallengeFormat, Client, Role, Session, SessionState, session::SignIn},
+    domain::{Address, ChainAddress, ChallengeFormat, Client, Role, Session, SessionState, session::SignIn},
     flows::{
         Caller, Error, Result,
         authenticate::{User, with_role},
@@ -62,6 +62,12 @@ impl<'a> ChallengeOwner<'a> {
     /// The session that waits for its own signer.
     pub(crate) fn pending_session(self) -> Option<&'a Session> {
         self.session.filter(|_| self.linking.is_none())
+    }
+
+    /// The address that counts against its limit. A session token asks for its session's own address alone, and its
+    /// session has a limit: strangers who start challenges for the address must not keep its owner out.
+    pub(crate) fn counted_address(self, signer: &ChainAddress) -> Option<&Address> {
+        self.pending_session().is_none().then_some(&signer.address)
     }
 
     /// The format that was asked for, or the policy's first. A LINK challenge needs one whose text the server writes:

@@ -28,7 +28,7 @@ impl Flows {
         if let Some(signer) = &signer {
             client.policy.check_network(&signer.network)?;
         }
-        self.rate_limits.count(client, signer.as_ref().map(|signer| &signer.address))?;
+        self.rate_limits.count(client, signer.as_ref().and_then(|signer| owner.counted_address(signer)))?;
         let create_time = self.clock.now()?;
         owner.check_reauthentication(create_time)?;
         let life = Life { create_time, expire_time: create_time + client.policy.challenge_ttl };
