@@ -73,13 +73,19 @@ impl TryFrom<TypedDataDomainJson> for TypedDataDomain {
     }
 }
 
+/// Default of `per_session` in versions that counted only calls that write, and wrote no `per_client_refresh`. Few calls
+/// of a session write, so today's default stands for it.
+const EARLIER_PER_SESSION: u32 = 60;
+
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(default)]
 struct RateLimitJson {
     per_client: u32,
     per_session: u32,
     per_address: u32,
-    per_client_refresh: u32,
+    /// `None` if an earlier version wrote the policy.
+    #[serde(default)]
+    per_client_refresh: Option<u32>,
 }
 
 impl Default for RateLimitJson {
@@ -91,13 +97,19 @@ impl Default for RateLimitJson {
 impl From<RateLimit> for RateLimitJson {
     fn from(limit: RateLimit) -> Self {
         let RateLimit { per_client, per_session, per_address, per_client_refresh } = limit;
-        Self { per_client, per_session, per_address, per_client_refresh }
+        Self { per_client, per_session, per_address, per_client_refresh: Some(per_client_refresh) }
     }
 }
 
 impl From<RateLimitJson> for RateLimit {
     fn from(json: RateLimitJson) -> Self {
         let RateLimitJson { per_client, per_session, per_address, per_client_refresh } = json;
+        let default = Self::default();
+        let per_session = match (per_client_refresh, per_session) {
+            (None, EARLIER_PER_SESSION) => default.per_session,
+            (_, per_session) => per_session,
+        };
+        let per_client_refresh = per_client_refresh.unwrap_or(default.per_client_refresh);
         Self { per_client, per_session, per_address, per_client_refresh }
     }
 }
@@ -218,6 +230,16 @@ mod tests {
         assert_eq!(read(&write(&policy).unwrap()).unwrap(), policy);
         let early = read(r#"{"name": "Shop", "field_of_a_later_version": 1}"#).unwrap();
         assert_eq!(early, Policy { name: "Shop".to_owned(), ..Policy::default() });
+    }
+
+    #[test]
+    fn an_earlier_versions_default_limit_of_a_session_is_todays() {
+        let limits = |json: &str| read(&format!(r#"{{"rate_limit": {json}}}"#)).unwrap().rate_limit;
+        let earlier = limits(r#"{"per_client": 1, "per_session": 60, "per_address": 2}"#);
+        let expected = RateLimit { per_client: 1, per_address: 2, ..RateLimit::default() };
+        assert_eq!(earlier, expected);
+        assert_eq!(limits(r#"{"per_session": 61}"#).per_session, 61);
+        assert_eq!(limits(r#"{"per_session": 60, "per_client_refresh": 7}"#).per_session, 60);
     }
 
     #[test]
