@@ -87,7 +87,7 @@ async fn a_flood_of_one_client_is_stopped_and_writes_nothing(store: &TestStore) 
     client.sign_in(&wallet).await;
     let challenge = client.challenge_for(&wallet).await;
     let before = (store.count("sessions", "1 = 1").await, store.count("challenges", "1 = 1").await);
-    for _ in 0..30 {
+    for _ in 0..10 {
         too_many(client.start(start_for(&crate::harness::wallet())).await, "client");
         too_many(client.create_session(session_for(&wallet)).await, "client");
         too_many(client.redeem(&wallet, &challenge).await, "client");
