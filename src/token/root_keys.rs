@@ -1,7 +1,8 @@
 //! Root keys: what everything else in the store is protected by.
 //!
 //! The first of the list protects, all of them open. From each, HKDF-SHA-256 (RFC 5869) derives a
-//! public fingerprint, a key that seals (AES-256-GCM) and a key that makes refresh tokens (HMAC).
+//! public fingerprint, a key that seals (AES-256-GCM), and keys that make refresh tokens and the MAC of session tokens
+//! (HMAC).
 
 use std::fmt;
 
@@ -21,6 +22,7 @@ struct RootKey {
     root_key_id: RootKeyId,
     sealing: RandomizedNonceKey,
     refresh: hmac::Key,
+    session_token: hmac::Key,
 }
 
 /// The root keys, newest first; never empty.
@@ -109,6 +111,16 @@ impl RootKeys {
         self.key(root_key_id).map(|key| &key.refresh)
     }
 
+    /// The key that makes the MAC of session tokens, of the first root key.
+    pub(super) fn session_token_key(&self) -> &hmac::Key {
+        &self.keys[0].session_token
+    }
+
+    /// The keys that verify the MAC of session tokens, one for each listed root key.
+    pub(super) fn session_token_keys(&self) -> impl Iterator<Item = &hmac::Key> {
+        self.keys.iter().map(|key| &key.session_token)
+    }
+
     fn key(&self, root_key_id: RootKeyId) -> Option<&RootKey> {
         self.keys.iter().find(|key| key.root_key_id == root_key_id)
     }
@@ -121,12 +133,14 @@ impl RootKey {
             root_key_id: RootKeyId(expand(secret, "countersign v1 fingerprint")?),
             sealing: RandomizedNonceKey::new(&AES_256_GCM, &sealing)
                 .map_err(|error| KeyError::Library(error.to_string()))?,
-            refresh: hmac::Key::new(
-                hmac::HMAC_SHA256,
-                &expand::<32>(secret, "countersign v1 refresh token")?,
-            ),
+            refresh: hmac_key(secret, "countersign v1 refresh token")?,
+            session_token: hmac_key(secret, "countersign v1 session token")?,
         })
     }
+}
+
+fn hmac_key(secret: &[u8; 32], purpose: &str) -> Result<hmac::Key, KeyError> {
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, &expand::<32>(secret, purpose)?))
 }
 
 fn expand<const N: usize>(secret: &[u8; 32], purpose: &str) -> Result<[u8; N], KeyError> {

@@ -216,13 +216,14 @@ proptest! {
 
     #[test]
     fn tokens_that_nobody_made_are_none_or_stay_as_they_were(text in small_text()) {
+        let keys = RootKeys::parse(RootKeys::new_key().expose()).unwrap();
         if let Some(token) = SessionToken::parse(&text) {
+            prop_assert!(!token.is_marked(&keys));
             prop_assert_eq!(token.into_exposed(), text.clone());
         }
         if let Some(secret) = ClientSecret::parse(&text) {
             prop_assert_eq!(secret.expose(), &text);
         }
-        let keys = RootKeys::parse(RootKeys::new_key().expose()).unwrap();
         prop_assert_eq!(RefreshToken::verify(&text, &keys), None);
         let _ = RootKeys::parse(&text);
     }

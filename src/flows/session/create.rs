@@ -32,7 +32,7 @@ impl Flows {
         let signing = signing_address(client, request)?;
         let deposit = deposit_address(&signing, request)?;
         self.rate_limits.count(client, None)?;
-        let token = SessionToken::generate();
+        let token = SessionToken::generate(&self.roots);
         let session = self
             .store
             .create_session(NewSession {
