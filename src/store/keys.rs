@@ -93,7 +93,7 @@ pub struct RootKeyUse {
     pub root_key_id: RootKeyId,
     /// Published signing keys that are sealed under it.
     pub signing_keys: u64,
-    /// Live sessions whose current refresh token is derived from it.
+    /// Live sessions whose current refresh token, or while they are PENDING whose session token, was made with it.
     pub sessions: u64,
     /// Whether a start without it is refused.
     pub has_canary: bool,

@@ -5,7 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::Result;
-use crate::domain::{AccountId, Address, ChainAddress, ClientId, RevokeReason, Session, SessionId};
+use crate::domain::{
+    AccountId, Address, ChainAddress, ClientId, RevokeReason, RootKeyId, Session, SessionId,
+};
 
 /// A session to be made, PENDING.
 #[derive(Clone, Debug)]
@@ -16,6 +18,8 @@ pub struct NewSession {
     pub client_id: ClientId,
     /// SHA-256 of its session token.
     pub token_hash: [u8; 32],
+    /// The root key that made the MAC of its session token.
+    pub token_root_key_id: RootKeyId,
     /// Who will sign in.
     pub signing: ChainAddress,
     /// Who is paid.
@@ -58,6 +62,9 @@ pub trait SessionStore: Send + Sync {
 
     /// The session of a session token, by the token's SHA-256, in whatever state it is.
     async fn session_by_token(&self, token_hash: [u8; 32]) -> Result<Option<Session>>;
+
+    /// True while a session is left, in any state, whose session token has no MAC.
+    async fn has_unmarked_tokens(&self) -> Result<bool>;
 
     /// At most `limit` of a client's sessions, newest first, older than `before`.
     async fn list_sessions(

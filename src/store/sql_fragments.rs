@@ -68,6 +68,10 @@ macro_rules! root_key_uses {
              SELECT refresh_fingerprint, 0, 1, FALSE FROM sessions \
              WHERE refresh_fingerprint IS NOT NULL AND revoke_time IS NULL AND expire_time > ",
             $now,
+            " UNION ALL \
+             SELECT token_fingerprint, 0, 1, FALSE FROM sessions \
+             WHERE token_fingerprint IS NOT NULL AND account_id IS NULL AND revoke_time IS NULL AND expire_time > ",
+            $now,
             " UNION ALL SELECT root_fingerprint, 0, 0, TRUE FROM root_key_canaries"
         )
     };

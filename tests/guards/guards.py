@@ -405,4 +405,22 @@ RATE_LIMITS = (
     ),
 )
 
-GUARDS = ROTATION + REDEMPTION + WALLETS + LOOK_UP + USE_CASES + RATE_LIMITS
+SESSION_TOKENS = (
+    alike(
+        "session tokens: a session without one has none without a MAC",
+        "sessions.rs",
+        "WHERE token_hash IS NOT NULL AND token_fingerprint IS NULL",
+        "sessions::a_session_whose_token_has_no_mac_is_noticed_as_long_as_its_row_is_there",
+        without="WHERE token_fingerprint IS NULL",
+    ),
+    in_source(
+        "session tokens: a pending session needs the root key of its token",
+        "store",
+        "store/sql_fragments.rs",
+        "WHERE token_fingerprint IS NOT NULL AND account_id IS NULL",
+        "WHERE token_fingerprint IS NOT NULL AND account_id IS NOT NULL",
+        "key_rotation::a_root_key_is_needed_by_keys_and_live_sessions_and_forgotten_after",
+    ),
+)
+
+GUARDS = ROTATION + REDEMPTION + WALLETS + LOOK_UP + USE_CASES + RATE_LIMITS + SESSION_TOKENS

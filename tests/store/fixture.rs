@@ -158,6 +158,7 @@ pub fn new_session(client: &Client, address: &Address) -> NewSession {
         id: SessionId::generate(),
         client_id: client.id,
         token_hash: random::bytes(),
+        token_root_key_id: FIRST_KEY,
         signing: ChainAddress { address: address.clone(), network: Network::ethereum() },
         deposit: ChainAddress { address: new_address(), network: polygon },
         pending_ttl: Duration::from_mins(10),

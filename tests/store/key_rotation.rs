@@ -245,6 +245,12 @@ async fn a_root_key_is_needed_by_keys_and_live_sessions_and_forgotten_after(test
     assert!(!forget(FIRST_KEY).await);
     bench.rotate(session.id, 1).await;
     assert_eq!(of_first().await, Some((0, 0, true)));
+    // A session that waits for its sign-in needs the key of its session token.
+    let pending = bench.pending(&new_address()).await;
+    assert_eq!(of_first().await, Some((0, 1, true)));
+    assert!(!forget(FIRST_KEY).await);
+    test.age("sessions", pending.id.uuid(), 3_600).await;
+    assert_eq!(of_first().await, Some((0, 0, true)));
     assert!(forget(FIRST_KEY).await);
     assert_eq!((of_first().await, forget(FIRST_KEY).await), (None, false));
     assert!(!forget(RootKeyId([9; 8])).await);

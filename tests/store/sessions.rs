@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use countersign::{
-    domain::{Address, SessionId, SessionState},
-    store::{NewSession, SessionQuery},
+    domain::{Address, RevokeReason, SessionId, SessionState},
+    store::{CleanupTarget, NewSession, SessionQuery},
     token::random,
 };
 
 use crate::{
-    database::{after, holds},
+    database::{after, holds, set},
     fixture::{Bench, new_address, new_session},
     support::TestStore,
 };
@@ -22,6 +22,7 @@ on_both_stores!(
     a_signed_in_session_whose_idle_deadline_has_passed_is_expired,
     sessions_are_listed_page_by_page_newest_first,
     a_list_holds_only_what_is_the_clients_own,
+    a_session_whose_token_has_no_mac_is_noticed_as_long_as_its_row_is_there,
 );
 
 async fn a_new_session_is_pending_with_its_deadline_on_the_clock_of_the_database(test: &TestStore) {
@@ -125,6 +126,25 @@ async fn a_list_holds_only_what_is_the_clients_own(test: &TestStore) {
     assert_eq!(by_account, [own.session.id]);
     let nobody = Address::from_canonical("0x' OR '1'='1".to_owned());
     assert!(page(&bench, SessionQuery::Address(nobody), None, 10).await.is_empty());
+}
+
+async fn a_session_whose_token_has_no_mac_is_noticed_as_long_as_its_row_is_there(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let noticed = async || bench.store.has_unmarked_tokens().await.unwrap();
+    assert!(!noticed().await);
+    let session = bench.pending(&new_address()).await;
+    // One without a token has no token without a MAC.
+    bench.sign_in(&new_address()).await;
+    assert!(!noticed().await);
+    // As an earlier version leaves it.
+    set(test, "sessions", session.id.uuid(), "token_fingerprint = NULL").await;
+    assert!(noticed().await);
+    bench.store.revoke_session(session.id, RevokeReason::RevokedByClient).await.unwrap();
+    assert!(noticed().await);
+    test.age("sessions", session.id.uuid(), 7_200).await;
+    let hour = Duration::from_hours(1);
+    assert_eq!(bench.store.remove_expired(CleanupTarget::Sessions, hour, 10).await.unwrap(), 1);
+    assert!(!noticed().await);
 }
 
 async fn page(

@@ -39,6 +39,7 @@ impl Flows {
                 id: SessionId::generate(),
                 client_id: client.id,
                 token_hash: token.hash(),
+                token_root_key_id: self.roots.primary(),
                 signing,
                 deposit,
                 pending_ttl: client.policy.pending_session_ttl,

@@ -17,8 +17,8 @@ impl SessionStore for Postgres {
             let row = sqlx::query(concat!(
                 "INSERT INTO sessions (id, client_id, token_hash, signing_address, signing_network,
                                        deposit_address, deposit_network, create_time, update_time,
-                                       expire_time, latest_expire_time)
-                 SELECT $1, $2, $3, $4, $5, $6, $7, now, now, deadline, deadline
+                                       expire_time, latest_expire_time, token_fingerprint)
+                 SELECT $1, $2, $3, $4, $5, $6, $7, now, now, deadline, deadline, $9
                  FROM (SELECT now, now + $8 * interval '1 millisecond' AS deadline
                        FROM (SELECT clock_timestamp() AS now OFFSET 0) AS clock OFFSET 0) AS times
                  RETURNING create_time AS now, ",
@@ -32,6 +32,7 @@ impl SessionStore for Postgres {
             .bind(session.deposit.address.as_str())
             .bind(session.deposit.network.as_str())
             .bind(rows::millis(session.pending_ttl))
+            .bind(&session.token_root_key_id.0[..])
             .fetch_one(&self.pool)
             .await?;
             rows::session(&row)
@@ -65,6 +66,13 @@ impl SessionStore for Postgres {
             .fetch_optional(&self.pool)
             .await?;
             row.as_ref().map(rows::session).transpose()
+        })
+        .await
+    }
+
+    async fn has_unmarked_tokens(&self) -> Result<bool> {
+        self.retrying(async || {
+            Ok(sqlx::query(FIND_UNMARKED_TOKEN).fetch_optional(&self.pool).await?.is_some())
         })
         .await
     }
@@ -127,6 +135,12 @@ impl SessionStore for Postgres {
         .await
     }
 }
+
+/// Ordered, so that the index `sessions_with_unmarked_token` is used whatever the planner's statistics say: where many
+/// such sessions are expected and none is left, it would otherwise read the whole table.
+const FIND_UNMARKED_TOKEN: &str = "
+    SELECT create_time FROM sessions WHERE token_hash IS NOT NULL AND token_fingerprint IS NULL
+    ORDER BY create_time LIMIT 1";
 
 /// $1 client, $2 account, $3 only those older than this one, $4 how many.
 const LIST_OF_ACCOUNT: &str = concat!(

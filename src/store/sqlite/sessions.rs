@@ -24,6 +24,7 @@ impl SessionStore for Sqlite {
                 .bind(session.deposit.address.as_str())
                 .bind(session.deposit.network.as_str())
                 .bind(rows::millis(session.pending_ttl))
+                .bind(&session.token_root_key_id.0[..])
                 .fetch_one(&mut *tx)
                 .await?;
             let created = rows::session(&row)?;
@@ -47,6 +48,11 @@ impl SessionStore for Sqlite {
             row.as_ref().map(rows::session).transpose()
         })
         .await
+    }
+
+    async fn has_unmarked_tokens(&self) -> Result<bool> {
+        retrying(async || Ok(sqlx::query(FIND_UNMARKED_TOKEN).fetch_optional(&self.reader).await?.is_some()))
+            .await
     }
 
     async fn list_sessions(
@@ -120,12 +126,12 @@ impl SessionStore for Sqlite {
     }
 }
 
-/// ?1 id, ?2 client, ?3 token hash, ?4 to ?7 signing and deposit, ?8 life in milliseconds.
+/// ?1 id, ?2 client, ?3 token hash, ?4 to ?7 signing and deposit, ?8 life in milliseconds, ?9 root key of the token.
 const CREATE: &str = concat!(
     "INSERT INTO sessions (id, client_id, token_hash, signing_address, signing_network,
                            deposit_address, deposit_network, create_time, update_time,
-                           expire_time, latest_expire_time)
-     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, now, now, now + ?8, now + ?8 FROM clock
+                           expire_time, latest_expire_time, token_fingerprint)
+     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, now, now, now + ?8, now + ?8, ?9 FROM clock
      RETURNING ",
     session_columns!(),
     ", create_time AS now"
@@ -134,6 +140,11 @@ const CREATE: &str = concat!(
 /// ?1 session.
 const FIND: &str =
     concat!("SELECT ", session_columns!(), ", (SELECT now FROM clock) AS now FROM sessions WHERE id = ?1");
+
+/// By the index `sessions_with_unmarked_token`.
+const FIND_UNMARKED_TOKEN: &str = "
+    SELECT create_time FROM sessions WHERE token_hash IS NOT NULL AND token_fingerprint IS NULL
+    ORDER BY create_time LIMIT 1";
 
 /// ?1 token hash.
 const FIND_BY_TOKEN: &str = concat!(
