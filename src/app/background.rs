@@ -10,7 +10,7 @@ use crate::{
     domain::jittered,
     flows::Flows,
     http,
-    state::{database_clock, revocation_feed, signing_keys::StartError},
+    state::{database_clock, revocation_feed, signing_keys::StartError, unmarked_tokens},
 };
 
 /// Starts all of it; it stops when `ended` says so.
@@ -29,6 +29,17 @@ pub(super) fn spawn(
         async move { flows.poll_revocations().await }
     };
     tasks.spawn(repeat(revocation_feed::POLL_INTERVAL, "revocations", revocations, until(ended.clone())));
+    let own = Arc::clone(flows);
+    let unmarked = move || {
+        let flows = Arc::clone(&own);
+        async move { flows.ask_for_unmarked_tokens().await }
+    };
+    tasks.spawn(repeat(
+        unmarked_tokens::ASK_INTERVAL,
+        "sessions of an earlier version",
+        unmarked,
+        until(ended.clone()),
+    ));
     let (retention, interval) = (settings.store.retention, settings.clean_up_interval);
     tasks.spawn(clean_up(Arc::clone(flows), retention, interval, until(ended.clone())));
     tasks.spawn(memory::return_freed(until(ended.clone())));

@@ -31,6 +31,7 @@ use crate::{
         revocation_feed::RevocationFeed,
         running_calls::RunningCalls,
         signing_keys::{self, RevocationAwareKeys, Schedule, SigningKeys, StartError},
+        unmarked_tokens::UnmarkedTokens,
     },
     store::Store,
     token::{RootKeys, VerifiedTokens},
@@ -44,6 +45,7 @@ pub struct Flows {
     clients: ClientCache,
     rate_limits: RateLimiter,
     session_budgets: SessionBudgets,
+    unmarked_tokens: UnmarkedTokens,
     clock: DatabaseClock,
     revocations: RevocationFeed,
     verified: VerifiedTokens,
@@ -76,6 +78,8 @@ impl Flows {
         let revocations = RevocationFeed::default();
         let began = Instant::now();
         revocations.apply(began, store.revocations(None).await?);
+        let unmarked_tokens = UnmarkedTokens::new(Arc::clone(&store));
+        unmarked_tokens.ask().await?;
         Ok(Self {
             store,
             roots,
@@ -83,6 +87,7 @@ impl Flows {
             clients: ClientCache::default(),
             rate_limits: RateLimiter::default(),
             session_budgets: SessionBudgets::default(),
+            unmarked_tokens,
             clock,
             revocations,
             verified: VerifiedTokens::default(),
@@ -147,6 +152,16 @@ impl Flows {
         };
         self.revocations.apply(began, read);
         reloaded
+    }
+
+    /// Asks the store for sessions whose token has no MAC; called at every
+    /// [`ASK_INTERVAL`](crate::state::unmarked_tokens::ASK_INTERVAL). Apart from [`Self::keep_current`], which must not
+    /// wait where somebody holds a lock on the sessions.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn ask_for_unmarked_tokens(&self) -> std::result::Result<(), StartError> {
+        Ok(self.unmarked_tokens.ask().await?)
     }
 
     /// Writes to the store which client secrets were used; called every second.

@@ -1,10 +1,15 @@
 //! Who may call what, and what the others are told.
 
-use countersign::domain::{Policy, Role};
+use std::time::Duration;
+
+use countersign::{
+    domain::{Policy, Role},
+    token::{RootKeys, SessionToken},
+};
 use tonic::Code;
 
 use crate::{
-    harness::{Server, basic, reason, refusal, session_for, start_for, wallet},
+    harness::{Caller, Server, basic, reason, refusal, session_for, start_for, wallet},
     support::TestStore,
 };
 
@@ -15,6 +20,8 @@ on_both_stores![
     a_client_needs_the_role_to_sign_users_in,
     a_disabled_client_is_refused_and_served_again_once_enabled,
     garbage_in_the_authorization_is_refused_and_never_an_internal_error,
+    an_invented_session_token_is_rejected_without_a_query,
+    a_session_token_without_a_mac_is_accepted_as_long_as_such_a_session_is_left,
 ];
 
 async fn an_unknown_client_and_a_wrong_secret_are_answered_the_same(store: &TestStore) {
@@ -145,4 +152,61 @@ async fn garbage_in_the_authorization_is_refused_and_never_an_internal_error(sto
             "{authorization}"
         );
     }
+}
+
+/// A session token in the form of an earlier version: it has no MAC of the service's root keys.
+fn unmarked_token() -> SessionToken {
+    SessionToken::generate(&RootKeys::parse(RootKeys::new_key().expose()).unwrap())
+}
+
+fn bearer(token: SessionToken) -> String {
+    format!("Bearer {}", token.into_exposed())
+}
+
+/// The reason for which a call is rejected while every query of a session fails.
+async fn reason_without_sessions(store: &TestStore, caller: &Caller, session_id: &str) -> String {
+    store.execute("ALTER TABLE sessions RENAME TO sessions_elsewhere").await;
+    let answer = caller.get_session(session_id).await;
+    store.execute("ALTER TABLE sessions_elsewhere RENAME TO sessions").await;
+    reason(answer)
+}
+
+async fn an_invented_session_token_is_rejected_without_a_query(store: &TestStore) {
+    let server = Server::start(store).await;
+    let client = server.client(Policy::default()).await;
+    let (session, device) = client.device_of(&wallet()).await;
+    assert_eq!(reason_without_sessions(store, &device, &session.id).await, "INTERNAL");
+    for _ in 0..3 {
+        let invented = client.with(&bearer(unmarked_token()));
+        let reason = reason_without_sessions(store, &invented, &session.id).await;
+        assert_eq!(reason, "SESSION_TOKEN_INVALID");
+    }
+    device.get_session(&session.id).await.unwrap();
+}
+
+async fn a_session_token_without_a_mac_is_accepted_as_long_as_such_a_session_is_left(store: &TestStore) {
+    let server = Server::start(store).await;
+    let client = server.client(Policy::default()).await;
+    let wallet = wallet();
+    let (session, _) = client.device_of(&wallet).await;
+    let token = unmarked_token();
+    // As an earlier version writes it.
+    let hash = hex::encode(token.hash());
+    let hash = if store.is_postgres() { format!(r"'\x{hash}'") } else { format!("x'{hash}'") };
+    store.execute(&format!("UPDATE sessions SET token_hash = {hash}, token_fingerprint = NULL")).await;
+    let device = client.with(&bearer(token));
+    let challenge = device.challenge_for(&wallet).await;
+    device.redeem(&wallet, &challenge).await.unwrap();
+    let invented = client.with(&bearer(unmarked_token()));
+    assert_eq!(reason(invented.get_session(&session.id).await), "SESSION_TOKEN_INVALID");
+    assert_eq!(reason_without_sessions(store, &invented, &session.id).await, "INTERNAL");
+
+    store.execute("DELETE FROM sessions").await;
+    for _ in 0..1_000 {
+        if reason_without_sessions(store, &invented, &session.id).await == "SESSION_TOKEN_INVALID" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("invented tokens are looked up for ever");
 }

@@ -406,6 +406,20 @@ RATE_LIMITS = (
 )
 
 SESSION_TOKENS = (
+    in_flows(
+        "session tokens: the MAC",
+        "authenticate.rs",
+        "match token.is_marked(&self.roots) || self.unmarked_tokens.may_exist().await {",
+        "match token.is_marked(&self.roots) || !self.issuer.is_empty() {",
+        "credentials::an_invented_session_token_is_rejected_without_a_query",
+    ),
+    in_flows(
+        "session tokens: those of an earlier version",
+        "authenticate.rs",
+        "match token.is_marked(&self.roots) || self.unmarked_tokens.may_exist().await {",
+        "match token.is_marked(&self.roots) {",
+        "credentials::a_session_token_without_a_mac_is_accepted_as_long_as_such_a_session_is_left",
+    ),
     alike(
         "session tokens: a session without one has none without a MAC",
         "sessions.rs",

@@ -1,0 +1,151 @@
+//! Session tokens without a MAC, which an earlier version of this program makes: looked up only while the store holds a
+//! session of theirs, so that an invented token costs no query of its own.
+//!
+//! The store is asked for such sessions every second, and again before a token is rejected for their absence: an instance
+//! of the earlier version may have made one a moment ago. All calls that wait for an answer share it, and an instance asks
+//! [`PAUSE`] after its last question at the earliest, so that a flood of invented tokens costs 50 look-ups in an empty index
+//! a second. A store that does not answer in time is taken by its last answer, if that is at most a minute old; without
+//! one, tokens without a MAC are looked up.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{Mutex, watch};
+
+use crate::store::{Store, StoreError};
+
+/// Interval at which the store is asked.
+pub const ASK_INTERVAL: Duration = Duration::from_secs(1);
+/// Pause after an answer before the next question.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Time for which a call waits for an answer.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// An answer older than this is no longer used.
+const MAX_AGE: Duration = Duration::from_mins(1);
+
+/// The last answer of the store.
+#[derive(Clone)]
+pub struct UnmarkedTokens(Arc<Questions>);
+
+struct Questions {
+    store: Arc<dyn Store>,
+    answer: watch::Sender<Option<Answer>>,
+    turn: Mutex<()>,
+    is_queued: AtomicBool,
+}
+
+#[derive(Clone, Copy)]
+struct Answer {
+    asked: Instant,
+    exist: bool,
+}
+
+impl UnmarkedTokens {
+    /// Nothing is known until the first answer.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        let (answer, _) = watch::channel(None);
+        Self(Arc::new(Questions { store, answer, turn: Mutex::default(), is_queued: AtomicBool::default() }))
+    }
+
+    /// Asks the store.
+    ///
+    /// # Errors
+    /// If the store does not answer; its last answer is used until that is too old.
+    pub async fn ask(&self) -> Result<(), StoreError> {
+        let _turn = self.0.turn.lock().await;
+        self.0.ask().await
+    }
+
+    /// False if the store holds no session with such a token.
+    pub async fn may_exist(&self) -> bool {
+        let now = Instant::now();
+        if self.may_exist_at(now) {
+            return true;
+        }
+        let mut answers = self.0.answer.subscribe();
+        self.queue_question();
+        let newer = answers.wait_for(|answer| answer.is_some_and(|answer| answer.asked >= now));
+        let _ = tokio::time::timeout(PATIENCE, newer).await;
+        self.may_exist_at(Instant::now())
+    }
+
+    fn may_exist_at(&self, now: Instant) -> bool {
+        let answer = *self.0.answer.borrow();
+        answer.is_none_or(|answer| answer.exist || now.duration_since(answer.asked) > MAX_AGE)
+    }
+
+    /// Asks in a task of its own, which a cancelled call does not end, unless one is about to ask.
+    fn queue_question(&self) {
+        if !self.0.is_queued.swap(true, Ordering::SeqCst) {
+            let questions = Arc::clone(&self.0);
+            tokio::spawn(async move {
+                let _turn = questions.turn.lock().await;
+                questions.is_queued.store(false, Ordering::SeqCst);
+                if let Err(error) = questions.ask().await {
+                    tracing::debug!(%error, "sessions of an earlier version could not be looked for");
+                }
+                tokio::time::sleep(PAUSE).await;
+            });
+        }
+    }
+}
+
+impl Questions {
+    async fn ask(&self) -> Result<(), StoreError> {
+        let asked = Instant::now();
+        let exist = self.store.has_unmarked_tokens().await?;
+        self.answer.send_replace(Some(Answer { asked, exist }));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::open;
+
+    #[tokio::test]
+    async fn tokens_are_looked_up_before_the_first_answer_and_after_one_that_is_too_old() {
+        let store = open("sqlite::memory:").await.unwrap();
+        let tokens = UnmarkedTokens::new(Arc::clone(&store));
+        tokens.ask().await.unwrap_err();
+        assert!(tokens.may_exist().await, "a store without a schema does not answer");
+        store.migrate().await.unwrap();
+        tokens.ask().await.unwrap();
+        assert!(!tokens.may_exist().await);
+        store.close().await;
+        tokens.ask().await.unwrap_err();
+        assert!(!tokens.may_exist().await);
+        assert!(tokens.may_exist_at(Instant::now() + MAX_AGE));
+    }
+
+    #[tokio::test]
+    async fn waiting_calls_share_a_question_and_questions_have_a_pause_between_them() {
+        let store = open("sqlite::memory:").await.unwrap();
+        store.migrate().await.unwrap();
+        let tokens = UnmarkedTokens::new(store);
+        tokens.ask().await.unwrap();
+        let turn = tokens.0.turn.lock().await;
+        let call = |_| {
+            let tokens = tokens.clone();
+            tokio::spawn(async move { tokens.may_exist().await })
+        };
+        let calls: Vec<_> = (0..50).map(call).collect();
+        tokio::task::yield_now().await;
+        assert_eq!(Arc::strong_count(&tokens.0), 1 + 50 + 1, "more than one question is queued");
+        drop(turn);
+        for call in calls {
+            assert!(!call.await.unwrap());
+        }
+        let began = Instant::now();
+        for _ in 0..5 {
+            assert!(!tokens.may_exist().await);
+        }
+        assert!(began.elapsed() >= 4 * PAUSE);
+    }
+}
