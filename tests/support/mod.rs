@@ -220,16 +220,11 @@ pub fn assert_promised(promise: &str, took: Duration, bound: Duration) {
 
 /// Waits until somebody waits for a lock that this connection's transaction holds.
 pub async fn until_awaited(holder: &mut PgConnection) {
-    until_awaited_by(holder, 1).await;
-}
-
-/// The same, by so many at least.
-pub async fn until_awaited_by(holder: &mut PgConnection, waiters: i64) {
     // `pg_stat_activity` would show the same picture throughout a transaction.
-    let awaited = "SELECT count(*) >= $1 FROM pg_locks
+    let awaited = "SELECT count(*) > 0 FROM pg_locks
                    WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))";
     for _ in 0..2_000 {
-        if sqlx::query_scalar(awaited).bind(waiters).fetch_one(&mut *holder).await.unwrap() {
+        if sqlx::query_scalar(awaited).fetch_one(&mut *holder).await.unwrap() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
