@@ -137,12 +137,14 @@ async fn serve(mut stream: TcpStream, says: Says, shared: Arc<Shared>) {
         question.extend_from_slice(&piece[..read]);
     }
     let asked = shared.count_question();
-    match answer_to(&question, asked, says, &shared).await {
-        Some(answer) => drop(stream.write_all(answer.as_bytes()).await),
+    let answer = answer_to(&question, asked, says, &shared).await;
+    if answer.is_none() {
         // Until the service closes the connection.
-        None => while let Ok(1..) = stream.read(&mut [0; 64]).await {},
+        while let Ok(1..) = stream.read(&mut [0; 64]).await {}
     }
+    // Before the answer is read: then the next question may come.
     shared.counts.send_modify(|counts| counts.in_flight -= 1);
+    let _ = stream.write_all(answer.unwrap_or_default().as_bytes()).await;
 }
 
 /// The answer to the question of this number, if it gets one.
