@@ -7,7 +7,7 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::{
     chain::Chains,
     config::{ServeSettings, StoreSettings},
-    flows::Flows,
+    flows::{CallLimits, Flows},
     http,
     state::signing_keys::{Schedule, StartError},
     store::{self, Location, OpenError, SchemaState, Store, StoreError},
@@ -101,8 +101,8 @@ impl App {
         let store = open_store(&settings.store, settings.migrate).await?;
         let roots = load_root_keys(settings.root_keys.as_ref(), store.as_ref()).await?;
         let chains = Chains::new(&settings.chain_rpc, settings.chain_rpc_timeout);
-        let (issuer, max_calls) = (settings.issuer.clone(), settings.connections.max_calls);
-        let flows = Flows::start(Arc::clone(&store), roots, issuer, chains, schedule(settings), max_calls);
+        let (issuer, limits) = (settings.issuer.clone(), call_limits(settings));
+        let flows = Flows::start(Arc::clone(&store), roots, issuer, chains, schedule(settings), limits);
         let flows = Arc::new(flows.await?);
         let ports = Ports::bind(settings, tls).await?;
         let addresses = ports.addresses().map_err(|error| AppError::ServerStopped(error.to_string()))?;
@@ -182,6 +182,13 @@ impl App {
             () = async { while self.servers.join_next().await.is_some() {} } => {}
         }
     }
+}
+
+/// Of the store's connections, two are left for the clock, the keys and the revocations.
+fn call_limits(settings: &ServeSettings) -> CallLimits {
+    let connections = usize::try_from(settings.store.connections).unwrap_or(usize::MAX);
+    let store_permits = connections.saturating_sub(2).max(1);
+    CallLimits { max_calls: settings.connections.max_calls, store_permits }
 }
 
 fn schedule(settings: &ServeSettings) -> Schedule {

@@ -8,6 +8,7 @@ use crate::{
     state::{
         client_cache::enabled,
         rate_limiter::{ClientLimits, SessionCall, SessionKey},
+        store_shares::{Lane, Party, Share},
     },
     store::ClientRecord,
     token::{AccessClaims, AccessRefusal, ClientSecret, SessionToken},
@@ -69,7 +70,8 @@ impl Flows {
     pub async fn authenticate(&self, credentials: &Credentials) -> Result<Caller> {
         let presented = self.verify_credentials(credentials).await?;
         let call = self.count_presented(&presented)?;
-        let caller = self.find_caller(presented).await?;
+        let share = self.share_of(&presented);
+        let caller = self.find_caller(presented, share).await?;
         if let (Some(call), Some(client)) = (call, caller.client_of_token()) {
             self.session_budgets.learn(call, client);
         }
@@ -84,7 +86,11 @@ impl Flows {
     pub async fn authenticate_to_revoke(&self, credentials: &Credentials) -> Result<Caller> {
         match self.verify_credentials(credentials).await? {
             Presented::Device(_) => Err(client_or_user_required()),
-            presented => self.find_caller(presented).await,
+            Presented::Client(id, secret) => self.find_client(id, &secret).await.map(Caller::Client),
+            Presented::User(claims) => {
+                let share = Share::of(Party::Client(claims.client_id)).revoking(claims.sid);
+                self.find_user(&claims, share).await
+            }
         }
     }
 
@@ -139,11 +145,30 @@ impl Flows {
         Ok((self.session_budgets.count(key, limits.per_session)?, client))
     }
 
-    async fn find_caller(&self, presented: Presented) -> Result<Caller> {
+    /// The share of the store that the caller is looked up with. Nobody has proved to be a client before its secret has been
+    /// compared, nor a session whose token has no MAC.
+    fn share_of(&self, presented: &Presented) -> Share {
+        match presented {
+            Presented::User(claims) => Share::of_session(claims.client_id, claims.sid),
+            Presented::Device(token) if token.is_marked(&self.roots) => {
+                self.session_share(SessionKey::Token(token.hash()))
+            }
+            Presented::Device(_) | Presented::Client(..) => Share::of(Party::Strangers),
+        }
+    }
+
+    /// The share of a session whose client is known if it was answered a moment ago.
+    pub(crate) fn session_share(&self, key: SessionKey) -> Share {
+        let client = self.session_budgets.client(key);
+        let party = client.map_or(Party::Sessions, |client| Party::Client(client.client_id));
+        Share { party, lane: Lane::Session(key) }
+    }
+
+    async fn find_caller(&self, presented: Presented, share: Share) -> Result<Caller> {
         match presented {
             Presented::Client(id, secret) => self.find_client(id, &secret).await.map(Caller::Client),
-            Presented::Device(token) => self.find_device(&token).await,
-            Presented::User(claims) => self.find_user(&claims).await,
+            Presented::Device(token) => self.find_device(&token, share).await,
+            Presented::User(claims) => self.find_user(&claims, share).await,
         }
     }
 
@@ -166,22 +191,22 @@ impl Flows {
     }
 
     async fn find_client(&self, id: ClientId, secret: &ClientSecret) -> Result<Arc<ClientRecord>> {
-        self.clients.authenticate(self.store.as_ref(), id, secret).await
+        // A client that was known must not wait in line with strangers each time that the cache expires.
+        let party = if self.clients.recognises(id, secret) { Party::Client(id) } else { Party::Strangers };
+        self.clients.authenticate(self.store_for(Share::of(party)), id, secret).await
     }
 
-    async fn find_device(&self, token: &SessionToken) -> Result<Caller> {
-        let session = self.store.session_by_token(token.hash()).await?.ok_or(Error::SessionTokenInvalid)?;
-        let client = self
-            .clients
-            .find(self.store.as_ref(), session.client_id)
-            .await?
-            .ok_or(Error::SessionTokenInvalid)?;
+    async fn find_device(&self, token: &SessionToken, share: Share) -> Result<Caller> {
+        let session = self.store_turn(share).await?.session_by_token(token.hash()).await?;
+        let session = session.ok_or(Error::SessionTokenInvalid)?;
+        let client = self.clients.find(self.store_for(share), session.client_id).await?;
+        let client = client.ok_or(Error::SessionTokenInvalid)?;
         Ok(Caller::Device { session: Box::new(session), client: enabled(client)? })
     }
 
-    async fn find_user(&self, claims: &AccessClaims) -> Result<Caller> {
-        let session = self.session_of(claims).await?.ok_or(Error::AccessTokenInvalid)?;
-        let client = self.clients.find(self.store.as_ref(), session.client_id).await?;
+    async fn find_user(&self, claims: &AccessClaims, share: Share) -> Result<Caller> {
+        let session = self.session_of(claims, share).await?.ok_or(Error::AccessTokenInvalid)?;
+        let client = self.clients.find(self.store_for(share), session.client_id).await?;
         let client = enabled(client.ok_or(Error::AccessTokenInvalid)?)?;
         match session.state {
             SessionState::Active => Ok(Caller::User { session: Box::new(session), client }),
@@ -207,8 +232,8 @@ impl Flows {
     }
 
     /// The session that claims speak of, if it is of that client and account.
-    pub(crate) async fn session_of(&self, claims: &AccessClaims) -> Result<Option<Session>> {
-        let session = self.store.session(claims.sid).await?;
+    pub(crate) async fn session_of(&self, claims: &AccessClaims, share: Share) -> Result<Option<Session>> {
+        let session = self.store_turn(share).await?.session(claims.sid).await?;
         Ok(session.filter(|session| {
             let account = session.sign_in.as_ref().map(|sign_in| sign_in.account_id);
             session.client_id == claims.client_id && account == Some(claims.sub)
@@ -230,6 +255,16 @@ impl Caller {
         match self {
             Self::Client(_) => None,
             Self::Device { client, .. } | Self::User { client, .. } => Some(&client.client),
+        }
+    }
+
+    /// The share of the store that its calls use.
+    pub(crate) fn share(&self) -> Share {
+        match self {
+            Self::Client(record) => Share::of(Party::Client(record.client.id)),
+            Self::Device { session, .. } | Self::User { session, .. } => {
+                Share::of_session(session.client_id, session.id)
+            }
         }
     }
 

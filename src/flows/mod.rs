@@ -31,11 +31,21 @@ use crate::{
         revocation_feed::RevocationFeed,
         running_calls::RunningCalls,
         signing_keys::{self, RevocationAwareKeys, Schedule, SigningKeys, StartError},
+        store_shares::{Share, StoreAccess, StoreShares, StoreTurn},
         unmarked_tokens::UnmarkedTokens,
     },
     store::Store,
     token::{RootKeys, VerifiedTokens},
 };
+
+/// Limits on calls that run at once.
+#[derive(Clone, Copy, Debug)]
+pub struct CallLimits {
+    /// Calls of the process.
+    pub max_calls: usize,
+    /// Calls that use the store.
+    pub store_permits: usize,
+}
 
 /// What the flows work with; one per process.
 pub struct Flows {
@@ -53,6 +63,7 @@ pub struct Flows {
     issuer: String,
     health: Health,
     calls: RunningCalls,
+    shares: StoreShares,
 }
 
 impl Flows {
@@ -67,7 +78,7 @@ impl Flows {
         issuer: String,
         chains: Chains,
         schedule: Schedule,
-        max_calls: usize,
+        limits: CallLimits,
     ) -> std::result::Result<Self, StartError> {
         if !signing_keys::check_root_keys(store.as_ref(), &roots).await? {
             signing_keys::leave_canary(store.as_ref(), &roots).await?;
@@ -94,7 +105,8 @@ impl Flows {
             chains,
             issuer,
             health: Health::default(),
-            calls: RunningCalls::new(max_calls),
+            calls: RunningCalls::new(limits.max_calls),
+            shares: StoreShares::new(limits.store_permits),
         })
     }
 
@@ -112,6 +124,16 @@ impl Flows {
     /// How the service is.
     pub const fn health(&self) -> &Health {
         &self.health
+    }
+
+    /// The store, as a party uses it.
+    fn store_for(&self, share: Share) -> StoreAccess<'_> {
+        StoreAccess::new(self.store.as_ref(), &self.shares, share)
+    }
+
+    /// The store for one use, once the party has its turn.
+    async fn store_turn(&self, share: Share) -> Result<StoreTurn<'_>> {
+        self.store_for(share).turn().await
     }
 
     /// The calls that run.

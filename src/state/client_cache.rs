@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Error, Result, secret_usage::SecretUsage};
+use super::{Error, Result, secret_usage::SecretUsage, store_shares::StoreAccess};
 use crate::{
     domain::{ClientId, LiveSecret, SECRET_LIMIT},
     store::{ClientRecord, Store},
@@ -33,7 +33,7 @@ impl ClientCache {
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn find(&self, store: &dyn Store, id: ClientId) -> Result<Option<Arc<ClientRecord>>> {
+    pub async fn find(&self, store: StoreAccess<'_>, id: ClientId) -> Result<Option<Arc<ClientRecord>>> {
         match self.remembered(id) {
             Some(record) => Ok(Some(record)),
             None => self.read(store, id).await,
@@ -47,7 +47,7 @@ impl ClientCache {
     /// If they are nobody's, or the client is disabled.
     pub async fn authenticate(
         &self,
-        store: &dyn Store,
+        store: StoreAccess<'_>,
         id: ClientId,
         secret: &ClientSecret,
     ) -> Result<Arc<ClientRecord>> {
@@ -57,11 +57,17 @@ impl ClientCache {
             self.uses.note(used.id);
             return enabled(record);
         }
-        let secrets = store.client_secrets(id).await?;
+        let secrets = store.turn().await?.client_secrets(id).await?;
         let used = matching(secret, &secrets).ok_or(Error::ClientCredentialsInvalid)?;
         let record = self.read(store, id).await?.ok_or(Error::ClientCredentialsInvalid)?;
         self.uses.note(used.id);
         enabled(record)
+    }
+
+    /// Whether a secret was a client's when that was read last, however long ago.
+    pub fn recognises(&self, id: ClientId, secret: &ClientSecret) -> bool {
+        let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
+        clients.get(&id).is_some_and(|(_, record)| matching(secret, &record.secrets).is_some())
     }
 
     /// Writes to the store which secrets were used since the last time.
@@ -77,9 +83,9 @@ impl ClientCache {
         Ok(())
     }
 
-    async fn read(&self, store: &dyn Store, id: ClientId) -> Result<Option<Arc<ClientRecord>>> {
+    async fn read(&self, store: StoreAccess<'_>, id: ClientId) -> Result<Option<Arc<ClientRecord>>> {
         let asked = Instant::now();
-        let record = store.client(id).await?.map(Arc::new);
+        let record = store.turn().await?.client(id).await?.map(Arc::new);
         if let Some(record) = &record {
             self.remember(id, asked, Arc::clone(record));
         }

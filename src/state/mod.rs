@@ -13,6 +13,7 @@ pub mod revocation_feed;
 pub mod running_calls;
 mod secret_usage;
 pub mod signing_keys;
+pub mod store_shares;
 pub mod unmarked_tokens;
 
 pub use error::{Error, Result};

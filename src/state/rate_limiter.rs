@@ -12,7 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use session_budgets::{SessionBudgets, SessionCall, SessionKey};
+pub use session_budgets::SessionKey;
+pub(crate) use session_budgets::{SessionBudgets, SessionCall};
 
 use self::{
     bucket::{Bucket, PERIOD},

@@ -18,6 +18,6 @@ impl Flows {
             Caller::User { .. } => return Err(Error::AccountNotFound),
             Caller::Device { .. } => return Err(client_or_user_required()),
         };
-        self.store.account(id, realm).await?.ok_or(Error::AccountNotFound)
+        self.store_turn(caller.share()).await?.account(id, realm).await?.ok_or(Error::AccountNotFound)
     }
 }

@@ -31,7 +31,7 @@ impl Flows {
         let challenge_id = ChallengeId::parse("challenge_id", &request.challenge_id)?;
         let lookup = ChallengeLookup::parse(user.client, &request.clone().into())?;
         self.rate_limits.count(user.client, None)?;
-        let found = self.store.link_challenge(user.who(), challenge_id).await?;
+        let found = self.store_turn(caller.share()).await?.link_challenge(user.who(), challenge_id).await?;
         let found = found.ok_or(Error::ChallengeNotFound)?;
         let is_redeemed = match found.state {
             ChallengeState::Expired => return Err(Error::ChallengeExpired),
@@ -51,7 +51,7 @@ impl Flows {
             max_wallets: user.client.policy.max_wallets,
         };
         let verification = link.verification.clone();
-        let account = linked(self.store.link_wallet(link).await?)?;
+        let account = linked(self.store_turn(caller.share()).await?.link_wallet(link).await?)?;
         audit::wallet_linked(user.session, &verification);
         Ok(account)
     }

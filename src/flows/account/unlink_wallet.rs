@@ -38,7 +38,7 @@ impl Flows {
             network: network.clone(),
             reauth_window,
         };
-        match self.store.unlink_wallet(unlink).await? {
+        match self.store_turn(caller.share()).await?.unlink_wallet(unlink).await? {
             UnlinkOutcome::Unlinked { account, revoked } => {
                 audit::wallet_unlinked(user.session, &address, &network, revoked);
                 Ok((*account, revoked))

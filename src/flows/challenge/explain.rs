@@ -3,6 +3,7 @@
 use super::{
     find_signer::find_signer,
     lookup::{ChallengeLookup, live, newest},
+    owner::share,
     requests::VerifyChallenge,
     signed_message::signed_message,
 };
@@ -109,8 +110,9 @@ impl Flows {
             report.skip(&["challenge"]);
             return Ok(None);
         };
-        let scope = ChallengeScope { client_id: client.id, session_id: None };
-        let found = self.store.find_challenges(scope, key, lookup.network.clone()).await?;
+        let scope = own(client);
+        let found =
+            self.store_turn(share(scope)).await?.find_challenges(scope, key, lookup.network.clone()).await?;
         let newest = report.check("challenge", Some(newest(&found).map(|one| one.challenge.clone())))?;
         Ok(newest.map(|newest| NamedChallenge { lookup, found, newest }))
     }
@@ -143,7 +145,7 @@ impl Flows {
         report.check("policy", policy)?;
         report.verification = signed.map(|(_, verification)| verification);
         let session = match challenge.session_id {
-            Some(id) => Some(self.store.session(id).await?),
+            Some(id) => Some(self.store_turn(share(own(client))).await?.session(id).await?),
             None => None,
         };
         let waits = report.verification.as_ref().map(|verification| waits_for(session, verification));
@@ -151,6 +153,11 @@ impl Flows {
         report.challenge = Some(challenge);
         Ok(())
     }
+}
+
+/// The challenges of a client.
+const fn own(client: &Client) -> ChallengeScope {
+    ChallengeScope { client_id: client.id, session_id: None }
 }
 
 /// Whether the session of a challenge, if it is bound to one, waits for this wallet. The redeeming statement decides

@@ -8,6 +8,7 @@ use crate::{
         Caller, Error, Result,
         authenticate::{User, with_role},
     },
+    state::store_shares::{Party, Share},
     store::ChallengeScope,
 };
 
@@ -91,5 +92,13 @@ impl<'a> ChallengeOwner<'a> {
             }
             Some(_) | None => Ok(()),
         }
+    }
+}
+
+/// The share of those who may look up the challenges of a scope.
+pub(crate) fn share(scope: ChallengeScope) -> Share {
+    match scope.session_id {
+        Some(session_id) => Share::of_session(scope.client_id, session_id),
+        None => Share::of(Party::Client(scope.client_id)),
     }
 }

@@ -1,6 +1,6 @@
 //! Idempotent replay of VerifyChallenge: a request whose answer was lost is answered again.
 
-use super::requests::VerifyChallenge;
+use super::{owner::share, requests::VerifyChallenge};
 use crate::{
     domain::{Client, Namespace, RootKeyId, Verification, Violation},
     flows::{Error, Flows, Result},
@@ -34,7 +34,7 @@ impl Flows {
     ) -> Result<Option<ReplayedSignIn>> {
         let Some(digest) = digest else { return Ok(None) };
         let replay = Replay { digest, scope, access_token_ttl: client.policy.access_token_ttl };
-        let replayed = match self.store.replay_redemption(replay).await? {
+        let replayed = match self.store_turn(share(scope)).await?.replay_redemption(replay).await? {
             ReplayOutcome::Replayed(replayed) => *replayed,
             ReplayOutcome::Unknown => return Ok(None),
             ReplayOutcome::TooLate => return Err(Error::ChallengeAlreadyUsed),

@@ -45,7 +45,7 @@ impl Flows {
             create_time: life.create_time,
             expire_time: life.expire_time,
         };
-        Ok(self.store.issue_challenge(challenge).await?)
+        Ok(self.store_turn(caller.share()).await?.issue_challenge(challenge).await?)
     }
 }
 

@@ -1,7 +1,10 @@
 //! VerifyChallenge: redeems a challenge and opens the session.
 
 use super::{
-    find_signer::find_signer, lookup::ChallengeLookup, owner::ChallengeOwner, replay::request_digest,
+    find_signer::find_signer,
+    lookup::ChallengeLookup,
+    owner::{ChallengeOwner, share},
+    replay::request_digest,
     requests::VerifyChallenge,
 };
 use crate::{
@@ -64,14 +67,18 @@ impl Flows {
         request: &VerifyChallenge,
         digest: Option<RequestDigest>,
     ) -> Result<Verified> {
-        let found = self.store.find_challenges(scope, lookup.key()?, lookup.network.clone()).await?;
+        let found = self
+            .store_turn(share(scope))
+            .await?
+            .find_challenges(scope, lookup.key()?, lookup.network.clone())
+            .await?;
         let candidates = lookup.candidates(found)?;
         let now = self.clock.now()?;
         let (challenge, verification) =
             find_signer(client, candidates, lookup, &request.signature, now, Some(&self.chains)).await?;
         client.policy.check_challenge(challenge.format, &verification.wallet.network)?;
         let redemption = self.redemption(client, scope, challenge.id, &verification, digest);
-        let signed_in = signed_in(self.store.redeem_challenge(redemption).await?)?;
+        let signed_in = signed_in(self.store_turn(share(scope)).await?.redeem_challenge(redemption).await?)?;
         audit::signed_in(&signed_in.session, &verification, false);
         self.verified(client, signed_in, self.roots.primary(), verification)
     }

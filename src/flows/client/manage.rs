@@ -30,7 +30,7 @@ impl Flows {
         realm: &str,
     ) -> Result<(Client, ClientSecret)> {
         admin(caller)?;
-        create_client(self.store.as_ref(), policy, realm).await
+        create_client(&*self.store_turn(caller.share()).await?, policy, realm).await
     }
 
     /// A client and its live secrets, oldest first.
@@ -39,7 +39,12 @@ impl Flows {
     /// If the caller is no admin, or there is no such client.
     pub async fn client(&self, caller: &Caller, client_id: &str) -> Result<(Client, Vec<LiveSecret>)> {
         admin(caller)?;
-        let record = self.store.client(id(client_id)?).await?.ok_or(Error::ClientNotFound)?;
+        let record = self
+            .store_turn(caller.share())
+            .await?
+            .client(id(client_id)?)
+            .await?
+            .ok_or(Error::ClientNotFound)?;
         Ok((record.client, record.secrets))
     }
 
@@ -55,7 +60,7 @@ impl Flows {
     ) -> Result<(Vec<Client>, String)> {
         admin(caller)?;
         let size = page_size(asked_size)?;
-        let found = self.store.list_clients(page_token(token)?, size + 1).await?;
+        let found = self.store_turn(caller.share()).await?.list_clients(page_token(token)?, size + 1).await?;
         Ok(page(found, size, |client| client.id.to_string()))
     }
 
@@ -70,7 +75,7 @@ impl Flows {
         change: impl Fn(&Client) -> Result<Policy>,
     ) -> Result<Client> {
         admin(caller)?;
-        update_client(self.store.as_ref(), id(client_id)?, change).await
+        update_client(&*self.store_turn(caller.share()).await?, id(client_id)?, change).await
     }
 
     /// Deletes a client and revokes its sessions: how many were live.
@@ -79,7 +84,7 @@ impl Flows {
     /// If the caller is no admin, and as [`delete_client`].
     pub async fn delete_client(&self, caller: &Caller, client_id: &str) -> Result<u64> {
         admin(caller)?;
-        delete_client(self.store.as_ref(), id(client_id)?).await
+        delete_client(&*self.store_turn(caller.share()).await?, id(client_id)?).await
     }
 
     /// Gives a client a further secret.
@@ -92,7 +97,7 @@ impl Flows {
         client_id: &str,
     ) -> Result<(SecretId, ClientSecret)> {
         admin(caller)?;
-        add_client_secret(self.store.as_ref(), id(client_id)?).await
+        add_client_secret(&*self.store_turn(caller.share()).await?, id(client_id)?).await
     }
 
     /// Ends a secret.
@@ -107,7 +112,7 @@ impl Flows {
     ) -> Result<()> {
         admin(caller)?;
         let secret = SecretId::parse("secret_id", secret_id)?;
-        revoke_client_secret(self.store.as_ref(), id(client_id)?, secret).await
+        revoke_client_secret(&*self.store_turn(caller.share()).await?, id(client_id)?, secret).await
     }
 }
 

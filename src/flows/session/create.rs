@@ -34,7 +34,8 @@ impl Flows {
         self.rate_limits.count(client, None)?;
         let token = SessionToken::generate(&self.roots);
         let session = self
-            .store
+            .store_turn(caller.share())
+            .await?
             .create_session(NewSession {
                 id: SessionId::generate(),
                 client_id: client.id,

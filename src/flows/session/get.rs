@@ -14,7 +14,7 @@ impl Flows {
         let id = SessionId::parse("session_id", session_id)?;
         match caller {
             Caller::Client(record) => {
-                let session = self.store.session(id).await?;
+                let session = self.store_turn(caller.share()).await?.session(id).await?;
                 session.filter(|session| session.client_id == record.client.id).ok_or(Error::SessionNotFound)
             }
             Caller::Device { .. } | Caller::User { .. } => caller.own_session(id).cloned(),

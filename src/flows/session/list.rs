@@ -34,7 +34,8 @@ impl Flows {
         let query = query(request)?;
         let size = page_size(request.page_size)?;
         let before = page_token(&request.page_token)?;
-        let found = self.store.list_sessions(client.id, query, before, size + 1).await?;
+        let found =
+            self.store_turn(caller.share()).await?.list_sessions(client.id, query, before, size + 1).await?;
         Ok(page(found, size, |session| session.id.to_string()))
     }
 }

@@ -21,7 +21,12 @@ impl Flows {
             }
             Caller::Device { .. } => return Err(client_or_user_required()),
         };
-        let revoked = self.store.revoke_session(session.id, reason).await?.ok_or(Error::SessionNotFound)?;
+        let revoked = self
+            .store_turn(caller.share().revoking(session.id))
+            .await?
+            .revoke_session(session.id, reason)
+            .await?
+            .ok_or(Error::SessionNotFound)?;
         audit::session_revoked(&revoked, caller.kind());
         Ok(revoked)
     }
@@ -44,7 +49,12 @@ impl Flows {
             Caller::User { .. } => return Err(Error::AccountNotFound),
             Caller::Device { .. } => return Err(client_or_user_required()),
         };
-        let count = self.store.revoke_account_sessions(id, scope).await?.ok_or(Error::AccountNotFound)?;
+        let count = self
+            .store_turn(caller.share().revoking_all())
+            .await?
+            .revoke_account_sessions(id, scope)
+            .await?
+            .ok_or(Error::AccountNotFound)?;
         let (client_id, by) = (caller.client_id(), caller.kind());
         audit!("account.sessions_revoked", %client_id, account_id = %id, by, count);
         Ok(count)

@@ -3,6 +3,7 @@
 use crate::{
     domain::{Client, Role, Session, SessionState},
     flows::{Caller, Error, Flows, Result},
+    state::store_shares::{Party, Share},
     token::{AccessClaims, RefreshToken},
 };
 
@@ -47,8 +48,11 @@ impl Flows {
             Err(error @ Error::StoreUnavailable(_)) => return Err(error),
             _ => return Ok(Introspection::Inactive),
         };
-        match self.session_of(&claims).await? {
-            Some(session) if self.is_served(&session).await? => Ok(Introspection::Access(Box::new(claims))),
+        let share = Share::of(Party::Client(client.id));
+        match self.session_of(&claims, share).await? {
+            Some(session) if self.is_served(&session, share).await? => {
+                Ok(Introspection::Access(Box::new(claims)))
+            }
             _ => Ok(Introspection::Inactive),
         }
     }
@@ -57,13 +61,14 @@ impl Flows {
         let Some(token) = RefreshToken::verify(token, &self.roots) else {
             return Ok(Introspection::Inactive);
         };
-        let session = self.store.session(token.session_id).await?;
+        let share = Share::of(Party::Client(client.id));
+        let session = self.store_turn(share).await?.session(token.session_id).await?;
         let current = session.filter(|session| {
             session.client_id == client.id
                 && session.sign_in.as_ref().is_some_and(|own| own.generation == token.generation)
         });
         match current {
-            Some(session) if self.is_served(&session).await? => Ok(Introspection::Refresh {
+            Some(session) if self.is_served(&session, share).await? => Ok(Introspection::Refresh {
                 session: Box::new(session),
                 scope: client.policy.scope.clone(),
                 issuer: self.issuer.clone(),
@@ -73,11 +78,11 @@ impl Flows {
     }
 
     /// Whether a session is ACTIVE, and its client is not switched off.
-    async fn is_served(&self, session: &Session) -> Result<bool> {
+    async fn is_served(&self, session: &Session, share: Share) -> Result<bool> {
         if session.state != SessionState::Active {
             return Ok(false);
         }
-        let record = self.clients.find(self.store.as_ref(), session.client_id).await?;
+        let record = self.clients.find(self.store_for(share), session.client_id).await?;
         Ok(record.is_some_and(|record| !record.client.policy.disabled))
     }
 }

@@ -29,7 +29,8 @@ impl Flows {
             self.rate_limits.count_refresh(client)?;
         }
         let outcome = self
-            .store
+            .store_turn(self.session_share(SessionKey::Session(token.session_id)))
+            .await?
             .rotate_refresh_token(Rotation {
                 session_id: token.session_id,
                 generation: token.generation,

@@ -3,7 +3,11 @@
 use crate::{
     domain::{ClientId, RevokeReason, Session},
     flows::{Credentials, Error, Flows, Result, authenticate::client_required},
-    state::audit,
+    state::{
+        audit,
+        rate_limiter::SessionKey,
+        store_shares::{Party, Share},
+    },
     token::RefreshToken,
 };
 
@@ -25,7 +29,9 @@ impl Flows {
             Some(_) => {}
             None => self.refuse_where_client_is_required(&session).await?,
         }
-        if let Some(revoked) = self.store.revoke_session(session.id, RevokeReason::TokenRevoked).await? {
+        let share = Share::of(Party::Client(session.client_id)).revoking(session.id);
+        let store = self.store_turn(share).await?;
+        if let Some(revoked) = store.revoke_session(session.id, RevokeReason::TokenRevoked).await? {
             audit::session_revoked(&revoked, "token");
         }
         Ok(Some(session.client_id))
@@ -36,19 +42,27 @@ impl Flows {
     async fn session_of_token(&self, token: &str) -> Result<Option<Session>> {
         if RefreshToken::has_prefix(token) {
             return match RefreshToken::verify(token, &self.roots) {
-                Some(token) => Ok(self.store.session(token.session_id).await?),
+                Some(token) => {
+                    let share = self.session_share(SessionKey::Session(token.session_id));
+                    let store = self.store_turn(share.revoking(token.session_id)).await?;
+                    Ok(store.session(token.session_id).await?)
+                }
                 None => Ok(None),
             };
         }
         match self.verify_access_token(token).await {
-            Ok(claims) => self.session_of(&claims).await,
+            Ok(claims) => {
+                let share = Share::of(Party::Client(claims.client_id)).revoking(claims.sid);
+                self.session_of(&claims, share).await
+            }
             Err(error @ Error::StoreUnavailable(_)) => Err(error),
             Err(_) => Ok(None),
         }
     }
 
     async fn refuse_where_client_is_required(&self, session: &Session) -> Result<()> {
-        let record = self.clients.find(self.store.as_ref(), session.client_id).await?;
+        let share = Share::of(Party::Client(session.client_id)).revoking(session.id);
+        let record = self.clients.find(self.store_for(share), session.client_id).await?;
         match record {
             Some(record) if record.client.policy.refresh_requires_client => Err(client_required()),
             _ => Ok(()),

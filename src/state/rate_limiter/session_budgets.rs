@@ -20,7 +20,7 @@ const MAX_BUDGETS: usize = 100_000;
 
 /// Names the session of a token before the store is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum SessionKey {
+pub enum SessionKey {
     /// The session that a refresh token or an access token states.
     Session(SessionId),
     /// SHA-256 of a session token, whose session only the store knows: its calls have a budget of their own.

@@ -1,0 +1,418 @@
+//! Shares of the store: permits to use it, handed out in turn to the parties that wait.
+//!
+//! As many uses run at once as the store serves without a queue of its own. While a permit is free, any call gets it. Once
+//! calls wait, the permits go round: over the parties (clients, and all strangers as one), within a client over its
+//! sessions, and within a session in the order of arrival. A flood waits behind its own calls, not before those of others.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use super::{Error, Result, rate_limiter::SessionKey};
+use crate::{
+    domain::{ClientId, SessionId},
+    store::Store,
+};
+
+/// Time that a call waits for a permit.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+/// Calls of one session that wait; further ones are rejected at once.
+const SESSION_WAITERS: usize = 32;
+/// Calls that wait altogether. A party may have one more while it has fewer than are left, so that there is always room
+/// for another one.
+const ALL_WAITERS: usize = 1_024;
+
+/// Those who share the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Party {
+    /// All callers whose credentials have not been proved.
+    Strangers,
+    /// Sessions whose client is not known before the store is asked.
+    Sessions,
+    /// A client with everything that is done in its name.
+    Client(ClientId),
+}
+
+/// A line of calls within a party.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// The party's own calls.
+    Own,
+    /// Calls with tokens of a session.
+    Session(SessionKey),
+    /// Revocations of a session, which must not wait behind the calls that they are to stop.
+    Revocation(SessionId),
+    /// Revocations of all sessions of an account.
+    AccountRevocation,
+}
+
+impl Lane {
+    /// Whether its calls come from one session, which needs few statements at a time.
+    const fn is_of_a_session(self) -> bool {
+        matches!(self, Self::Session(_) | Self::Revocation(_))
+    }
+}
+
+/// What a use of the store is counted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Share {
+    /// The party.
+    pub party: Party,
+    /// The line within it.
+    pub lane: Lane,
+}
+
+/// The permits of this instance.
+pub struct StoreShares(Arc<Shared>);
+
+struct Shared {
+    permits: usize,
+    max_wait: Duration,
+    queue: Mutex<Queue>,
+}
+
+/// A permit for one use of the store, given back when it is dropped.
+pub struct StorePermit {
+    /// `None` if the permit went to nobody.
+    shared: Option<Arc<Shared>>,
+    share: Share,
+}
+
+impl Share {
+    /// The share of a party's own calls.
+    pub const fn of(party: Party) -> Self {
+        Self { party, lane: Lane::Own }
+    }
+
+    /// The share of a client's session.
+    pub const fn of_session(client_id: ClientId, session_id: SessionId) -> Self {
+        Self { party: Party::Client(client_id), lane: Lane::Session(SessionKey::Session(session_id)) }
+    }
+
+    /// The same party's share for the revocation of a session.
+    pub const fn revoking(self, session_id: SessionId) -> Self {
+        Self { party: self.party, lane: Lane::Revocation(session_id) }
+    }
+
+    /// The same party's share for the revocation of all sessions of an account.
+    pub const fn revoking_all(self) -> Self {
+        Self { party: self.party, lane: Lane::AccountRevocation }
+    }
+}
+
+impl StoreShares {
+    /// Hands out so many permits. A session gets a quarter of them: more of its statements would wait for each other's
+    /// locks.
+    pub fn new(permits: usize) -> Self {
+        Self(Arc::new(Shared { permits, max_wait: MAX_WAIT, queue: Mutex::default() }))
+    }
+
+    /// Waits for a permit.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] if too many calls of the same lane or party wait, or none came free in time.
+    pub async fn permit(&self, share: Share) -> Result<StorePermit> {
+        let waiting = match self.0.queue().enter(&self.0, share) {
+            Entered::Granted => return Ok(StorePermit { shared: Some(Arc::clone(&self.0)), share }),
+            Entered::Waits(waiting) => waiting,
+            Entered::Rejected => return Err(rejected(share)),
+        };
+        match tokio::time::timeout(self.0.max_wait, waiting).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(rejected(share)),
+        }
+    }
+}
+
+/// The store as one party uses it.
+#[derive(Clone, Copy)]
+pub struct StoreAccess<'a> {
+    store: &'a (dyn Store + 'static),
+    shares: &'a StoreShares,
+    share: Share,
+}
+
+impl<'a> StoreAccess<'a> {
+    /// Uses are counted for `share`.
+    pub const fn new(store: &'a (dyn Store + 'static), shares: &'a StoreShares, share: Share) -> Self {
+        Self { store, shares, share }
+    }
+
+    /// Waits for the turn to use the store.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] if the turn does not come.
+    pub async fn turn(self) -> Result<StoreTurn<'a>> {
+        Ok(StoreTurn { store: self.store, _permit: self.shares.permit(self.share).await? })
+    }
+}
+
+/// The store, for one use.
+pub struct StoreTurn<'a> {
+    store: &'a (dyn Store + 'static),
+    _permit: StorePermit,
+}
+
+impl std::ops::Deref for StoreTurn<'_> {
+    type Target = dyn Store;
+
+    fn deref(&self) -> &(dyn Store + 'static) {
+        self.store
+    }
+}
+
+fn rejected(share: Share) -> Error {
+    let whose = match share {
+        Share { lane: Lane::Session(_) | Lane::Revocation(_), .. } => "session",
+        Share { party: Party::Strangers, .. } => "strangers",
+        Share { .. } => "client",
+    };
+    metrics::counter!("countersign_store_permits_rejected_total", "of" => whose).increment(1);
+    Error::Overloaded(match whose {
+        "session" => "calls of one session that wait for the store",
+        "strangers" => "calls without valid credentials that wait for the store",
+        _ => "calls of one client that wait for the store",
+    })
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Permits that a lane may use at once.
+    fn lane_limit(&self, lane: Lane) -> usize {
+        if lane.is_of_a_session() { (self.permits / 4).max(1) } else { self.permits }
+    }
+}
+
+impl Drop for StorePermit {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.take() {
+            shared.queue().give_back(&shared, self.share);
+        }
+    }
+}
+
+type Waiter = oneshot::Sender<StorePermit>;
+
+/// What came of asking for a permit.
+enum Entered {
+    Granted,
+    Waits(oneshot::Receiver<StorePermit>),
+    Rejected,
+}
+
+/// Permits in use, and the calls that wait.
+#[derive(Default)]
+struct Queue {
+    used: usize,
+    waiters: usize,
+    lanes: HashMap<Share, LaneQueue>,
+    parties: HashMap<Party, PartyQueue>,
+    /// Parties with a lane whose turn may come, in the order of their turns.
+    turns: VecDeque<Party>,
+}
+
+#[derive(Default)]
+struct LaneQueue {
+    used: usize,
+    waiters: VecDeque<Waiter>,
+    has_turn: bool,
+}
+
+#[derive(Default)]
+struct PartyQueue {
+    waiters: usize,
+    /// Lanes with waiters and below their limit, in the order of their turns.
+    turns: VecDeque<Lane>,
+}
+
+impl Queue {
+    fn enter(&mut self, shared: &Shared, share: Share) -> Entered {
+        let lane = self.lanes.entry(share).or_default();
+        if self.turns.is_empty() && self.used < shared.permits && lane.used < shared.lane_limit(share.lane) {
+            lane.used += 1;
+            self.used += 1;
+            return Entered::Granted;
+        }
+        let party = self.parties.entry(share.party).or_default();
+        let is_long = share.lane.is_of_a_session() && lane.waiters.len() >= SESSION_WAITERS;
+        if is_long || party.waiters >= ALL_WAITERS - self.waiters {
+            self.forget_empty(share);
+            return Entered::Rejected;
+        }
+        let (waiter, waiting) = oneshot::channel();
+        lane.waiters.push_back(waiter);
+        party.waiters += 1;
+        self.waiters += 1;
+        self.give_turn(shared, share);
+        Entered::Waits(waiting)
+    }
+
+    /// Puts a lane in line if it has a waiter and may use a permit.
+    fn give_turn(&mut self, shared: &Shared, share: Share) {
+        let Some(lane) = self.lanes.get_mut(&share) else { return };
+        if lane.has_turn || lane.waiters.is_empty() || lane.used >= shared.lane_limit(share.lane) {
+            return;
+        }
+        lane.has_turn = true;
+        let party = self.parties.entry(share.party).or_default();
+        if party.turns.is_empty() {
+            self.turns.push_back(share.party);
+        }
+        party.turns.push_back(share.lane);
+    }
+
+    fn give_back(&mut self, shared: &Arc<Shared>, share: Share) {
+        self.used -= 1;
+        if let Some(lane) = self.lanes.get_mut(&share) {
+            lane.used -= 1;
+        }
+        self.give_turn(shared, share);
+        self.forget_empty(share);
+        while self.used < shared.permits && self.grant_next(shared) {}
+    }
+
+    /// Grants a permit to the call whose turn it is; `false` if none waits that may have it.
+    fn grant_next(&mut self, shared: &Arc<Shared>) -> bool {
+        let Some(party) = self.turns.pop_front() else { return false };
+        let Some(queue) = self.parties.get_mut(&party) else { return true };
+        let Some(lane) = queue.turns.pop_front() else { return true };
+        queue.waiters -= 1;
+        self.waiters -= 1;
+        if !queue.turns.is_empty() {
+            self.turns.push_back(party);
+        }
+        let share = Share { party, lane };
+        if let Some(lane) = self.lanes.get_mut(&share) {
+            lane.has_turn = false;
+            let permit = StorePermit { shared: Some(Arc::clone(shared)), share };
+            // A caller that has given up is passed over.
+            match lane.waiters.pop_front().map(|waiter| waiter.send(permit)) {
+                Some(Ok(())) => {
+                    lane.used += 1;
+                    self.used += 1;
+                }
+                Some(Err(mut permit)) => permit.shared = None,
+                None => {}
+            }
+        }
+        self.give_turn(shared, share);
+        self.forget_empty(share);
+        true
+    }
+
+    fn forget_empty(&mut self, share: Share) {
+        if self.lanes.get(&share).is_some_and(|lane| lane.used == 0 && lane.waiters.is_empty()) {
+            self.lanes.remove(&share);
+        }
+        if self.parties.get(&share.party).is_some_and(|party| party.waiters == 0) {
+            self.parties.remove(&share.party);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client() -> Party {
+        Party::Client(ClientId::generate())
+    }
+
+    fn session(party: Party) -> Share {
+        Share { party, lane: Lane::Session(SessionKey::Session(SessionId::generate())) }
+    }
+
+    /// Begins to wait for a permit: `order` receives the name once it is granted, and the permit is given back.
+    async fn wait(
+        shares: &Arc<StoreShares>,
+        share: Share,
+        name: &'static str,
+        order: &Arc<Mutex<Vec<&'static str>>>,
+    ) {
+        let (shares, order) = (Arc::clone(shares), Arc::clone(order));
+        tokio::spawn(async move {
+            let permit = shares.permit(share).await.unwrap();
+            order.lock().unwrap().push(name);
+            drop(permit);
+        });
+        tokio::task::yield_now().await;
+    }
+
+    async fn all(order: &Arc<Mutex<Vec<&'static str>>>, count: usize) -> Vec<&'static str> {
+        while order.lock().unwrap().len() < count {
+            tokio::task::yield_now().await;
+        }
+        order.lock().unwrap().clone()
+    }
+
+    #[tokio::test]
+    async fn permits_go_round_over_parties_and_sessions() {
+        let shares = Arc::new(StoreShares::new(1));
+        let order = Arc::default();
+        let (flood, other) = (client(), client());
+        let held = shares.permit(Share::of(flood)).await.unwrap();
+        let (first, second) = (session(flood), session(flood));
+        for (share, name) in [
+            (first, "first 1"),
+            (first, "first 2"),
+            (first, "first 3"),
+            (second, "second"),
+            (Share::of(other), "other"),
+            (Share::of(Party::Strangers), "stranger"),
+        ] {
+            wait(&shares, share, name, &order).await;
+        }
+        drop(held);
+        let expected = ["first 1", "other", "stranger", "second", "first 2", "first 3"];
+        assert_eq!(all(&order, 6).await, expected);
+    }
+
+    #[tokio::test]
+    async fn alone_a_client_has_all_permits_and_a_session_a_quarter() {
+        let shares = StoreShares::new(8);
+        let (alone, one_session) = (client(), session(client()));
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            held.push(shares.permit(one_session).await.unwrap());
+        }
+        assert!(tokio::time::timeout(Duration::ZERO, shares.permit(one_session)).await.is_err(), "it waits");
+        for _ in 0..3 {
+            held.push(shares.permit(session(alone)).await.unwrap());
+            held.push(shares.permit(session(alone)).await.unwrap());
+        }
+        assert!(
+            tokio::time::timeout(Duration::ZERO, shares.permit(session(alone))).await.is_err(),
+            "all are in use"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_call_that_waits_too_long_or_behind_too_many_is_rejected_and_no_permit_is_lost() {
+        let shared = Shared { permits: 1, max_wait: Duration::from_millis(50), queue: Mutex::default() };
+        let shares = Arc::new(StoreShares(Arc::new(shared)));
+        let share = session(client());
+        let held = shares.permit(share).await.unwrap();
+        let waiters: Vec<_> = (0..SESSION_WAITERS)
+            .map(|_| {
+                let shares = Arc::clone(&shares);
+                tokio::spawn(async move { shares.permit(share).await.is_err() })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        assert!(matches!(shares.permit(share).await, Err(Error::Overloaded(_))), "too many wait");
+        for waiter in waiters {
+            assert!(waiter.await.unwrap(), "waited too long");
+        }
+        drop(held);
+        drop(shares.permit(Share::of(client())).await.unwrap());
+        let queue = shares.0.queue();
+        assert_eq!((queue.used, queue.lanes.len(), queue.parties.len()), (0, 0, 0));
+    }
+}
