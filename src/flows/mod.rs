@@ -29,6 +29,7 @@ use crate::{
         health::Health,
         rate_limiter::{RateLimiter, SessionBudgets},
         revocation_feed::RevocationFeed,
+        rotation_lanes::RotationLanes,
         running_calls::RunningCalls,
         signing_keys::{self, RevocationAwareKeys, Schedule, SigningKeys, StartError},
         store_shares::{Share, StoreAccess, StoreShares, StoreTurn},
@@ -64,6 +65,7 @@ pub struct Flows {
     health: Health,
     calls: RunningCalls,
     shares: StoreShares,
+    rotations: RotationLanes,
 }
 
 impl Flows {
@@ -107,6 +109,7 @@ impl Flows {
             health: Health::default(),
             calls: RunningCalls::new(limits.max_calls),
             shares: StoreShares::new(limits.store_permits),
+            rotations: RotationLanes::default(),
         })
     }
 

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The reasons; `grpc::status` gives each its code.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the texts are the documentation: they are what callers read")]
 pub enum Error {
     #[error("{}", list(.0))]
@@ -105,7 +105,7 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// A cause that is for the log alone.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Cause(pub String);
 

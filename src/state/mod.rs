@@ -10,6 +10,7 @@ pub mod error;
 pub mod health;
 pub mod rate_limiter;
 pub mod revocation_feed;
+pub mod rotation_lanes;
 pub mod running_calls;
 mod secret_usage;
 pub mod signing_keys;

@@ -2,13 +2,16 @@
 
 use super::issue::TokenPair;
 use crate::{
+    domain::ClientId,
     flows::{Credentials, Error, Flows, Result, authenticate::client_required},
     state::{
         audit::audit,
         rate_limiter::{ClientLimits, SessionKey},
+        rotation_lanes::RotationKey,
+        store_shares::Share,
     },
     store::{RotateOutcome, Rotated, Rotation},
-    token::RefreshToken,
+    token::{RefreshToken, sha256},
 };
 
 impl Flows {
@@ -21,6 +24,7 @@ impl Flows {
         if token.is_empty() {
             return Err(Error::invalid("refresh_token", "is required"));
         }
+        let digest = sha256(token.as_bytes());
         let token = RefreshToken::verify(token, &self.roots).ok_or(Error::RefreshTokenInvalid)?;
         let (call, answered) = self.count_session(SessionKey::Session(token.session_id), None)?;
         let client = self.authenticate_if_client(credentials).await?;
@@ -28,16 +32,11 @@ impl Flows {
         if let Some(client) = counted {
             self.rate_limits.count_refresh(client)?;
         }
-        let outcome = self
-            .store_turn(self.session_share(SessionKey::Session(token.session_id)))
-            .await?
-            .rotate_refresh_token(Rotation {
-                session_id: token.session_id,
-                generation: token.generation,
-                client_id: client.map(|record| record.client.id),
-                root_key_id: self.roots.primary(),
-            })
-            .await?;
+        let client_id = client.map(|record| record.client.id);
+        let share = self.session_share(SessionKey::Session(token.session_id));
+        let key = RotationKey { token: digest, client_id };
+        let rotate = || self.rotate(share, &token, client_id);
+        let outcome = self.rotations.rotate(token.session_id, key, rotate).await?;
         let Rotated { session, client, generation, root_key_id, now } = rotated(outcome)?;
         if counted.is_none() {
             self.rate_limits.note_refresh(&client);
@@ -45,15 +44,31 @@ impl Flows {
         self.session_budgets.learn(call, &client);
         self.issue_tokens(&client, &session, generation, root_key_id, now)
     }
+
+    async fn rotate(
+        &self,
+        share: Share,
+        token: &RefreshToken,
+        client_id: Option<ClientId>,
+    ) -> Result<RotateOutcome> {
+        let rotation = Rotation {
+            session_id: token.session_id,
+            generation: token.generation,
+            client_id,
+            root_key_id: self.roots.primary(),
+        };
+        let outcome = self.store_turn(share).await?.rotate_refresh_token(rotation).await?;
+        if let RotateOutcome::Reused(session_id, client_id) = &outcome {
+            audit!("refresh_token.reused", %client_id, %session_id);
+        }
+        Ok(outcome)
+    }
 }
 
 fn rotated(outcome: RotateOutcome) -> Result<Rotated> {
     match outcome {
         RotateOutcome::Rotated(rotated) | RotateOutcome::Replayed(rotated) => Ok(rotated),
-        RotateOutcome::Reused(session_id, client_id) => {
-            audit!("refresh_token.reused", %client_id, %session_id);
-            Err(Error::RefreshTokenReused)
-        }
+        RotateOutcome::Reused(..) => Err(Error::RefreshTokenReused),
         RotateOutcome::Revoked => Err(Error::SessionRevoked),
         RotateOutcome::Expired => Err(Error::RefreshTokenExpired),
         RotateOutcome::ClientDisabled => Err(Error::ClientDisabled),

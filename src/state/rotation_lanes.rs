@@ -1,0 +1,234 @@
+//! Rotations of a session's refresh token: one statement at a time, whose answer equal calls share.
+//!
+//! The statements of one session wait for the lock of one row. A flood of refreshes with one token would hold a connection
+//! for each of them; here they wait before the store, and all that come before a statement is sent get its answer.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::watch;
+
+use super::Result;
+use crate::{
+    domain::{ClientId, SessionId},
+    store::RotateOutcome,
+};
+
+/// What makes two rotations of a session equal: the bytes of the token, as their SHA-256, and the client that
+/// authenticated.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RotationKey {
+    /// SHA-256 of the token.
+    pub token: [u8; 32],
+    /// The client, if one authenticated.
+    pub client_id: Option<ClientId>,
+}
+
+type Answer = Option<Result<RotateOutcome>>;
+
+/// The lanes of the sessions that are being refreshed, each with the number of calls in it.
+#[derive(Default)]
+pub struct RotationLanes(Mutex<HashMap<SessionId, (usize, Arc<Lane>)>>);
+
+/// The rotations of one session.
+#[derive(Default)]
+struct Lane {
+    turn: tokio::sync::Mutex<()>,
+    /// Rotations that have not been sent, and may be joined.
+    unsent: Mutex<HashMap<RotationKey, watch::Receiver<Answer>>>,
+}
+
+impl RotationLanes {
+    /// The outcome of `rotate`, or of an equal rotation that had not been sent when this one came.
+    ///
+    /// # Errors
+    /// That of the rotation.
+    pub async fn rotate<F>(
+        &self,
+        session_id: SessionId,
+        key: RotationKey,
+        rotate: impl Fn() -> F,
+    ) -> Result<RotateOutcome>
+    where
+        F: Future<Output = Result<RotateOutcome>>,
+    {
+        let used = self.enter(session_id);
+        loop {
+            match used.lane.join_or_lead(key) {
+                Place::Joined(mut answer) => {
+                    // Without an answer its call was cancelled, and another one has to make the rotation.
+                    let answer =
+                        answer.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone());
+                    if let Some(answer) = answer {
+                        return answer;
+                    }
+                }
+                Place::Leads(mut lead) => {
+                    let _turn = used.lane.turn.lock().await;
+                    lead.is_sent();
+                    let outcome = rotate().await;
+                    lead.answer.send_replace(Some(outcome.clone()));
+                    return outcome;
+                }
+            }
+        }
+    }
+
+    fn enter(&self, session_id: SessionId) -> LaneUse<'_> {
+        let mut lanes = lock(&self.0);
+        let (calls, lane) = lanes.entry(session_id).or_default();
+        *calls += 1;
+        LaneUse { lanes: self, session_id, lane: Arc::clone(lane) }
+    }
+}
+
+/// A call in a lane; the last one to leave removes it.
+struct LaneUse<'a> {
+    lanes: &'a RotationLanes,
+    session_id: SessionId,
+    lane: Arc<Lane>,
+}
+
+impl Drop for LaneUse<'_> {
+    fn drop(&mut self) {
+        let mut lanes = lock(&self.lanes.0);
+        if let Some((calls, _)) = lanes.get_mut(&self.session_id) {
+            *calls -= 1;
+            if *calls == 0 {
+                lanes.remove(&self.session_id);
+            }
+        }
+    }
+}
+
+/// Place of a call in a lane.
+enum Place<'a> {
+    Joined(watch::Receiver<Answer>),
+    Leads(Lead<'a>),
+}
+
+/// A rotation that others may join until it is sent.
+struct Lead<'a> {
+    lane: &'a Lane,
+    /// `None` once it is sent.
+    key: Option<RotationKey>,
+    answer: watch::Sender<Answer>,
+}
+
+impl Lead<'_> {
+    fn is_sent(&mut self) {
+        if let Some(key) = self.key.take() {
+            lock(&self.lane.unsent).remove(&key);
+        }
+    }
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        self.is_sent();
+    }
+}
+
+impl Lane {
+    fn join_or_lead(&self, key: RotationKey) -> Place<'_> {
+        let mut unsent = lock(&self.unsent);
+        if let Some(answer) = unsent.get(&key) {
+            return Place::Joined(answer.clone());
+        }
+        let (answer, receiver) = watch::channel(None);
+        unsent.insert(key, receiver);
+        Place::Leads(Lead { lane: self, key: Some(key), answer })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    const ONE: RotationKey = RotationKey { token: [1; 32], client_id: None };
+    const OTHER: RotationKey = RotationKey { token: [2; 32], client_id: None };
+
+    /// Lanes over a store whose statements are counted, and answered when they are let.
+    #[derive(Default)]
+    struct Trial {
+        lanes: RotationLanes,
+        sent: AtomicUsize,
+    }
+
+    async fn rotate(
+        trial: Arc<Trial>,
+        answers: Arc<Semaphore>,
+        session: SessionId,
+        key: RotationKey,
+    ) -> bool {
+        let statement = || async {
+            trial.sent.fetch_add(1, Ordering::SeqCst);
+            answers.acquire().await.unwrap().forget();
+            Ok(RotateOutcome::Unknown)
+        };
+        trial.lanes.rotate(session, key, statement).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn equal_rotations_share_an_answer_and_only_if_they_came_before_it_was_sent() {
+        let (trial, answers, session) =
+            (Arc::<Trial>::default(), Arc::new(Semaphore::new(0)), SessionId::generate());
+        let call = |key| tokio::spawn(rotate(Arc::clone(&trial), Arc::clone(&answers), session, key));
+        let mut calls = vec![call(ONE)];
+        tokio::task::yield_now().await;
+        // The first is sent. Those that come now may not have its answer, but share that of the next.
+        calls.extend((0..50).map(|_| call(ONE)));
+        calls.push(call(OTHER));
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(trial.sent.load(Ordering::SeqCst), 1, "one statement of a session at a time");
+        answers.add_permits(3);
+        for call in calls {
+            assert!(call.await.unwrap());
+        }
+        assert_eq!(trial.sent.load(Ordering::SeqCst), 3);
+        assert!(lock(&trial.lanes.0).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_rotation_whose_call_is_cancelled_is_made_by_one_that_had_joined_it() {
+        let (trial, answers, session) =
+            (Arc::<Trial>::default(), Arc::new(Semaphore::new(0)), SessionId::generate());
+        let call = |key| tokio::spawn(rotate(Arc::clone(&trial), Arc::clone(&answers), session, key));
+        let holder = call(OTHER);
+        tokio::task::yield_now().await;
+        let (leader, joined) = (call(ONE), call(ONE));
+        tokio::task::yield_now().await;
+        leader.abort();
+        answers.add_permits(2);
+        assert!(holder.await.unwrap() && joined.await.unwrap());
+        assert_eq!(trial.sent.load(Ordering::SeqCst), 2);
+        assert!(lock(&trial.lanes.0).is_empty());
+    }
+
+    #[tokio::test]
+    async fn sessions_do_not_wait_for_each_other() {
+        let (trial, answers) = (Arc::<Trial>::default(), Arc::new(Semaphore::new(0)));
+        let call =
+            || tokio::spawn(rotate(Arc::clone(&trial), Arc::clone(&answers), SessionId::generate(), ONE));
+        let calls = [call(), call()];
+        while trial.sent.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+        answers.add_permits(2);
+        for call in calls {
+            assert!(call.await.unwrap());
+        }
+    }
+}
