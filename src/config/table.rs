@@ -117,7 +117,9 @@ pub const SETTINGS: [Setting; 32] = [
         "database-connections",
         "NUMBER",
         Value("16"),
-        "How many connections to PostgreSQL an instance opens at most.",
+        "Connections to PostgreSQL that an instance opens at most. So many calls, less two, use the store at once, on SQLite, \
+         too; further ones wait for their turn, which goes round over clients and sessions, and are rejected as \
+         RESOURCE_EXHAUSTED (`OVERLOADED`) after 2 seconds.",
     )
     .of_the_store(),
     Setting::new(

@@ -3,7 +3,7 @@
 //!
 //! The store is asked for such sessions every second, and again before a token is rejected for their absence: an instance
 //! of the earlier version may have made one a moment ago. All calls that wait for an answer share it, and an instance asks
-//! [`PAUSE`] after its last question at the earliest, so that a flood of invented tokens costs 50 look-ups in an empty index
+//! 20 ms after its last question at the earliest, so that a flood of invented tokens costs 50 look-ups in an empty index
 //! a second. A store that does not answer in time is taken by its last answer, if that is at most a minute old; without
 //! one, tokens without a MAC are looked up.
 
@@ -24,7 +24,7 @@ pub const ASK_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause after an answer before the next question.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Time for which a call waits for an answer.
-const PATIENCE: Duration = Duration::from_millis(250);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
 /// An answer older than this is no longer used.
 const MAX_AGE: Duration = Duration::from_mins(1);
 
@@ -70,7 +70,7 @@ impl UnmarkedTokens {
         let mut answers = self.0.answer.subscribe();
         self.queue_question();
         let newer = answers.wait_for(|answer| answer.is_some_and(|answer| answer.asked >= now));
-        let _ = tokio::time::timeout(PATIENCE, newer).await;
+        let _ = tokio::time::timeout(ANSWER_TIMEOUT, newer).await;
         self.may_exist_at(Instant::now())
     }
 
