@@ -78,8 +78,8 @@ impl Flows {
         Ok(caller)
     }
 
-    /// Authenticates a caller that revokes. No budget is asked: a thief who floods the service with a stolen token must
-    /// not delay its owner's log-out.
+    /// Authenticates a caller that revokes. No budget applies: a thief who floods the service with a stolen token must not
+    /// delay its owner's log-out.
     ///
     /// # Errors
     /// If the credentials are missing, invalid or expired. Session tokens revoke nothing.
@@ -110,7 +110,8 @@ impl Flows {
         }
     }
 
-    /// The session token of a text. One without a MAC may be of an earlier version, as long as the store holds such.
+    /// Parses a session token and verifies its MAC. A token without one may be of an earlier version, while the store
+    /// holds a session of such a token.
     async fn verify_session_token(&self, text: &str) -> Result<SessionToken> {
         let token = SessionToken::parse(text).ok_or(Error::SessionTokenInvalid)?;
         match token.is_marked(&self.roots) || self.unmarked_tokens.may_exist().await {

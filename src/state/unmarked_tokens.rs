@@ -2,10 +2,10 @@
 //! session of theirs, so that an invented token costs no query of its own.
 //!
 //! The store is asked for such sessions every second, and again before a token is rejected for their absence: an instance
-//! of the earlier version may have made one a moment ago. All calls that wait for an answer share it, and an instance asks
-//! 20 ms after its last question at the earliest, so that a flood of invented tokens costs 50 look-ups in an empty index
-//! a second. A store that does not answer in time is taken by its last answer, if that is at most a minute old; without
-//! one, tokens without a MAC are looked up.
+//! of the earlier version may have made one a moment ago. All calls that wait for an answer share it, and questions have a
+//! pause between them, so that a flood of invented tokens costs an instance 50 look-ups in an empty index a second at most.
+//! If the store does not answer in time, its last answer counts while it is at most a minute old; without one, tokens
+//! without a MAC are looked up.
 
 use std::{
     sync::{
@@ -46,7 +46,7 @@ struct Answer {
 }
 
 impl UnmarkedTokens {
-    /// Nothing is known until the first answer.
+    /// A value without an answer yet.
     pub fn new(store: Arc<dyn Store>) -> Self {
         let (answer, _) = watch::channel(None);
         Self(Arc::new(Questions { store, answer, turn: Mutex::default(), is_queued: AtomicBool::default() }))
