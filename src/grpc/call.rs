@@ -184,7 +184,9 @@ impl Admitted {
     fn hold(self, kind: CallKind, response: Response<Body>) -> Response<Body> {
         match kind {
             CallKind::Api | CallKind::Probe => response,
-            CallKind::HealthWatch | CallKind::Reflection => response.map(|body| guarded(body, self)),
+            CallKind::RevocationWatch | CallKind::HealthWatch | CallKind::Reflection => {
+                response.map(|body| guarded(body, self))
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tonic::{Status, body::Body, codegen::Bytes};
 
-/// The body, which drops `guard` when it ends.
+/// The body, which keeps `guard` until it is dropped.
 pub(super) fn guarded<G: Send + Unpin + 'static>(body: Body, guard: G) -> Body {
     Body::new(GuardedBody { body, _guard: guard })
 }

@@ -68,6 +68,7 @@ fn methods(set: FileDescriptorSet) -> impl Iterator<Item = String> {
 fn kind(name: &str) -> CallKind {
     match name {
         CHECK => CallKind::Probe,
+        "countersign.v1.TokenService/WatchRevocations" => CallKind::RevocationWatch,
         "grpc.health.v1.Health/Watch" => CallKind::HealthWatch,
         name if name.starts_with("grpc.health.") => CallKind::Probe,
         name if name.starts_with("grpc.reflection.") => CallKind::Reflection,
@@ -82,7 +83,7 @@ mod tests {
     #[test]
     fn served_methods_are_known_with_their_kind() {
         for (path, kind) in [
-            ("/countersign.v1.TokenService/WatchRevocations", CallKind::Api),
+            ("/countersign.v1.TokenService/WatchRevocations", CallKind::RevocationWatch),
             ("/countersign.v1.ClientService/CreateClient", CallKind::Api),
             ("/envoy.service.auth.v3.Authorization/Check", CallKind::Probe),
             ("/grpc.health.v1.Health/Check", CallKind::Probe),

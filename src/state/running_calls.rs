@@ -10,8 +10,10 @@ use super::{Error, Result};
 /// Kinds of calls, by the bound that they count against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallKind {
-    /// A call of the API; of a stream, until it is open.
+    /// A call of the API.
     Api,
+    /// WatchRevocations, which lasts.
+    RevocationWatch,
     /// Health/Check and ext_authz' Check, which a mesh needs most when the service has most to do.
     Probe,
     /// Health/Watch, which callers keep open as long as their connection. It is bounded for each connection.
@@ -23,7 +25,7 @@ pub enum CallKind {
 impl CallKind {
     /// Whether calls of the kind come all the time, without a user behind them.
     pub const fn is_frequent(self) -> bool {
-        !matches!(self, Self::Api)
+        !matches!(self, Self::Api | Self::RevocationWatch)
     }
 }
 
@@ -31,6 +33,7 @@ impl CallKind {
 pub struct RunningCalls {
     max: usize,
     api: Arc<AtomicUsize>,
+    revocation_watches: Arc<AtomicUsize>,
     probes: Arc<AtomicUsize>,
     reflection: Arc<AtomicUsize>,
     health_watches: Arc<AtomicUsize>,
@@ -50,8 +53,9 @@ impl RunningCalls {
     /// At most `max` calls; the API has two thirds of them.
     pub fn new(max: usize) -> Self {
         let counter = Arc::<AtomicUsize>::default;
-        let (api, probes, reflection, health_watches) = (counter(), counter(), counter(), counter());
-        Self { max, api, probes, reflection, health_watches, begun: AtomicUsize::new(0) }
+        let (api, probes, revocation_watches) = (counter(), counter(), counter());
+        let (reflection, health_watches) = (counter(), counter());
+        Self { max, api, revocation_watches, probes, reflection, health_watches, begun: AtomicUsize::new(0) }
     }
 
     /// Begins a call.
@@ -61,6 +65,7 @@ impl RunningCalls {
     pub fn begin(&self, kind: CallKind) -> Result<RunningCall> {
         let (counter, limit) = match kind {
             CallKind::Api => (&self.api, self.max - self.max / 3),
+            CallKind::RevocationWatch => (&self.revocation_watches, self.max - self.max / 3),
             CallKind::Probe => (&self.probes, self.max.saturating_sub(self.api.load(Ordering::Acquire))),
             CallKind::Reflection => (&self.reflection, self.max / 24),
             CallKind::HealthWatch => (&self.health_watches, usize::MAX),

@@ -149,7 +149,8 @@ impl Watch {
             Ok(_) => {
                 return Err(Error::WatchInterrupted("what the client may receive has changed".to_owned()));
             }
-            Err(Error::StoreUnavailable(_) | Error::Contention) => {}
+            // A busy or absent store ends no watch while the feed is fresh.
+            Err(Error::StoreUnavailable(_) | Error::Contention | Error::Overloaded(_)) => {}
             Err(error) => return Err(error),
         }
         self.authenticated = Instant::now();
