@@ -80,8 +80,8 @@ impl OpenConnections {
 }
 
 impl Open {
-    /// Tells a connection to leave: of the most dispensable ones, one of the peer that has most connections, the one that
-    /// has been idle longest.
+    /// Tells a connection to leave: among those of the peer that has most connections, the most dispensable one, and of such
+    /// the one that has been idle longest. So a peer that holds many cannot have a new connection of another peer closed.
     fn make_room(&mut self) -> Option<()> {
         let count = self.entries.len();
         let searched = (0..count.min(SEARCHED)).map(|step| &self.entries[(self.cursor + step) % count]);
@@ -90,7 +90,7 @@ impl Open {
                 entry.peer.connection.dispensable().filter(|_| !entry.is_leaving.load(Ordering::Acquire))?;
             let of_peer = self.by_peer.get(&peer_group(entry.peer.address)).copied().unwrap_or_default();
             let idle_for = entry.peer.connection.idle_for().unwrap_or(Duration::ZERO);
-            Some(((std::cmp::Reverse(kind), of_peer, idle_for), entry))
+            Some(((of_peer, std::cmp::Reverse(kind), idle_for), entry))
         });
         let (_, entry) = candidates.max_by_key(|(rank, _)| *rank)?;
         entry.is_leaving.store(true, Ordering::Release);
@@ -193,6 +193,20 @@ mod tests {
             told += usize::from(is_told_to_leave(connection).await);
         }
         assert_eq!(told, 1);
+    }
+
+    #[tokio::test]
+    async fn a_new_connection_of_another_peer_is_not_closed_for_those_of_a_peer_with_many() {
+        let connections = OpenConnections::new(3);
+        let called: Vec<_> = (0..2).map(|_| connections.add(address("192.0.2.1")).unwrap()).collect();
+        for connection in &called {
+            connection.peer().connection.call_begins();
+            connection.peer().connection.call_ends();
+        }
+        let handshaking = connections.add(address("192.0.2.2")).unwrap();
+        let _new = connections.add(address("192.0.2.1")).unwrap();
+        assert!(!is_told_to_leave(&handshaking).await);
+        assert!(is_told_to_leave(&called[0]).await || is_told_to_leave(&called[1]).await);
     }
 
     #[test]
