@@ -25,7 +25,7 @@ pub async fn authenticated<T>(flows: &Flows, request: &Request<T>) -> Result<Cal
 /// As [`Flows::authenticate_to_revoke`].
 pub async fn authenticated_to_revoke<T>(flows: &Flows, request: &Request<T>) -> Result<Caller, Error> {
     let caller = flows.authenticate_to_revoke(&claimed(request)).await?;
-    note_client(request.extensions(), caller.client_id());
+    note_authenticated(request.extensions(), caller.client_id());
     Ok(caller)
 }
 
