@@ -241,6 +241,13 @@ impl Queue {
             return Entered::Granted;
         }
         let party = self.parties.entry(share.party).or_default();
+        if lane.waiters.len() >= SESSION_WAITERS {
+            // Callers that have given up hold no place against those that come.
+            let before = lane.waiters.len();
+            lane.waiters.retain(|waiter| !waiter.is_closed());
+            party.waiters -= before - lane.waiters.len();
+            self.waiters -= before - lane.waiters.len();
+        }
         let is_long = share.lane.is_of_a_session() && lane.waiters.len() >= SESSION_WAITERS;
         if is_long || party.waiters >= ALL_WAITERS - self.waiters {
             self.forget_empty(share);
