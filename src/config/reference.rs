@@ -4,6 +4,32 @@ use std::fmt::Write as _;
 
 use super::table::{Fallback, Kind, SETTINGS, Setting};
 
+/// Limits, most of which are no settings of their own.
+const LIMITS: &str = "
+## Limits
+
+What is beyond a limit is rejected as RESOURCE_EXHAUSTED (`OVERLOADED`) unless the table says otherwise.
+
+| limit | what it bounds |
+|---|---|
+| `max-connections`, for each port | connections; one that serves nobody makes room for a new one, else that is closed |
+| 100 calls on a connection | calls that a peer has open; it waits with further ones |
+| 64 KiB a call, 128 KiB a connection | bytes that a peer may send ahead |
+| 64 KiB of metadata in all, 16 KiB of it looked at | metadata of a call; 431 and INVALID_ARGUMENT |
+| 64 KiB, a Check 256 KiB | a message; INVALID_ARGUMENT, and for a Check a denied response with 503 |
+| `max-calls` | calls that have arrived and not begun; connections are not read while there are more |
+| two thirds of `max-calls` | running calls of the API, and as many open WatchRevocations streams |
+| `max-calls` | the same with health checks and ext_authz |
+| a sixth of `max-calls` | requests that have not arrived whole; the oldest makes room |
+| a third of `max-calls` | responses that are not taken; the oldest is reset |
+| a 24th of `max-calls` | reflection streams |
+| 8 on a connection | Health/Watch streams |
+| `database-connections`, less two | uses of the store at once; a session has a quarter of them at most |
+| 1,024, of a session 32 | calls that wait for the store, for 2 seconds at most |
+| 64 at an endpoint | calls to the nodes of a chain; a client has half of what is free |
+| 20 a second | log lines of calls without valid credentials; further ones are counted |
+";
+
 /// `docs/settings.md`. A test holds the file to this.
 pub fn page() -> String {
     let mut page = "# Settings\n\nMade from `src/config/table.rs`; do not edit.\n\n\
@@ -14,7 +40,7 @@ pub fn page() -> String {
     for setting in &SETTINGS {
         let _ = write!(page, "\n## {}\n\n{}\n\n{}", setting.key, setting.help, ways(setting));
     }
-    page
+    page + LIMITS
 }
 
 fn ways(setting: &Setting) -> String {
