@@ -43,7 +43,8 @@ async fn health_watches_are_bounded_for_each_connection_and_never_ended() {
 #[tokio::test(flavor = "multi_thread")]
 async fn reflection_streams_are_bounded_and_keep_nobody_out() {
     let store = TestStore::sqlite().await;
-    let server = start(&store, &[]);
+    // None of them ends while the others are opened.
+    let server = start(&store, &["--peer-timeout", "2m"]);
     let attempts = scaled(3_000);
     let attack = Attack::begin("reflection streams");
     let (mut open, mut shed) = (Vec::new(), 0);
