@@ -10,7 +10,7 @@ use tonic::Code;
 
 use crate::{
     harness::{Caller, Server, basic, reason, refusal, session_for, start_for, wallet},
-    support::TestStore,
+    support::{TestStore, until_awaited},
 };
 
 on_both_stores![
@@ -182,6 +182,25 @@ async fn an_invented_session_token_is_rejected_without_a_query(store: &TestStore
         assert_eq!(reason, "SESSION_TOKEN_INVALID");
     }
     device.get_session(&session.id).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invented_session_token_does_not_wait_for_a_lock_that_a_genuine_one_waits_for() {
+    let store = TestStore::postgres().await;
+    let server = Server::start(&store).await;
+    let client = server.client(Policy::default()).await;
+    let (session, device) = client.device_of(&wallet()).await;
+    let mut holder = store.hold_sessions().await;
+    let id = session.id.clone();
+    let genuine = tokio::spawn(async move { device.get_session(&id).await });
+    until_awaited(&mut holder).await;
+    for _ in 0..3 {
+        let invented = client.with(&bearer(unmarked_token()));
+        assert_eq!(reason(invented.get_session(&session.id).await), "SESSION_TOKEN_INVALID");
+    }
+    assert!(!genuine.is_finished());
+    drop(holder);
+    genuine.await.unwrap().unwrap();
 }
 
 async fn a_session_token_without_a_mac_is_accepted_as_long_as_such_a_session_is_left(store: &TestStore) {

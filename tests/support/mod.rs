@@ -151,11 +151,18 @@ impl TestStore {
 
     /// Keeps every call waiting that needs a challenge, for as long as it may take.
     pub async fn hold_challenges(&self) -> PgConnection {
+        self.hold("challenges").await
+    }
+
+    /// Keeps every call waiting that needs a session.
+    pub async fn hold_sessions(&self) -> PgConnection {
+        self.hold("sessions").await
+    }
+
+    async fn hold(&self, table: &str) -> PgConnection {
         let mut holder = self.postgres_connection().await;
-        sqlx::raw_sql("BEGIN; LOCK TABLE challenges IN ACCESS EXCLUSIVE MODE")
-            .execute(&mut holder)
-            .await
-            .unwrap();
+        let lock = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
+        sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut holder).await.unwrap();
         holder
     }
 
