@@ -2,6 +2,7 @@
 
 pub mod account;
 mod authenticate;
+mod caller;
 pub mod challenge;
 pub mod client;
 pub mod operator;
@@ -11,7 +12,8 @@ pub mod token;
 
 use std::{sync::Arc, time::Instant};
 
-pub use authenticate::{Caller, Credentials};
+pub use authenticate::Credentials;
+pub use caller::Caller;
 
 pub use crate::{
     state::{Error, Result},

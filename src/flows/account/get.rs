@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{AccountId, LinkedWallets},
-    flows::{Caller, Error, Flows, Result, authenticate::client_or_user_required},
+    flows::{Caller, Error, Flows, Result, caller::client_or_user_required},
 };
 
 impl Flows {

@@ -4,7 +4,7 @@ use crate::{
     domain::{Challenge, ChallengeId, LinkedWallets, Role, Verification},
     flows::{
         Caller, Error, Flows, Result,
-        authenticate::{User, with_role},
+        caller::{User, with_role},
         challenge::{find_signer::find_signer, lookup::ChallengeLookup, requests::VerifyChallenge},
     },
     state::audit,

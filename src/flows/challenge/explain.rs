@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{ChainAddress, Challenge, Client, Role, Session, SessionState, SignatureDetails, Verification},
-    flows::{Caller, Error, Flows, Result, authenticate::with_role},
+    flows::{Caller, Error, Flows, Result, caller::with_role},
     store::{ChallengeScope, FoundChallenge},
 };
 

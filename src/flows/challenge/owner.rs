@@ -6,7 +6,7 @@ use crate::{
     domain::{Address, ChainAddress, ChallengeFormat, Client, Role, Session, SessionState, session::SignIn},
     flows::{
         Caller, Error, Result,
-        authenticate::{User, with_role},
+        caller::{User, with_role},
     },
     state::store_shares::{Party, Share},
     store::ChallengeScope,

@@ -12,7 +12,7 @@ use crate::{
     domain::{Client, ClientId, LiveSecret, Policy, Role, SecretId},
     flows::{
         Caller, Error, Flows, Result,
-        authenticate::with_role,
+        caller::with_role,
         page::{page, page_size, page_token},
     },
     token::ClientSecret,

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{ChainAddress, Client, Network, Role, Session, SessionId},
-    flows::{Caller, Flows, Result, authenticate::with_role},
+    flows::{Caller, Flows, Result, caller::with_role},
     store::NewSession,
     token::SessionToken,
     wallet::parse_address,

@@ -3,7 +3,7 @@
 use super::issue::TokenPair;
 use crate::{
     domain::ClientId,
-    flows::{Credentials, Error, Flows, Result, authenticate::client_required},
+    flows::{Credentials, Error, Flows, Result, caller::client_required},
     state::{
         audit::audit,
         rate_limiter::{ClientLimits, SessionKey},

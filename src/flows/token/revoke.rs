@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{ClientId, RevokeReason, Session},
-    flows::{Credentials, Error, Flows, Result, authenticate::client_required},
+    flows::{Credentials, Error, Flows, Result, caller::client_required},
     state::{
         audit,
         rate_limiter::SessionKey,
