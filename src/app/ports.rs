@@ -73,13 +73,12 @@ impl Ports {
         .await;
         let services = services.map_err(|error| AppError::ServerStopped(format!("gRPC: {error}")))?;
         let (public, operations) = (http::public(Arc::clone(flows)), http::operations(Arc::clone(flows)));
-        let limits = limits(settings);
         let (name, protocol, tls) = ("grpc", Protocol::Http2, self.tls.clone());
-        let grpc = Port { name, protocol, tls, limits: limits.clone(), service: services };
+        let grpc = Port { name, protocol, tls, limits: limits(settings), service: services };
         let (name, protocol, tls) = ("http", Protocol::Http1, self.tls.clone());
-        let http = Port { name, protocol, tls, limits: limits.clone(), service: public };
+        let http = Port { name, protocol, tls, limits: limits(settings), service: public };
         let (name, protocol, tls) = ("operations", Protocol::Http1, None);
-        let operations = Port { name, protocol, tls, limits, service: operations };
+        let operations = Port { name, protocol, tls, limits: limits(settings), service: operations };
         if let Some(tls) = self.tls {
             servers.spawn(tls.keep_current(until(ended.clone())));
         }
@@ -98,6 +97,7 @@ pub(super) fn tls(settings: &ServeSettings) -> Result<Option<Tls>, AppError> {
     Ok(files.map(Tls::load).transpose()?)
 }
 
+/// Limits of one port. Each has its own, so that a flood on one does not hold up `/livez` or the public keys.
 fn limits(settings: &ServeSettings) -> Limits {
     let connections = &settings.connections;
     Limits {

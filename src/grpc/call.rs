@@ -47,6 +47,8 @@ pub(super) const MAX_REQUEST_BYTES: usize = 64 * 1024;
 pub(super) const MAX_CHECK_BYTES: usize = 256 * 1024;
 /// How large the metadata of a call may be, each name and value with 32 bytes on top (RFC 9113, section 6.5.2).
 const MAX_METADATA_BYTES: usize = 16 * 1024;
+/// The error of a request that lost its place while it had not arrived whole.
+pub(super) const INCOMPLETE_REQUESTS: Error = Error::Overloaded("requests that have not arrived whole");
 /// How much earlier than the caller's deadline the answer is sent, so that it arrives.
 const HEAD_START: Duration = Duration::from_millis(20);
 
@@ -163,7 +165,9 @@ where
         Box::pin(
             async move {
                 let response = match admitted {
-                    Ok(admitted) => admitted.hold(method.kind, within(bound, inner.call(request)).await?),
+                    Ok(admitted) => {
+                        admitted.hold(method.kind, within(bound, method, inner.call(request)).await?)
+                    }
                     Err(error) => rejected(method, &error),
                 };
                 Ok(finished(response, method, &call, &log, began))
@@ -243,7 +247,7 @@ fn as_status(error: impl Into<StdError>) -> StdError {
     let error = error.into();
     match error.downcast_ref::<Stalled>() {
         Some(Stalled::TooLong) => status(&Error::RequestIncomplete).into(),
-        Some(Stalled::TooMany) => status(&Error::Overloaded("requests that have not arrived whole")).into(),
+        Some(Stalled::TooMany) => status(&INCOMPLETE_REQUESTS).into(),
         None => error,
     }
 }
@@ -259,13 +263,14 @@ fn size<B>(request: &Request<B>) -> usize {
     request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>() + path
 }
 
-/// The response, or the refusal that its time is over. A stream must open within that time.
+/// The response, or the error that its time is over. A stream must open within that time.
 async fn within<E>(
     bound: Duration,
+    method: Method,
     response: impl Future<Output = Result<Response<Body>, E>>,
 ) -> Result<Response<Body>, E> {
     let response = tokio::time::timeout(bound, response).await;
-    response.unwrap_or_else(|_| Ok(status(&Error::DeadlineExceeded).into_http()))
+    response.unwrap_or_else(|_| Ok(rejected(method, &Error::DeadlineExceeded)))
 }
 
 /// Makes sure that a refusal has a reason, notes the outcome, and sends the call's id back.

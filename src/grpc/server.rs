@@ -19,7 +19,7 @@ use tower::{Layer as _, Service};
 use super::{
     account::AccountApi,
     authorization::{AuthorizationApi, denied_call},
-    call::{CallLayer, CallService, MAX_CHECK_BYTES, MAX_REQUEST_BYTES, too_large},
+    call::{CallLayer, CallService, INCOMPLETE_REQUESTS, MAX_CHECK_BYTES, MAX_REQUEST_BYTES, too_large},
     challenge::ChallengeApi,
     client::ClientApi,
     methods::CHECK,
@@ -34,7 +34,11 @@ use super::{
         token_service_server::{self, TokenServiceServer},
     },
 };
-use crate::{domain::TrustedProxies, flows::Flows, state::health::HealthState};
+use crate::{
+    domain::TrustedProxies,
+    flows::{Error, Flows},
+    state::health::HealthState,
+};
 
 /// What answers on the gRPC port.
 ///
@@ -96,11 +100,19 @@ impl Service<Request<Body>> for Services {
         Box::pin(async move {
             let mut grpc = Grpc::new(ProstCodec::default()).max_decoding_message_size(MAX_CHECK_BYTES);
             let response = grpc.unary(authorization, request).await;
-            match Status::from_header_map(response.headers()).map(|status| status.code()) {
-                Some(Code::OutOfRange) => Ok(denied_call(&too_large(MAX_CHECK_BYTES))),
-                _ => Ok(response),
-            }
+            let code = Status::from_header_map(response.headers()).map(|status| status.code());
+            Ok(code.and_then(unreceived_check).map_or(response, |error| denied_call(&error)))
         })
+    }
+}
+
+/// The error of a Check that did not arrive, by the status of its reception.
+fn unreceived_check(code: Code) -> Option<Error> {
+    match code {
+        Code::OutOfRange => Some(too_large(MAX_CHECK_BYTES)),
+        Code::ResourceExhausted => Some(INCOMPLETE_REQUESTS),
+        Code::DeadlineExceeded => Some(Error::RequestIncomplete),
+        _ => None,
     }
 }
 

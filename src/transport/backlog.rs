@@ -1,4 +1,4 @@
-//! Calls of the process that have arrived and not begun. While there are many, connections are not read.
+//! Calls of a port that have arrived and not begun. While there are many, connections are not read.
 //!
 //! A peer may send faster than its calls can begin, and each call that waits for that takes some kilobytes.
 

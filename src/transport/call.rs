@@ -16,8 +16,12 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use pin_project_lite::pin_project;
 use tower::{Service, ServiceExt as _, util::Oneshot};
 
-use super::{inline_executor::InlineExecutor, request_body::RequestBody, stalled_calls::StallLimits};
-use crate::domain::peer::{ConnectionUsage, Peer};
+use super::{
+    inline_executor::InlineExecutor,
+    request_body::RequestBody,
+    stalled_calls::{Stall, StallLimits},
+};
+use crate::domain::peer::{Peer, peer_group};
 
 /// A service as one connection calls it.
 #[derive(Clone)]
@@ -39,7 +43,7 @@ where
     type Future = ResponseFuture<S>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let call = Arc::new(Call::begin(&self.peer.connection, &self.stalls, self.executor.is_some()));
+        let call = Arc::new(Call::begin(&self.peer, &self.stalls, self.executor.is_some()));
         if let Some(executor) = &self.executor {
             executor.announce(&call);
         }
@@ -52,7 +56,7 @@ where
 /// State of a call, shared by its response and by the task that delivers it. The call ends for its connection when both
 /// are gone.
 pub(super) struct Call {
-    connection: Arc<ConnectionUsage>,
+    peer: Peer,
     stalls: Arc<StallLimits>,
     /// Parts of the response that HTTP/2 has taken: the head, and frames.
     parts: AtomicU32,
@@ -62,10 +66,10 @@ pub(super) struct Call {
 }
 
 impl Call {
-    fn begin(connection: &Arc<ConnectionUsage>, stalls: &Arc<StallLimits>, splits_frames: bool) -> Self {
-        connection.call_begins();
+    fn begin(peer: &Peer, stalls: &Arc<StallLimits>, splits_frames: bool) -> Self {
+        peer.connection.call_begins();
         Self {
-            connection: Arc::clone(connection),
+            peer: peer.clone(),
             stalls: Arc::clone(stalls),
             parts: AtomicU32::new(0),
             is_waiting: AtomicBool::new(true),
@@ -73,9 +77,14 @@ impl Call {
         }
     }
 
-    /// The limits for its waits for the peer.
-    pub(super) fn stalls(&self) -> &StallLimits {
-        &self.stalls
+    /// The wait for a part of the request.
+    pub(super) fn stall_of_request(&self) -> Stall {
+        self.stalls.for_request(peer_group(self.peer.address))
+    }
+
+    /// The wait until a part of the response is taken.
+    pub(super) fn stall_of_response(&self) -> Stall {
+        self.stalls.for_response(peer_group(self.peer.address))
     }
 
     /// The number of the part that waits to be sent; `None` if the service has nothing to send.
@@ -92,7 +101,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.connection.call_ends();
+        self.peer.connection.call_ends();
     }
 }
 
@@ -116,26 +125,30 @@ where
         let response = std::task::ready!(this.response.poll(context))?;
         this.call.hands_over();
         let call = Arc::clone(this.call);
-        Poll::Ready(Ok(response.map(|body| ResponseBody { body, call, last_byte: None })))
+        Poll::Ready(Ok(response.map(|body| ResponseBody { body, call, rest: Bytes::new() })))
     }
 }
 
 pin_project! {
     /// A response's body that notes what has been taken of it.
     ///
-    /// Of a large frame over HTTP/2 the last byte follows in a frame of its own. hyper hands a frame to h2 as soon as the
-    /// peer grants room for one byte, and forgets it; h2 would keep the rest for as long as the connection lives. In this
-    /// way a response is over for hyper, and its call for the limits, only when all but one byte has been taken.
+    /// Over HTTP/2 a large frame is handed over in parts, so that each part taken is progress, and its last byte by itself.
+    /// hyper hands a part to h2 as soon as the peer grants room for one byte, and forgets it; h2 would keep the rest for as
+    /// long as the connection lives. In this way a response is over for hyper, and its call for the limits, only when all
+    /// but one byte has been taken.
     pub(super) struct ResponseBody<B> {
         #[pin]
         body: B,
         call: Arc<Call>,
-        last_byte: Option<Bytes>,
+        // The part of a large frame that has not been handed over.
+        rest: Bytes,
     }
 }
 
 /// Frames up to this size are not worth another one. h2 gives a larger one a write of its own in any case.
 const SMALL_FRAME: usize = 1_000;
+/// The largest part: a frame of HTTP/2 holds as much by default (RFC 9113, section 4.2).
+const LARGEST_PART: usize = 16 * 1024;
 
 impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     type Data = Bytes;
@@ -146,14 +159,17 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.project();
-        let frame = match this.last_byte.take() {
-            Some(last) => Poll::Ready(Some(Ok(Frame::data(last)))),
-            None => this.body.poll_frame(context).map_ok(|frame| {
-                frame.map_data(|data| {
-                    if this.call.splits_frames { split_off_last(data, this.last_byte) } else { data }
+        let frame =
+            if this.rest.is_empty() {
+                this.body.poll_frame(context).map_ok(|frame| {
+                    frame.map_data(|data| {
+                        if this.call.splits_frames { split_off_rest(data, this.rest) } else { data }
+                    })
                 })
-            }),
-        };
+            } else {
+                let rest = std::mem::take(this.rest);
+                Poll::Ready(Some(Ok(Frame::data(split_off_rest(rest, this.rest)))))
+            };
         match &frame {
             Poll::Ready(_) => this.call.hands_over(),
             Poll::Pending => this.call.is_waiting.store(true, Ordering::Release),
@@ -162,7 +178,7 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.last_byte.is_none() && self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -170,11 +186,12 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     }
 }
 
-/// All of a large frame but its last byte, which is copied, so that it keeps no memory of the frame.
-fn split_off_last(mut data: Bytes, last_byte: &mut Option<Bytes>) -> Bytes {
-    if data.len() > SMALL_FRAME {
-        let last = data.split_off(data.len() - 1);
-        *last_byte = Some(Bytes::copy_from_slice(&last));
+/// The first part of a large frame. The last byte is copied, so that it keeps no memory of the frame.
+fn split_off_rest(mut data: Bytes, rest: &mut Bytes) -> Bytes {
+    if data.len() > LARGEST_PART {
+        *rest = data.split_off(LARGEST_PART);
+    } else if data.len() > SMALL_FRAME {
+        *rest = Bytes::copy_from_slice(&data.split_off(data.len() - 1));
     }
     data
 }

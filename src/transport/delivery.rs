@@ -39,7 +39,7 @@ impl Future for Delivery {
             return Poll::Pending;
         };
         if stall.as_ref().is_none_or(|(waiting, _)| *waiting != part) {
-            *stall = Some((part, call.stalls().for_response()));
+            *stall = Some((part, call.stall_of_response()));
         }
         match stall {
             Some((_, stall)) => stall.poll(context).map(drop),

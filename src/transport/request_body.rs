@@ -37,7 +37,7 @@ impl Body for RequestBody {
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let Self { call, stall, .. } = &mut *self;
-        let stalled = stall.get_or_insert_with(|| call.stalls().for_request()).poll(context);
+        let stalled = stall.get_or_insert_with(|| call.stall_of_request()).poll(context);
         stalled.map(|stalled| Some(Err(stalled.into())))
     }
 

@@ -1,6 +1,7 @@
-//! Bounds for calls that wait for their peer: each for a time, and all of the process together in number.
+//! Bounds for calls that wait for their peer: each for a time, and all of a port together in number.
 
 use std::{
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -12,7 +13,7 @@ use tokio::time::Sleep;
 use super::places::{Place, Places};
 use crate::domain::peer::Stalled;
 
-/// Limits for calls that wait for their peer; one value per process, shared by its ports.
+/// Limits for calls of a port that wait for their peer.
 #[derive(Debug)]
 pub struct StallLimits {
     timeout: Duration,
@@ -31,13 +32,13 @@ impl StallLimits {
     }
 
     /// The wait for a part of a request.
-    pub(super) fn for_request(&self) -> Stall {
-        Stall::begin("request", &self.requests, self.timeout)
+    pub(super) fn for_request(&self, peer: IpAddr) -> Stall {
+        Stall::begin("request", self.requests.take(peer), self.timeout)
     }
 
     /// The wait until a part of a response is taken.
-    pub(super) fn for_response(&self) -> Stall {
-        Stall::begin("response", &self.responses, self.timeout)
+    pub(super) fn for_response(&self, peer: IpAddr) -> Stall {
+        Stall::begin("response", self.responses.take(peer), self.timeout)
     }
 }
 
@@ -49,8 +50,8 @@ pub(super) struct Stall {
 }
 
 impl Stall {
-    fn begin(direction: &'static str, places: &Arc<Places>, timeout: Duration) -> Self {
-        Self { direction, place: places.take(), deadline: Box::pin(tokio::time::sleep(timeout)) }
+    fn begin(direction: &'static str, place: Place, timeout: Duration) -> Self {
+        Self { direction, place, deadline: Box::pin(tokio::time::sleep(timeout)) }
     }
 
     /// Ready when the peer must not be waited for any longer.
