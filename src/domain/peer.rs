@@ -23,7 +23,7 @@ pub struct Peer {
     pub connection: Arc<ConnectionUsage>,
 }
 
-/// Use of a connection so far, by which connections that nobody needs are told from those that serve.
+/// Use of a connection so far, which ranks the connections that may make room.
 #[derive(Debug)]
 pub struct ConnectionUsage {
     opened: Instant,
@@ -35,7 +35,7 @@ pub struct ConnectionUsage {
     last_end: AtomicU64,
 }
 
-/// Connections that may be closed to make room for a new one, the most useless first.
+/// Connections that may be closed to make room for a new one, the least useful first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dispensable {
     /// It has never made a call.
@@ -44,6 +44,8 @@ pub enum Dispensable {
     NeverTrusted,
     /// The same, with open Health/Watch streams.
     OnlyWatchesHealth,
+    /// It runs no call but Health/Watch, and has made one with valid credentials.
+    Trusted,
 }
 
 impl Default for ConnectionUsage {
@@ -92,12 +94,14 @@ impl ConnectionUsage {
         is_idle.then(|| self.opened.elapsed().saturating_sub(last_end))
     }
 
-    /// Whether, and how readily, the connection may be closed to make room.
+    /// Rank of the connection among those that may be closed to make room; `None` while it runs a call.
     pub fn dispensable(&self) -> Option<Dispensable> {
         let (running, watches) =
             (self.running.load(Ordering::Acquire), self.health_watches.load(Ordering::Acquire));
-        if running > watches || self.is_trusted.load(Ordering::Acquire) {
+        if running > watches {
             None
+        } else if self.is_trusted.load(Ordering::Acquire) {
+            Some(Dispensable::Trusted)
         } else if running > 0 {
             Some(Dispensable::OnlyWatchesHealth)
         } else if self.has_called.load(Ordering::Acquire) {
@@ -253,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_dispensable_until_it_is_trusted_or_busy() {
+    fn a_connection_is_dispensable_unless_it_is_busy() {
         let usage = Arc::new(ConnectionUsage::default());
         assert_eq!(usage.dispensable(), Some(Dispensable::NeverCalled));
         usage.call_begins();
@@ -265,6 +269,8 @@ mod tests {
         assert_eq!(usage.dispensable(), Some(Dispensable::NeverTrusted));
         assert!(usage.idle_for().is_some());
         usage.earns_trust();
+        assert_eq!(usage.dispensable(), Some(Dispensable::Trusted));
+        usage.call_begins();
         assert_eq!(usage.dispensable(), None);
     }
 

@@ -32,7 +32,7 @@ const MAX_CALLS: u32 = 100;
 const STREAM_WINDOW: u32 = 64 * 1024;
 /// Bytes that a peer may send ahead on all calls of a connection.
 const CONNECTION_WINDOW: u32 = 128 * 1024;
-/// Time to say goodbye for a connection that makes room for another one; no call runs on it.
+/// Time to close a connection that makes room for another one. A call that began meanwhile has the time of any other.
 const LEAVING_GRACE: Duration = Duration::from_secs(1);
 /// How large the metadata of a call may be: more than a proxy lets through (Envoy: 60 KiB), so that one caller's
 /// is refused by `grpc`, with a reason. What is larger is answered with 431, and what does not fit in six frames
@@ -112,7 +112,13 @@ pub(super) async fn serve<I, S, B>(
         Err(grace) => {
             connection.as_mut().connection().graceful_shutdown();
             // What is left after that is a stream, or a peer that does not read.
-            tokio::time::timeout(grace, connection).await.unwrap_or(Ok(()))
+            match tokio::time::timeout(grace, connection.as_mut()).await {
+                Ok(outcome) => outcome,
+                Err(_) if grace < limits.grace && open.is_busy() => {
+                    tokio::time::timeout(limits.grace - grace, connection).await.unwrap_or(Ok(()))
+                }
+                Err(_) => Ok(()),
+            }
         }
     };
     if let Err(error) = outcome {

@@ -123,6 +123,11 @@ impl OpenConnection {
         &self.entry.peer
     }
 
+    /// True while a call runs, Health/Watch included.
+    pub(super) fn is_busy(&self) -> bool {
+        self.entry.peer.connection.idle_for().is_none()
+    }
+
     /// Ready when it must make room for another one.
     pub(super) async fn must_leave(&self) {
         self.entry.leave.notified().await;
@@ -176,8 +181,11 @@ mod tests {
         assert!(is_told_to_leave(&called).await);
         next.peer().connection.call_begins();
         drop(called);
-        assert!(connections.add(address("192.0.2.4")).is_none(), "two are busy, one is trusted");
-        assert!(!is_told_to_leave(&trusted).await);
+        trusted.peer().connection.call_begins();
+        assert!(connections.add(address("192.0.2.4")).is_none(), "all are busy");
+        trusted.peer().connection.call_ends();
+        assert!(connections.add(address("192.0.2.4")).is_some());
+        assert!(is_told_to_leave(&trusted).await, "nothing but busy connections ranks below it");
     }
 
     #[tokio::test]

@@ -107,13 +107,13 @@ async fn beyond_the_limit_new_connections_are_closed_at_once_and_counted() {
     let store = TestStore::sqlite().await;
     let server = Server::start_with(&store, &[("max-connections", "3")]).await;
     let client = server.client(Policy::default()).await;
-    client.watch(None).await.unwrap();
-    let trusted = async || {
+    let _first = client.watch(None).await.unwrap();
+    let watching = async || {
         let channel = one_connection(server.grpc).await;
-        Caller::over(channel.clone(), client.authorization()).start(start_for(&wallet())).await.unwrap();
-        HealthClient::new(channel)
+        let watcher = Caller::over(channel.clone(), client.authorization()).watch(None).await.unwrap();
+        (HealthClient::new(channel), watcher)
     };
-    let (mut health, second) = (trusted().await, trusted().await);
+    let ((mut health, _second), (_idle, third)) = (watching().await, watching().await);
 
     assert_eq!(read_until_closed(server.grpc, b"").await, b"");
     let (_, metrics) = http_get(server.operations, "/metrics").await;
@@ -121,7 +121,7 @@ async fn beyond_the_limit_new_connections_are_closed_at_once_and_counted() {
     assert!(metrics.contains(refused) && !metrics.contains(&format!("{refused}0\n")), "{metrics}");
     health.check(HealthCheckRequest::default()).await.unwrap();
 
-    drop(second);
+    drop(third);
     let taken = async {
         loop {
             let mut next = HealthClient::new(one_connection(server.grpc).await);
@@ -130,7 +130,8 @@ async fn beyond_the_limit_new_connections_are_closed_at_once_and_counted() {
             }
         }
     };
-    tokio::time::timeout(GIVE_UP, taken).await.expect("there is room again");
+    tokio::time::timeout(GIVE_UP, taken).await.expect("a connection without a call makes room");
+    health.check(HealthCheckRequest::default()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
