@@ -8,7 +8,7 @@ use std::{
 use tokio::task::JoinSet;
 use tracing::{Instrument as _, Span};
 
-use super::{Accepted, ChainCall, ChainError, Chains, RpcUnavailable};
+use super::{Accepted, ChainCall, ChainError, Chains, RpcUnavailable, places::Holder};
 use crate::{
     domain::{ClientId, Network},
     wallet::evm::contract::ValidationResult,
@@ -101,15 +101,15 @@ impl<'a> ContractCheck<'a> {
     }
 
     fn begin(&mut self, at: usize, time: Duration) {
-        let ChainCall { network, call } = &self.calls[at];
+        let ChainCall { network, session, call } = &self.calls[at];
         let Some(chain) = self.chains.by_network.get(network).cloned() else {
             return self.fail(unavailable(&self.calls[at]));
         };
         // A chain that has failed stays the last one to be asked.
         let standing = self.standing.entry(network).or_insert(Standing::Asked);
         *standing = Standing::Asked.max(*standing);
-        let (client, call) = (self.client, call.clone());
-        let asking = async move { (at, chain.ask(client, &call, time).await) };
+        let (holder, call) = (Holder { client: self.client, session: *session }, call.clone());
+        let asking = async move { (at, chain.ask(holder, &call, time).await) };
         self.running.spawn(asking.instrument(Span::current()));
     }
 

@@ -13,9 +13,9 @@ use hyper_util::{
 use serde::Deserialize;
 use url::Url;
 
-use super::places::{Place, Places, Shed};
+use super::places::{Holder, Place, Places, Shed};
 use crate::{
-    domain::{ClientId, Secret},
+    domain::Secret,
     wallet::evm::contract::{GAS, ValidationCall, ValidationResult},
 };
 
@@ -70,9 +70,9 @@ impl Endpoint {
         Self { url: url.clone(), places: Places::default() }
     }
 
-    /// Takes a place for one call of a client.
-    pub(super) fn place(&self, client: ClientId) -> Result<Place<'_>, Shed> {
-        self.places.take(client, Instant::now())
+    /// Takes a place for one call.
+    pub(super) fn place(&self, holder: Holder) -> Result<Place<'_>, Shed> {
+        self.places.take(holder, Instant::now())
     }
 
     pub(super) fn error(&self, why: impl Into<String>) -> EndpointError {

@@ -16,12 +16,12 @@ use std::{
 };
 
 use crate::{
-    domain::{ChainEndpoint, ClientId, Network},
+    domain::{ChainEndpoint, ClientId, Network, SessionId},
     wallet::evm::contract::{ValidationCall, ValidationResult},
 };
 use contract_check::ContractCheck;
 use endpoint::{Endpoint, EndpointError, HttpClient, http_client};
-use places::Place;
+use places::{Holder, Place};
 
 /// The chains whose nodes may be asked.
 pub struct Chains {
@@ -33,6 +33,8 @@ pub struct Chains {
 pub struct ChainCall {
     /// The chain.
     pub network: Network,
+    /// Session of the challenge, if it belongs to one.
+    pub session: Option<SessionId>,
     /// The question.
     pub call: ValidationCall,
 }
@@ -57,7 +59,7 @@ struct Chain {
 /// The reasons why no node has answered.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
-    /// No endpoint was asked: of each, the client's share or every place is in use.
+    /// No endpoint was asked: of each, the share of the client or session, or every place, is in use.
     #[error("the client's share of the calls to the chain's nodes is in use")]
     Overloaded,
     /// At least one endpoint was asked.
@@ -113,7 +115,7 @@ impl Chain {
     /// where to begin.
     async fn ask(
         &self,
-        client: ClientId,
+        holder: Holder,
         call: &ValidationCall,
         time: Duration,
     ) -> Result<ValidationResult, ChainError> {
@@ -121,7 +123,7 @@ impl Chain {
         let mut errors = Vec::new();
         for (tried, at) in self.in_turn().enumerate() {
             let endpoint = &self.endpoints[at];
-            let Some(place) = self.place(endpoint, client) else { continue };
+            let Some(place) = self.place(endpoint, holder) else { continue };
             let left = end.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(self.endpoints.len() - tried).unwrap_or(1);
             match self.ask_one(endpoint, place, call, share).await {
@@ -141,9 +143,9 @@ impl Chain {
         Err(ChainError::Unavailable(RpcUnavailable { network: self.network.clone(), errors }))
     }
 
-    /// A place at an endpoint, if there is one for the client.
-    fn place<'a>(&self, endpoint: &'a Endpoint, client: ClientId) -> Option<Place<'a>> {
-        endpoint.place(client).inspect_err(|shed| count(&self.network, shed.outcome())).ok()
+    /// A place at an endpoint, if there is one for the client and the session.
+    fn place<'a>(&self, endpoint: &'a Endpoint, holder: Holder) -> Option<Place<'a>> {
+        endpoint.place(holder).inspect_err(|shed| count(&self.network, shed.outcome())).ok()
     }
 
     async fn ask_one(

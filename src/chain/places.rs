@@ -1,19 +1,23 @@
-//! In-flight places of one endpoint, and each client's share of them.
+//! In-flight places of one endpoint, and the share of them that a client, and a session, may have.
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::{BinaryHeap, HashMap, hash_map::Entry},
+    hash::Hash,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use crate::domain::ClientId;
+use crate::domain::{ClientId, SessionId};
 
 /// Calls that an endpoint may have in flight.
 const PLACES: usize = 64;
 
-/// Calls that a client may have in flight, whatever its share, while the endpoint has a free place.
-const MIN_PER_CLIENT: usize = 2;
+/// Calls that a client or a session may have in flight, whatever its share, while the endpoint has a free place.
+const MIN_SHARE: usize = 2;
+
+/// Places of a session. The verifications of one user need no more, and leave its client's share to other users.
+const PER_SESSION: usize = 8;
 
 /// Further places that a timed-out call counts for: the node may still be computing it.
 const TIMEOUT_PENALTY: usize = 9;
@@ -23,16 +27,26 @@ const TIMEOUT_PENALTY: usize = 9;
 #[derive(Debug, Default)]
 pub(super) struct Places(Mutex<Ledger>);
 
-/// Counts of the places. Only clients with calls in flight or penalties have an entry.
+/// Party that a call is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Holder {
+    /// The client.
+    pub(super) client: ClientId,
+    /// The session of the challenge, if it belongs to one.
+    pub(super) session: Option<SessionId>,
+}
+
+/// Counts of the places. Only clients and sessions with calls in flight or penalties have an entry.
 #[derive(Debug, Default)]
 struct Ledger {
     in_flight: usize,
     clients: HashMap<ClientId, Count>,
+    sessions: HashMap<SessionId, Count>,
     /// Ends of the penalties, the earliest first.
-    penalties: BinaryHeap<Reverse<(Instant, ClientId)>>,
+    penalties: BinaryHeap<Reverse<(Instant, Holder)>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Count {
     in_flight: usize,
     penalties: usize,
@@ -43,6 +57,8 @@ struct Count {
 pub(super) enum Shed {
     /// The client's share is used up.
     ClientShare,
+    /// The session's share is used up.
+    SessionShare,
     /// Every place of the endpoint is taken.
     AllPlaces,
 }
@@ -52,6 +68,7 @@ impl Shed {
     pub(super) const fn outcome(self) -> &'static str {
         match self {
             Self::ClientShare => "shed_client_share",
+            Self::SessionShare => "shed_session_share",
             Self::AllPlaces => "shed_all_places",
         }
     }
@@ -61,14 +78,14 @@ impl Shed {
 #[derive(Debug)]
 pub(super) struct Place<'a> {
     places: &'a Places,
-    client: ClientId,
+    holder: Holder,
 }
 
 impl Places {
-    /// Takes a place for a call of a client.
-    pub(super) fn take(&self, client: ClientId, now: Instant) -> Result<Place<'_>, Shed> {
-        self.ledger().take(client, now)?;
-        Ok(Place { places: self, client })
+    /// Takes a place for a call.
+    pub(super) fn take(&self, holder: Holder, now: Instant) -> Result<Place<'_>, Shed> {
+        self.ledger().take(holder, now)?;
+        Ok(Place { places: self, holder })
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -79,66 +96,85 @@ impl Places {
 impl Place<'_> {
     /// Releases the place of a call that timed out at `now`. The penalty lasts as long as the call did.
     pub(super) fn release_timed_out(self, now: Instant, timeout: Duration) {
-        self.places.ledger().penalize(self.client, now + timeout);
+        self.places.ledger().penalize(self.holder, now + timeout);
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.places.ledger().release(self.client);
+        self.places.ledger().release(self.holder);
     }
 }
 
 impl Ledger {
-    fn take(&mut self, client: ClientId, now: Instant) -> Result<(), Shed> {
+    fn take(&mut self, holder: Holder, now: Instant) -> Result<(), Shed> {
         self.end_penalties(now);
         let free = PLACES - self.in_flight;
         if free == 0 {
             return Err(Shed::AllPlaces);
         }
-        let count = self.clients.get(&client);
-        let (own, counted) = count.map_or((0, 0), |count| (count.in_flight, count.total()));
-        if own >= MIN_PER_CLIENT && counted >= free {
+        let session =
+            holder.session.and_then(|session| self.sessions.get(&session)).copied().unwrap_or_default();
+        if !session.is_below(PER_SESSION) {
+            return Err(Shed::SessionShare);
+        }
+        let client = self.clients.get(&holder.client).copied().unwrap_or_default();
+        if !client.is_below(free) {
             return Err(Shed::ClientShare);
         }
         self.in_flight += 1;
-        self.clients.entry(client).or_default().in_flight += 1;
+        self.change(holder, |count| count.in_flight += 1);
         Ok(())
     }
 
-    fn release(&mut self, client: ClientId) {
+    fn release(&mut self, holder: Holder) {
         self.in_flight -= 1;
-        self.change(client, |count| count.in_flight -= 1);
+        self.change(holder, |count| count.in_flight -= 1);
     }
 
-    fn penalize(&mut self, client: ClientId, end: Instant) {
-        self.penalties.push(Reverse((end, client)));
-        self.clients.entry(client).or_default().penalties += 1;
+    fn penalize(&mut self, holder: Holder, end: Instant) {
+        self.penalties.push(Reverse((end, holder)));
+        self.change(holder, |count| count.penalties += 1);
     }
 
     /// Ends the penalties that are over. Each timed-out call has added one, so their number is bounded by the places.
     fn end_penalties(&mut self, now: Instant) {
-        while let Some(&Reverse((end, client))) = self.penalties.peek()
+        while let Some(&Reverse((end, holder))) = self.penalties.peek()
             && end <= now
         {
             self.penalties.pop();
-            self.change(client, |count| count.penalties -= 1);
+            self.change(holder, |count| count.penalties -= 1);
         }
     }
 
-    /// Changes the count of a client, and removes it at zero.
-    fn change(&mut self, client: ClientId, change: impl FnOnce(&mut Count)) {
-        let Some(count) = self.clients.get_mut(&client) else { return };
-        change(count);
-        if count.total() == 0 {
-            self.clients.remove(&client);
+    /// Changes the counts of a holder, and removes those at zero.
+    fn change(&mut self, holder: Holder, change: impl Fn(&mut Count)) {
+        change_count(&mut self.clients, holder.client, &change);
+        if let Some(session) = holder.session {
+            change_count(&mut self.sessions, session, &change);
         }
     }
 }
 
+fn change_count<K: Eq + Hash>(counts: &mut HashMap<K, Count>, key: K, change: impl Fn(&mut Count)) {
+    match counts.entry(key) {
+        Entry::Occupied(mut entry) => {
+            change(entry.get_mut());
+            if entry.get().total() == 0 {
+                entry.remove();
+            }
+        }
+        Entry::Vacant(entry) => change(entry.insert(Count::default())),
+    }
+}
+
 impl Count {
-    const fn total(&self) -> usize {
+    const fn total(self) -> usize {
         self.in_flight + TIMEOUT_PENALTY * self.penalties
+    }
+
+    const fn is_below(self, share: usize) -> bool {
+        self.in_flight < MIN_SHARE || self.total() < share
     }
 }
 
@@ -148,26 +184,33 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(5);
 
+    fn client() -> Holder {
+        Holder { client: ClientId::generate(), session: None }
+    }
+
     /// Takes places until none is given; returns them and the reason.
-    fn take_all(places: &Places, client: ClientId, now: Instant) -> (Vec<Place<'_>>, Shed) {
+    fn take_all(places: &Places, holder: Holder, now: Instant) -> (Vec<Place<'_>>, Shed) {
         let mut taken = Vec::new();
         loop {
-            match places.take(client, now) {
+            match places.take(holder, now) {
                 Ok(place) => taken.push(place),
                 Err(shed) => return (taken, shed),
             }
         }
     }
 
-    fn time_out(places: &Places, client: ClientId, now: Instant, count: usize) {
+    fn time_out(places: &Places, holder: Holder, now: Instant, count: usize) {
         for _ in 0..count {
-            places.take(client, now).unwrap().release_timed_out(now, TIMEOUT);
+            places.take(holder, now).unwrap().release_timed_out(now, TIMEOUT);
         }
     }
 
     fn is_empty(places: &Places) -> bool {
         let ledger = places.ledger();
-        ledger.in_flight == 0 && ledger.clients.is_empty() && ledger.penalties.is_empty()
+        ledger.in_flight == 0
+            && ledger.clients.is_empty()
+            && ledger.sessions.is_empty()
+            && ledger.penalties.is_empty()
     }
 
     #[test]
@@ -175,59 +218,77 @@ mod tests {
         let (places, now) = (Places::default(), Instant::now());
         let mut held = Vec::new();
         for share in [32, 16, 8, 4, 2] {
-            let (taken, shed) = take_all(&places, ClientId::generate(), now);
+            let (taken, shed) = take_all(&places, client(), now);
             assert_eq!((taken.len(), shed), (share, Shed::ClientShare));
             held.push(taken);
         }
-        let (last, shed) = take_all(&places, ClientId::generate(), now);
+        let (last, shed) = take_all(&places, client(), now);
         assert_eq!((last.len(), shed), (2, Shed::AllPlaces));
-        assert_eq!(places.take(ClientId::generate(), now).unwrap_err(), Shed::AllPlaces);
+        assert_eq!(places.take(client(), now).unwrap_err(), Shed::AllPlaces);
         drop((held, last));
         assert!(is_empty(&places));
     }
 
     #[test]
     fn a_released_place_is_free_again() {
-        let (places, client, now) = (Places::default(), ClientId::generate(), Instant::now());
-        let (mut taken, _) = take_all(&places, client, now);
+        let (places, holder, now) = (Places::default(), client(), Instant::now());
+        let (mut taken, _) = take_all(&places, holder, now);
         taken.pop();
-        assert!(places.take(client, now).is_ok());
+        assert!(places.take(holder, now).is_ok());
     }
 
     #[test]
     fn a_timed_out_call_counts_nine_further_places_for_as_long_as_its_timeout() {
-        let (places, client, now) = (Places::default(), ClientId::generate(), Instant::now());
-        time_out(&places, client, now, 1);
+        let (places, holder, now) = (Places::default(), client(), Instant::now());
+        time_out(&places, holder, now, 1);
         // 28 in flight and 9 of the penalty reach the 36 free places; without the penalty it is 32.
         let last_moment = now + TIMEOUT - Duration::from_nanos(1);
-        assert_eq!(take_all(&places, client, last_moment).0.len(), 28);
-        assert_eq!(take_all(&places, ClientId::generate(), last_moment).0.len(), 32);
-        assert_eq!(take_all(&places, client, now + TIMEOUT).0.len(), 32);
+        assert_eq!(take_all(&places, holder, last_moment).0.len(), 28);
+        assert_eq!(take_all(&places, client(), last_moment).0.len(), 32);
+        assert_eq!(take_all(&places, holder, now + TIMEOUT).0.len(), 32);
         assert!(is_empty(&places));
     }
 
     #[test]
     fn a_client_keeps_its_minimum_however_many_of_its_calls_timed_out() {
-        let (places, client, now) = (Places::default(), ClientId::generate(), Instant::now());
-        time_out(&places, client, now, 40);
-        let (taken, shed) = take_all(&places, client, now);
-        assert_eq!((taken.len(), shed), (MIN_PER_CLIENT, Shed::ClientShare));
-        assert_eq!(take_all(&places, ClientId::generate(), now).0.len(), 31);
+        let (places, holder, now) = (Places::default(), client(), Instant::now());
+        time_out(&places, holder, now, 40);
+        let (taken, shed) = take_all(&places, holder, now);
+        assert_eq!((taken.len(), shed), (MIN_SHARE, Shed::ClientShare));
+        assert_eq!(take_all(&places, client(), now).0.len(), 31);
     }
 
     #[test]
     fn penalties_end_each_at_its_own_time_and_leave_nothing_behind() {
-        let (places, client, now) = (Places::default(), ClientId::generate(), Instant::now());
+        let (places, holder, now) = (Places::default(), client(), Instant::now());
         let timeouts = [9, 1, 5].map(Duration::from_secs);
         for timeout in timeouts {
-            places.take(client, now).unwrap().release_timed_out(now, timeout);
+            places.take(holder, now).unwrap().release_timed_out(now, timeout);
         }
         let penalties = |seconds| {
-            drop(places.take(ClientId::generate(), now + Duration::from_secs(seconds)));
-            places.ledger().clients.get(&client).map_or(0, |count| count.penalties)
+            drop(places.take(client(), now + Duration::from_secs(seconds)));
+            places.ledger().clients.get(&holder.client).map_or(0, |count| count.penalties)
         };
         assert_eq!([0, 1, 4, 5, 8].map(penalties), [3, 2, 2, 1, 1]);
         assert_eq!(penalties(9), 0);
+        assert!(is_empty(&places));
+    }
+
+    #[test]
+    fn a_session_leaves_its_clients_share_to_others() {
+        let (places, now) = (Places::default(), Instant::now());
+        let client = ClientId::generate();
+        let session = || Holder { client, session: Some(SessionId::generate()) };
+        let first = session();
+        let (taken, shed) = take_all(&places, first, now);
+        assert_eq!((taken.len(), shed), (PER_SESSION, Shed::SessionShare));
+        assert_eq!(take_all(&places, session(), now).0.len(), PER_SESSION);
+        drop(taken);
+        time_out(&places, first, now, 1);
+        let (taken, shed) = take_all(&places, first, now);
+        assert_eq!((taken.len(), shed), (MIN_SHARE, Shed::SessionShare));
+        drop(taken);
+        drop(places.take(session(), now + TIMEOUT).unwrap());
         assert!(is_empty(&places));
     }
 }

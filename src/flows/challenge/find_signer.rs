@@ -80,7 +80,8 @@ fn with_calls(candidates: Vec<Unsigned>, signature: &str) -> Result<(Vec<Unsigne
     let mut asked = Vec::new();
     for (challenge, message) in candidates {
         if let Some(call) = message.validation_call(signature)? {
-            let call = ChainCall { network: message.claimed.network.clone(), call };
+            let network = message.claimed.network.clone();
+            let call = ChainCall { network, session: challenge.session_id, call };
             asked.push(((challenge, message), call));
         }
     }
