@@ -1,9 +1,9 @@
 //! Authentication of callers: a client, the device of a session, or a signed-in user.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use crate::{
-    domain::{ClientId, RateLimit, Secret, Session, SessionState},
+    domain::{AccountId, ClientId, RateLimit, Secret, Session, SessionId, SessionState},
     flows::{Caller, Error, Flows, Result, caller::client_or_user_required},
     state::{
         client_cache::enabled,
@@ -14,10 +14,19 @@ use crate::{
     token::{AccessClaims, AccessRefusal, ClientSecret, SessionToken},
 };
 
-/// The `authorization` of a call, taken apart.
+/// What a call presents: its credentials, and the address that it came from.
+#[derive(Clone, Debug)]
+pub struct Presented {
+    /// The `authorization`.
+    pub credentials: Credentials,
+    /// Address of the caller, as far as it is known.
+    pub origin: Option<IpAddr>,
+}
+
+/// Parsed `authorization` of a call.
 #[derive(Clone, Debug)]
 pub enum Credentials {
-    /// None was sent.
+    /// No `authorization` was sent.
     None,
     /// `Basic`: a client id and a secret, in the clear.
     Basic {
@@ -34,8 +43,32 @@ pub enum Credentials {
 
 const ANY: &str = "Basic client credentials, or Bearer with a session token or an access token";
 
+/// What a caller wants to revoke.
+#[derive(Clone, Copy, Debug)]
+pub enum Target<'a> {
+    /// The session with this id.
+    Session(&'a str),
+    /// All sessions of the account with this id.
+    Account(&'a str),
+}
+
+impl Target<'_> {
+    /// Rejects what is not the user's own.
+    fn ensure_own(self, claims: &AccessClaims) -> Result<()> {
+        match self {
+            Self::Session(id) if SessionId::parse("session_id", id)? != claims.sid => {
+                Err(Error::SessionNotFound)
+            }
+            Self::Account(id) if AccountId::parse("account_id", id)? != claims.sub => {
+                Err(Error::AccountNotFound)
+            }
+            Self::Session(_) | Self::Account(_) => Ok(()),
+        }
+    }
+}
+
 /// Credentials whose form, and whose signature if they have one, have been verified. The store has not been asked yet.
-enum Presented {
+enum Verified {
     Client(ClientId, ClientSecret),
     Device(SessionToken),
     User(Box<AccessClaims>),
@@ -46,11 +79,19 @@ impl Flows {
     ///
     /// # Errors
     /// If the credentials are missing, invalid or expired, or the session's budget is spent.
-    pub async fn authenticate(&self, credentials: &Credentials) -> Result<Caller> {
-        let presented = self.verify_credentials(credentials).await?;
-        let call = self.count_presented(&presented)?;
-        let share = self.share_of(&presented);
-        let caller = self.find_caller(presented, share).await?;
+    pub async fn authenticate(&self, presented: &Presented) -> Result<Caller> {
+        let verified = self.verify_credentials(&presented.credentials).await?;
+        let call = self.count_verified(&verified)?;
+        let strangers = Share::of_origin(presented.origin);
+        let caller = match verified {
+            Verified::Client(id, secret) => Caller::Client(self.find_client(id, &secret, strangers).await?),
+            Verified::Device(token) => {
+                self.find_device(&token, self.share_of_token(&token, strangers)).await?
+            }
+            Verified::User(claims) => {
+                self.find_user(&claims, Share::of_session(claims.client_id, claims.sid)).await?
+            }
+        };
         if let (Some(call), Some(client)) = (call, caller.client_of_token()) {
             self.session_budgets.learn(call, client);
         }
@@ -58,33 +99,39 @@ impl Flows {
     }
 
     /// Authenticates a caller that revokes. No budget applies: a thief who floods the service with a stolen token must not
-    /// delay its owner's log-out.
+    /// delay its owner's log-out. What is not the caller's own is rejected before any query, because the calls of a session
+    /// that revoke wait for the store in a lane of their own.
     ///
     /// # Errors
-    /// If the credentials are missing, invalid or expired. Session tokens revoke nothing.
-    pub async fn authenticate_to_revoke(&self, credentials: &Credentials) -> Result<Caller> {
-        match self.verify_credentials(credentials).await? {
-            Presented::Device(_) => Err(client_or_user_required()),
-            Presented::Client(id, secret) => self.find_client(id, &secret).await.map(Caller::Client),
-            Presented::User(claims) => {
-                let share = Share::of(Party::Client(claims.client_id)).revoking(claims.sid);
+    /// If the credentials are missing, invalid or expired, or what a user wants to revoke is another's. Session tokens
+    /// revoke nothing.
+    pub async fn authenticate_to_revoke(&self, presented: &Presented, target: Target<'_>) -> Result<Caller> {
+        match self.verify_credentials(&presented.credentials).await? {
+            Verified::Device(_) => Err(client_or_user_required()),
+            Verified::Client(id, secret) => {
+                let strangers = Share::of_origin(presented.origin);
+                self.find_client(id, &secret, strangers).await.map(Caller::Client)
+            }
+            Verified::User(claims) => {
+                target.ensure_own(&claims)?;
+                let share = Share::of_session(claims.client_id, claims.sid).revoking(claims.sid);
                 self.find_user(&claims, share).await
             }
         }
     }
 
-    async fn verify_credentials(&self, credentials: &Credentials) -> Result<Presented> {
+    async fn verify_credentials(&self, credentials: &Credentials) -> Result<Verified> {
         match credentials {
             Credentials::None | Credentials::Unreadable => Err(Error::CredentialsMissing(ANY)),
             Credentials::Basic { client_id, client_secret } => {
                 let (id, secret) = parse_client(client_id, client_secret)?;
-                Ok(Presented::Client(id, secret))
+                Ok(Verified::Client(id, secret))
             }
             Credentials::Token(token) if SessionToken::has_prefix(token.expose()) => {
-                self.verify_session_token(token.expose()).await.map(Presented::Device)
+                self.verify_session_token(token.expose()).await.map(Verified::Device)
             }
             Credentials::Token(token) => {
-                Ok(Presented::User(Box::new(self.verify_access_token(token.expose()).await?)))
+                Ok(Verified::User(Box::new(self.verify_access_token(token.expose()).await?)))
             }
         }
     }
@@ -93,17 +140,17 @@ impl Flows {
     /// holds a session of such a token.
     async fn verify_session_token(&self, text: &str) -> Result<SessionToken> {
         let token = SessionToken::parse(text).ok_or(Error::SessionTokenInvalid)?;
-        match token.is_marked(&self.roots) || self.unmarked_tokens.may_exist().await {
+        match token.is_marked(&self.roots) || self.unmarked_tokens.may_exist().await? {
             true => Ok(token),
             false => Err(Error::SessionTokenInvalid),
         }
     }
 
-    fn count_presented(&self, presented: &Presented) -> Result<Option<SessionCall>> {
-        let (key, client_id) = match presented {
-            Presented::Client(..) => return Ok(None),
-            Presented::Device(token) => (SessionKey::Token(token.hash()), None),
-            Presented::User(claims) => (SessionKey::Session(claims.sid), Some(claims.client_id)),
+    fn count_verified(&self, verified: &Verified) -> Result<Option<SessionCall>> {
+        let (key, client_id) = match verified {
+            Verified::Client(..) => return Ok(None),
+            Verified::Device(token) => (SessionKey::Token(token.hash()), None),
+            Verified::User(claims) => (SessionKey::Session(claims.sid), Some(claims.client_id)),
         };
         self.count_session(key, client_id).map(|(call, _)| Some(call))
     }
@@ -125,15 +172,11 @@ impl Flows {
         Ok((self.session_budgets.count(key, limits.per_session)?, client))
     }
 
-    /// The share of the store that the caller is looked up with. Nobody has proved to be a client before its secret has been
-    /// compared, nor a session whose token has no MAC.
-    fn share_of(&self, presented: &Presented) -> Share {
-        match presented {
-            Presented::User(claims) => Share::of_session(claims.client_id, claims.sid),
-            Presented::Device(token) if token.is_marked(&self.roots) => {
-                self.session_share(SessionKey::Token(token.hash()))
-            }
-            Presented::Device(_) | Presented::Client(..) => Share::of(Party::Strangers),
+    /// The share of the store that a session token is looked up with: its own if it has a MAC.
+    fn share_of_token(&self, token: &SessionToken, strangers: Share) -> Share {
+        match token.is_marked(&self.roots) {
+            true => self.session_share(SessionKey::Token(token.hash())),
+            false => strangers,
         }
     }
 
@@ -144,36 +187,32 @@ impl Flows {
         Share { party, lane: Lane::Session(key) }
     }
 
-    async fn find_caller(&self, presented: Presented, share: Share) -> Result<Caller> {
-        match presented {
-            Presented::Client(id, secret) => self.find_client(id, &secret).await.map(Caller::Client),
-            Presented::Device(token) => self.find_device(&token, share).await,
-            Presented::User(claims) => self.find_user(&claims, share).await,
-        }
-    }
-
     /// The client whose credentials were sent, where nobody needs to send any; anything but `Basic` is
     /// ignored.
     ///
     /// # Errors
     /// If client credentials were sent and are wrong.
-    pub async fn authenticate_if_client(
-        &self,
-        credentials: &Credentials,
-    ) -> Result<Option<Arc<ClientRecord>>> {
-        match credentials {
+    pub async fn authenticate_if_client(&self, presented: &Presented) -> Result<Option<Arc<ClientRecord>>> {
+        match &presented.credentials {
             Credentials::Basic { client_id, client_secret } => {
                 let (id, secret) = parse_client(client_id, client_secret)?;
-                self.find_client(id, &secret).await.map(Some)
+                self.find_client(id, &secret, Share::of_origin(presented.origin)).await.map(Some)
             }
             Credentials::None | Credentials::Token(_) | Credentials::Unreadable => Ok(None),
         }
     }
 
-    async fn find_client(&self, id: ClientId, secret: &ClientSecret) -> Result<Arc<ClientRecord>> {
-        // A client that was known must not wait in line with strangers each time that the cache expires.
-        let party = if self.clients.recognises(id, secret) { Party::Client(id) } else { Party::Strangers };
-        self.clients.authenticate(self.store_for(Share::of(party)), id, secret).await
+    /// A client, looked up in its own share if this instance has known it: it must not wait in line with strangers each
+    /// time that the cache expires.
+    async fn find_client(
+        &self,
+        id: ClientId,
+        secret: &ClientSecret,
+        strangers: Share,
+    ) -> Result<Arc<ClientRecord>> {
+        let is_known = self.clients.recognises(id, secret);
+        let share = if is_known { Share::of(Party::Client(id)) } else { strangers };
+        self.clients.authenticate(self.store_for(share), id, secret).await
     }
 
     async fn find_device(&self, token: &SessionToken, share: Share) -> Result<Caller> {
@@ -203,7 +242,7 @@ impl Flows {
         let verify = || AccessClaims::verify(token, &self.verifying_keys(), &self.issuer, now);
         let verified = match verify() {
             Err(AccessRefusal::UnknownKey) => {
-                self.keys.reread(self.store.as_ref(), &self.roots).await.map_err(Error::from)?;
+                self.keys.reread(self.store.as_ref(), &self.roots).await?;
                 verify()
             }
             verified => verified,

@@ -12,7 +12,7 @@ pub mod token;
 
 use std::{sync::Arc, time::Instant};
 
-pub use authenticate::Credentials;
+pub use authenticate::{Credentials, Presented, Target};
 pub use caller::Caller;
 
 pub use crate::{

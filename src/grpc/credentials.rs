@@ -3,10 +3,10 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tonic::{Request, metadata::MetadataMap};
 
-use super::call::{note_authenticated, note_client};
+use super::call::{Call, note_authenticated, note_client};
 use crate::{
     domain::Secret,
-    flows::{Caller, Credentials, Error, Flows},
+    flows::{Caller, Credentials, Error, Flows, Presented, Target},
 };
 
 /// The caller behind a request; the call's line in the log names its client.
@@ -14,7 +14,7 @@ use crate::{
 /// # Errors
 /// As [`Flows::authenticate`].
 pub async fn authenticated<T>(flows: &Flows, request: &Request<T>) -> Result<Caller, Error> {
-    let caller = flows.authenticate(&claimed(request)).await?;
+    let caller = flows.authenticate(&presented(request)).await?;
     note_authenticated(request.extensions(), caller.client_id());
     Ok(caller)
 }
@@ -23,24 +23,29 @@ pub async fn authenticated<T>(flows: &Flows, request: &Request<T>) -> Result<Cal
 ///
 /// # Errors
 /// As [`Flows::authenticate_to_revoke`].
-pub async fn authenticated_to_revoke<T>(flows: &Flows, request: &Request<T>) -> Result<Caller, Error> {
-    let caller = flows.authenticate_to_revoke(&claimed(request)).await?;
+pub async fn authenticated_to_revoke<T>(
+    flows: &Flows,
+    request: &Request<T>,
+    target: Target<'_>,
+) -> Result<Caller, Error> {
+    let caller = flows.authenticate_to_revoke(&presented(request), target).await?;
     note_authenticated(request.extensions(), caller.client_id());
     Ok(caller)
 }
 
-/// What a call was sent with; its line in the log names the client that it claims to be of, refused or not.
-pub fn claimed<T>(request: &Request<T>) -> Credentials {
+/// The credentials of a call and the address that it came from. The call's line in the log names the client that the
+/// credentials name, whether they are valid or not.
+pub fn presented<T>(request: &Request<T>) -> Presented {
     let credentials = credentials(request.metadata());
     if let Credentials::Basic { client_id, .. } = &credentials
         && let Ok(id) = client_id.parse()
     {
         note_client(request.extensions(), id);
     }
-    credentials
+    Presented { credentials, origin: request.extensions().get::<Call>().and_then(|call| call.origin) }
 }
 
-/// What a call was sent with. Two values cannot both be meant, and count as unreadable.
+/// The credentials of a call. Two values cannot both be meant, and count as unreadable.
 fn credentials(metadata: &MetadataMap) -> Credentials {
     let mut values = metadata.get_all("authorization").iter();
     match (values.next(), values.next()) {

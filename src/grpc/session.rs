@@ -9,7 +9,7 @@ use super::{
     v1,
 };
 use crate::flows::{
-    Flows,
+    Flows, Target,
     session::{create::CreateSession, list::ListSessions},
 };
 
@@ -69,8 +69,9 @@ impl v1::session_service_server::SessionService for SessionApi {
         &self,
         request: Request<v1::RevokeSessionRequest>,
     ) -> Result<Response<v1::RevokeSessionResponse>, Status> {
-        let caller = authenticated_to_revoke(&self.0, &request).await?;
-        let session = self.0.revoke_session(&caller, &request.get_ref().session_id).await?;
+        let session_id = &request.get_ref().session_id;
+        let caller = authenticated_to_revoke(&self.0, &request, Target::Session(session_id)).await?;
+        let session = self.0.revoke_session(&caller, session_id).await?;
         Ok(Response::new(v1::RevokeSessionResponse { session: Some(session.into()) }))
     }
 
@@ -78,8 +79,8 @@ impl v1::session_service_server::SessionService for SessionApi {
         &self,
         request: Request<v1::RevokeAccountSessionsRequest>,
     ) -> Result<Response<v1::RevokeAccountSessionsResponse>, Status> {
-        let caller = authenticated_to_revoke(&self.0, &request).await?;
         let account_id = &request.get_ref().account_id;
+        let caller = authenticated_to_revoke(&self.0, &request, Target::Account(account_id)).await?;
         let revoked_session_count = self.0.revoke_account_sessions(&caller, account_id).await?;
         Ok(Response::new(v1::RevokeAccountSessionsResponse { revoked_session_count }))
     }

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use super::{
     call::note_authenticated,
     convert,
-    credentials::{authenticated, claimed},
+    credentials::{authenticated, presented},
     revocations::{Stream, stream},
     v1,
 };
@@ -22,8 +22,8 @@ impl v1::token_service_server::TokenService for TokenApi {
         &self,
         request: Request<v1::RefreshTokenRequest>,
     ) -> Result<Response<v1::RefreshTokenResponse>, Status> {
-        let credentials = claimed(&request);
-        let tokens = self.0.refresh_token(&credentials, &request.get_ref().refresh_token).await?;
+        let presented = presented(&request);
+        let tokens = self.0.refresh_token(&presented, &request.get_ref().refresh_token).await?;
         note_authenticated(request.extensions(), tokens.client_id);
         Ok(Response::new(v1::RefreshTokenResponse { tokens: Some(tokens.into()) }))
     }
@@ -32,8 +32,8 @@ impl v1::token_service_server::TokenService for TokenApi {
         &self,
         request: Request<v1::RevokeTokenRequest>,
     ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
-        let credentials = claimed(&request);
-        if let Some(client_id) = self.0.revoke_token(&credentials, &request.get_ref().token).await? {
+        let presented = presented(&request);
+        if let Some(client_id) = self.0.revoke_token(&presented, &request.get_ref().token).await? {
             note_authenticated(request.extensions(), client_id);
         }
         Ok(Response::new(v1::RevokeTokenResponse {}))
@@ -54,10 +54,10 @@ impl v1::token_service_server::TokenService for TokenApi {
         &self,
         request: Request<v1::WatchRevocationsRequest>,
     ) -> Result<Response<Stream>, Status> {
-        let credentials = claimed(&request);
+        let presented = presented(&request);
         let resume_from = request.get_ref().resume_from;
         let resume_from = resume_from.map(|from| convert::time("resume_from", from)).transpose()?;
-        let watch = self.0.watch_revocations(credentials, resume_from).await?;
+        let watch = self.0.watch_revocations(presented, resume_from).await?;
         note_authenticated(request.extensions(), watch.client_id());
         Ok(Response::new(stream(watch, self.1)))
     }

@@ -1,16 +1,18 @@
 //! Rotations of a session's refresh token: one statement at a time, whose answer equal calls share.
 //!
 //! The statements of one session wait for the lock of one row. A flood of refreshes with one token would hold a connection
-//! for each of them; here they wait before the store, and all that come before a statement is sent get its answer.
+//! for each of them; here they wait before the store, and all that come before a statement is sent get its answer. The
+//! calls that wait are bounded in number and time, because each is one of the calls that the process may run.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::watch;
 
-use super::Result;
+use super::{Error, Result};
 use crate::{
     domain::{ClientId, SessionId},
     store::RotateOutcome,
@@ -26,11 +28,26 @@ pub struct RotationKey {
     pub client_id: Option<ClientId>,
 }
 
+/// Refreshes of one session at a time; further ones are rejected at once.
+const MAX_CALLS: usize = 64;
+/// Time that a rotation waits for its turn.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+/// The error of a refresh beyond one of these limits.
+const OVERLOADED: Error = Error::Overloaded("refreshes of one session that wait");
+
 type Answer = Option<Result<RotateOutcome>>;
 
 /// The lanes of the sessions that are being refreshed, each with the number of calls in it.
-#[derive(Default)]
-pub struct RotationLanes(Mutex<HashMap<SessionId, (usize, Arc<Lane>)>>);
+pub struct RotationLanes {
+    max_wait: Duration,
+    sessions: Mutex<HashMap<SessionId, (usize, Arc<Lane>)>>,
+}
+
+impl Default for RotationLanes {
+    fn default() -> Self {
+        Self { max_wait: MAX_WAIT, sessions: Mutex::default() }
+    }
+}
 
 /// The rotations of one session.
 #[derive(Default)]
@@ -44,7 +61,7 @@ impl RotationLanes {
     /// The outcome of `rotate`, or of an equal rotation that had not been sent when this one came.
     ///
     /// # Errors
-    /// That of the rotation.
+    /// That of the rotation; [`Error::Overloaded`] if too many refreshes of the session wait, or wait for too long.
     pub async fn rotate<F>(
         &self,
         session_id: SessionId,
@@ -54,7 +71,7 @@ impl RotationLanes {
     where
         F: Future<Output = Result<RotateOutcome>>,
     {
-        let used = self.enter(session_id);
+        let used = self.enter(session_id)?;
         loop {
             match used.lane.join_or_lead(key) {
                 Place::Joined(mut answer) => {
@@ -66,9 +83,12 @@ impl RotationLanes {
                     }
                 }
                 Place::Leads(mut lead) => {
-                    let _turn = used.lane.turn.lock().await;
+                    let turn = tokio::time::timeout(self.max_wait, used.lane.turn.lock()).await;
                     lead.is_sent();
-                    let outcome = rotate().await;
+                    let outcome = match turn {
+                        Ok(_turn) => rotate().await,
+                        Err(_) => Err(OVERLOADED),
+                    };
                     lead.answer.send_replace(Some(outcome.clone()));
                     return outcome;
                 }
@@ -76,11 +96,14 @@ impl RotationLanes {
         }
     }
 
-    fn enter(&self, session_id: SessionId) -> LaneUse<'_> {
-        let mut lanes = lock(&self.0);
+    fn enter(&self, session_id: SessionId) -> Result<LaneUse<'_>> {
+        let mut lanes = lock(&self.sessions);
         let (calls, lane) = lanes.entry(session_id).or_default();
+        if *calls >= MAX_CALLS {
+            return Err(OVERLOADED);
+        }
         *calls += 1;
-        LaneUse { lanes: self, session_id, lane: Arc::clone(lane) }
+        Ok(LaneUse { lanes: self, session_id, lane: Arc::clone(lane) })
     }
 }
 
@@ -93,7 +116,7 @@ struct LaneUse<'a> {
 
 impl Drop for LaneUse<'_> {
     fn drop(&mut self) {
-        let mut lanes = lock(&self.lanes.0);
+        let mut lanes = lock(&self.lanes.sessions);
         if let Some((calls, _)) = lanes.get_mut(&self.session_id) {
             *calls -= 1;
             if *calls == 0 {
@@ -198,7 +221,7 @@ mod tests {
             assert!(call.await.unwrap());
         }
         assert_eq!(trial.sent.load(Ordering::SeqCst), 3);
-        assert!(lock(&trial.lanes.0).is_empty());
+        assert!(lock(&trial.lanes.sessions).is_empty());
     }
 
     #[tokio::test]
@@ -214,7 +237,36 @@ mod tests {
         answers.add_permits(2);
         assert!(holder.await.unwrap() && joined.await.unwrap());
         assert_eq!(trial.sent.load(Ordering::SeqCst), 2);
-        assert!(lock(&trial.lanes.0).is_empty());
+        assert!(lock(&trial.lanes.sessions).is_empty());
+    }
+
+    #[tokio::test]
+    async fn refreshes_beyond_the_limit_are_rejected_at_once() {
+        let (trial, answers, session) =
+            (Arc::<Trial>::default(), Arc::new(Semaphore::new(0)), SessionId::generate());
+        let call = || tokio::spawn(rotate(Arc::clone(&trial), Arc::clone(&answers), session, ONE));
+        let calls: Vec<_> = (0..MAX_CALLS).map(|_| call()).collect();
+        tokio::task::yield_now().await;
+        assert!(!call().await.unwrap());
+        answers.add_permits(2);
+        for call in calls {
+            assert!(call.await.unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_rotation_whose_turn_does_not_come_is_rejected_with_all_that_joined_it() {
+        let lanes = RotationLanes { max_wait: Duration::from_millis(50), ..RotationLanes::default() };
+        let trial = Arc::new(Trial { lanes, ..Trial::default() });
+        let (answers, session) = (Arc::new(Semaphore::new(0)), SessionId::generate());
+        let call = |key| tokio::spawn(rotate(Arc::clone(&trial), Arc::clone(&answers), session, key));
+        let holder = call(OTHER);
+        tokio::task::yield_now().await;
+        let (leader, joined) = (call(ONE), call(ONE));
+        assert!(!leader.await.unwrap() && !joined.await.unwrap());
+        assert_eq!(trial.sent.load(Ordering::SeqCst), 1, "nothing was sent for them");
+        answers.add_permits(1);
+        assert!(holder.await.unwrap());
     }
 
     #[tokio::test]

@@ -2,10 +2,12 @@
 //!
 //! As many uses run at once as the store serves without a queue of its own. While a permit is free, any call gets it. Once
 //! calls wait, the permits go round: over the parties (clients, and all strangers as one), within a client over its
-//! sessions, and within a session in the order of arrival. A flood waits behind its own calls, not before those of others.
+//! sessions, within the strangers over their addresses, and within each of these in the order of arrival. A flood waits
+//! behind its own calls, not before those of others.
 
 use std::{
     collections::{HashMap, VecDeque},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -14,17 +16,19 @@ use tokio::sync::oneshot;
 
 use super::{Error, Result, rate_limiter::SessionKey};
 use crate::{
-    domain::{ClientId, SessionId},
+    domain::{AccountId, ClientId, SessionId, peer::peer_group},
     store::Store,
 };
 
 /// Time that a call waits for a permit.
 const MAX_WAIT: Duration = Duration::from_secs(2);
-/// Calls of one session that wait; further ones are rejected at once.
+/// Calls of one session or account that wait; further ones are rejected at once.
 const SESSION_WAITERS: usize = 32;
 /// Calls that wait altogether. A party may have one more while it has fewer than are left, so that there is always room
-/// for another one.
+/// for another one. Revocations wait however many others do; each lane of theirs is bounded.
 const ALL_WAITERS: usize = 1_024;
+/// Strangers that wait. An address may have one more while it has fewer than are left.
+const STRANGERS: usize = ALL_WAITERS / 2;
 
 /// Those who share the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,23 +41,25 @@ pub enum Party {
     Client(ClientId),
 }
 
-/// A line of calls within a party.
+/// Kinds of calls within a party, each with a queue of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lane {
     /// The party's own calls.
     Own,
+    /// Calls without proved credentials that came from one address (IPv6: its /64).
+    Origin(IpAddr),
     /// Calls with tokens of a session.
     Session(SessionKey),
     /// Revocations of a session, which must not wait behind the calls that they are to stop.
     Revocation(SessionId),
     /// Revocations of all sessions of an account.
-    AccountRevocation,
+    AccountRevocation(AccountId),
 }
 
 impl Lane {
-    /// Whether its calls come from one session, which needs few statements at a time.
-    const fn is_of_a_session(self) -> bool {
-        matches!(self, Self::Session(_) | Self::Revocation(_))
+    /// True if its statements wait for the locks of one session or account, so that few at a time are of use.
+    const fn shares_locks(self) -> bool {
+        matches!(self, Self::Session(_) | Self::Revocation(_) | Self::AccountRevocation(_))
     }
 }
 
@@ -88,6 +94,12 @@ impl Share {
         Self { party, lane: Lane::Own }
     }
 
+    /// The share of callers without proved credentials that come from an address.
+    pub fn of_origin(origin: Option<IpAddr>) -> Self {
+        let lane = origin.map_or(Lane::Own, |address| Lane::Origin(peer_group(address)));
+        Self { party: Party::Strangers, lane }
+    }
+
     /// The share of a client's session.
     pub const fn of_session(client_id: ClientId, session_id: SessionId) -> Self {
         Self { party: Party::Client(client_id), lane: Lane::Session(SessionKey::Session(session_id)) }
@@ -99,14 +111,14 @@ impl Share {
     }
 
     /// The same party's share for the revocation of all sessions of an account.
-    pub const fn revoking_all(self) -> Self {
-        Self { party: self.party, lane: Lane::AccountRevocation }
+    pub const fn revoking_all(self, account_id: AccountId) -> Self {
+        Self { party: self.party, lane: Lane::AccountRevocation(account_id) }
     }
 }
 
 impl StoreShares {
-    /// Hands out so many permits. A session gets a quarter of them: more of its statements would wait for each other's
-    /// locks.
+    /// Hands out `permits`. A session or account gets a quarter of them: more of its statements would wait for each
+    /// other's locks.
     pub fn new(permits: usize) -> Self {
         Self(Arc::new(Shared { permits, max_wait: MAX_WAIT, queue: Mutex::default() }))
     }
@@ -167,7 +179,7 @@ impl std::ops::Deref for StoreTurn<'_> {
 
 fn rejected(share: Share) -> Error {
     let whose = match share {
-        Share { lane: Lane::Session(_) | Lane::Revocation(_), .. } => "session",
+        Share { lane, .. } if lane.shares_locks() => "session",
         Share { party: Party::Strangers, .. } => "strangers",
         Share { .. } => "client",
     };
@@ -186,7 +198,7 @@ impl Shared {
 
     /// Permits that a lane may use at once.
     fn lane_limit(&self, lane: Lane) -> usize {
-        if lane.is_of_a_session() { (self.permits / 4).max(1) } else { self.permits }
+        if lane.shares_locks() { (self.permits / 4).max(1) } else { self.permits }
     }
 }
 
@@ -248,8 +260,14 @@ impl Queue {
             party.waiters -= before - lane.waiters.len();
             self.waiters -= before - lane.waiters.len();
         }
-        let is_long = share.lane.is_of_a_session() && lane.waiters.len() >= SESSION_WAITERS;
-        if is_long || party.waiters >= ALL_WAITERS - self.waiters {
+        let party_has_room = party.waiters < ALL_WAITERS.saturating_sub(self.waiters);
+        let has_room = match share.lane {
+            Lane::Own => party_has_room,
+            Lane::Origin(_) => party_has_room && lane.waiters.len() < STRANGERS.saturating_sub(party.waiters),
+            Lane::Session(_) => party_has_room && lane.waiters.len() < SESSION_WAITERS,
+            Lane::Revocation(_) | Lane::AccountRevocation(_) => lane.waiters.len() < SESSION_WAITERS,
+        };
+        if !has_room {
             self.forget_empty(share);
             return Entered::Rejected;
         }
@@ -421,5 +439,47 @@ mod tests {
         drop(shares.permit(Share::of(client())).await.unwrap());
         let queue = shares.0.queue();
         assert_eq!((queue.used, queue.lanes.len(), queue.parties.len()), (0, 0, 0));
+    }
+
+    /// Begins to wait with so many calls, of which `order` receives those that get a permit.
+    async fn flood(
+        shares: &Arc<StoreShares>,
+        share: Share,
+        count: usize,
+        order: &Arc<Mutex<Vec<&'static str>>>,
+    ) {
+        for _ in 0..count {
+            let (shares, order) = (Arc::clone(shares), Arc::clone(order));
+            tokio::spawn(async move {
+                if let Ok(_permit) = shares.permit(share).await {
+                    order.lock().unwrap().push("flood");
+                }
+            });
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn strangers_of_another_address_find_room_and_their_turn_beside_a_flood() {
+        let (shares, order) = (Arc::new(StoreShares::new(1)), Arc::default());
+        let held = shares.permit(Share::of(client())).await.unwrap();
+        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|address| Share::of_origin(address.parse().ok()));
+        flood(&shares, one, 2 * ALL_WAITERS, &order).await;
+        assert!(matches!(shares.permit(one).await, Err(Error::Overloaded(_))));
+        wait(&shares, other, "other", &order).await;
+        drop(held);
+        assert_eq!(all(&order, 2).await[..2], ["flood", "other"]);
+    }
+
+    #[tokio::test]
+    async fn revocations_wait_however_many_other_calls_of_their_client_do() {
+        let (shares, order) = (Arc::new(StoreShares::new(1)), Arc::default());
+        let busy = client();
+        let held = shares.permit(Share::of(client())).await.unwrap();
+        flood(&shares, Share::of(busy), 2 * ALL_WAITERS, &order).await;
+        assert!(matches!(shares.permit(session(busy)).await, Err(Error::Overloaded(_))));
+        wait(&shares, Share::of(busy).revoking(SessionId::generate()), "revocation", &order).await;
+        drop(held);
+        assert_eq!(all(&order, 2).await[..2], ["flood", "revocation"]);
     }
 }

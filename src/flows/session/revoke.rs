@@ -50,7 +50,7 @@ impl Flows {
             Caller::Device { .. } => return Err(client_or_user_required()),
         };
         let count = self
-            .store_turn(caller.share().revoking_all())
+            .store_turn(caller.share().revoking_all(id))
             .await?
             .revoke_account_sessions(id, scope)
             .await?

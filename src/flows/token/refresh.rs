@@ -3,7 +3,7 @@
 use super::issue::TokenPair;
 use crate::{
     domain::ClientId,
-    flows::{Credentials, Error, Flows, Result, caller::client_required},
+    flows::{Error, Flows, Presented, Result, caller::client_required},
     state::{
         audit::audit,
         rate_limiter::{ClientLimits, SessionKey},
@@ -20,14 +20,14 @@ impl Flows {
     /// # Errors
     /// If the token is not, or no longer, good, or a limit is reached. A spent one that comes back after the grace
     /// revokes its session, and that stays.
-    pub async fn refresh_token(&self, credentials: &Credentials, token: &str) -> Result<TokenPair> {
+    pub async fn refresh_token(&self, presented: &Presented, token: &str) -> Result<TokenPair> {
         if token.is_empty() {
             return Err(Error::invalid("refresh_token", "is required"));
         }
         let digest = sha256(token.as_bytes());
         let token = RefreshToken::verify(token, &self.roots).ok_or(Error::RefreshTokenInvalid)?;
         let (call, answered) = self.count_session(SessionKey::Session(token.session_id), None)?;
-        let client = self.authenticate_if_client(credentials).await?;
+        let client = self.authenticate_if_client(presented).await?;
         let counted = client.as_ref().map(|record| ClientLimits::from(&record.client)).or(answered);
         if let Some(client) = counted {
             self.rate_limits.count_refresh(client)?;

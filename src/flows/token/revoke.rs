@@ -1,14 +1,13 @@
 //! RevokeToken: ends the session of a token (RFC 7009).
 
 use crate::{
-    domain::{ClientId, RevokeReason, Session},
-    flows::{Credentials, Error, Flows, Result, caller::client_required},
+    domain::{ClientId, RevokeReason, Session, SessionId},
+    flows::{Error, Flows, Presented, Result, caller::client_required},
     state::{
         audit,
-        rate_limiter::SessionKey,
         store_shares::{Party, Share},
     },
-    token::RefreshToken,
+    token::{AccessClaims, RefreshToken},
 };
 
 impl Flows {
@@ -16,20 +15,30 @@ impl Flows {
     ///
     /// # Errors
     /// If client credentials came with it and are not the session's, or are demanded and missing.
-    pub async fn revoke_token(&self, credentials: &Credentials, token: &str) -> Result<Option<ClientId>> {
+    pub async fn revoke_token(&self, presented: &Presented, token: &str) -> Result<Option<ClientId>> {
         if token.is_empty() {
             return Err(Error::invalid("token", "is required"));
         }
-        let caller = self.authenticate_if_client(credentials).await?;
-        let Some(session) = self.session_of_token(token).await? else {
+        let caller = self.authenticate_if_client(presented).await?;
+        let Some(genuine) = self.verify_token(token).await? else {
+            return Ok(None);
+        };
+        let caller = caller.as_ref().map(|record| record.client.id);
+        // Calls without credentials wait apart from those of the client, which may be the only ones that may revoke.
+        let share = Share::of(caller.map_or(Party::Sessions, Party::Client)).revoking(genuine.session_id());
+        if let (Some(caller), Genuine::Access(claims)) = (caller, &genuine)
+            && claims.client_id != caller
+        {
+            return Err(not_the_callers(token));
+        }
+        let Some(session) = self.session_of_token(&genuine, share).await? else {
             return Ok(None);
         };
         match caller {
-            Some(record) if record.client.id != session.client_id => return Err(not_the_callers(token)),
+            Some(caller) if caller != session.client_id => return Err(not_the_callers(token)),
             Some(_) => {}
-            None => self.refuse_where_client_is_required(&session).await?,
+            None => self.refuse_where_client_is_required(&session, share).await?,
         }
-        let share = Share::of(Party::Client(session.client_id)).revoking(session.id);
         let store = self.store_turn(share).await?;
         if let Some(revoked) = store.revoke_session(session.id, RevokeReason::TokenRevoked).await? {
             audit::session_revoked(&revoked, "token");
@@ -37,35 +46,45 @@ impl Flows {
         Ok(Some(session.client_id))
     }
 
-    /// The session of a token that is genuine. Of refresh tokens any generation will do: whoever wants
-    /// the session ended has its authority.
-    async fn session_of_token(&self, token: &str) -> Result<Option<Session>> {
+    /// The token, if it is genuine. Of refresh tokens any generation will do: the holder of any of them may end the session.
+    async fn verify_token(&self, token: &str) -> Result<Option<Genuine>> {
         if RefreshToken::has_prefix(token) {
-            return match RefreshToken::verify(token, &self.roots) {
-                Some(token) => {
-                    let share = self.session_share(SessionKey::Session(token.session_id));
-                    let store = self.store_turn(share.revoking(token.session_id)).await?;
-                    Ok(store.session(token.session_id).await?)
-                }
-                None => Ok(None),
-            };
+            return Ok(RefreshToken::verify(token, &self.roots).map(Genuine::Refresh));
         }
         match self.verify_access_token(token).await {
-            Ok(claims) => {
-                let share = Share::of(Party::Client(claims.client_id)).revoking(claims.sid);
-                self.session_of(&claims, share).await
-            }
-            Err(error @ Error::StoreUnavailable(_)) => Err(error),
+            Ok(claims) => Ok(Some(Genuine::Access(Box::new(claims)))),
+            Err(error @ (Error::StoreUnavailable(_) | Error::Overloaded(_))) => Err(error),
             Err(_) => Ok(None),
         }
     }
 
-    async fn refuse_where_client_is_required(&self, session: &Session) -> Result<()> {
-        let share = Share::of(Party::Client(session.client_id)).revoking(session.id);
+    async fn session_of_token(&self, token: &Genuine, share: Share) -> Result<Option<Session>> {
+        match token {
+            Genuine::Refresh(token) => Ok(self.store_turn(share).await?.session(token.session_id).await?),
+            Genuine::Access(claims) => self.session_of(claims, share).await,
+        }
+    }
+
+    async fn refuse_where_client_is_required(&self, session: &Session, share: Share) -> Result<()> {
         let record = self.clients.find(self.store_for(share), session.client_id).await?;
         match record {
             Some(record) if record.client.policy.refresh_requires_client => Err(client_required()),
             _ => Ok(()),
+        }
+    }
+}
+
+/// A token of this service, by its MAC or its signature.
+enum Genuine {
+    Refresh(RefreshToken),
+    Access(Box<AccessClaims>),
+}
+
+impl Genuine {
+    fn session_id(&self) -> SessionId {
+        match self {
+            Self::Refresh(token) => token.session_id,
+            Self::Access(claims) => claims.sid,
         }
     }
 }

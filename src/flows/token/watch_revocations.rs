@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::{
     domain::{Client, ClientId, Role},
-    flows::{Caller, Credentials, Error, Flows, Result},
+    flows::{Caller, Error, Flows, Presented, Result},
     state::{
         error::Cause,
         health::HealthState,
@@ -42,7 +42,7 @@ pub struct Update {
 /// A watcher that is being served.
 pub struct Watch {
     flows: Arc<Flows>,
-    credentials: Credentials,
+    presented: Presented,
     client: Client,
     position: u64,
     snapshot: bool,
@@ -60,10 +60,10 @@ impl Flows {
     /// If the caller is no client, or the feed of this instance is stale.
     pub async fn watch_revocations(
         self: &Arc<Self>,
-        credentials: Credentials,
+        presented: Presented,
         resume_from: Option<OffsetDateTime>,
     ) -> Result<Watch> {
-        let caller = self.authenticate(&credentials).await?;
+        let caller = self.authenticate(&presented).await?;
         let client = caller.client()?.clone();
         self.ensure_fresh()?;
         // The scope of the client may have grown when it was last changed, by clients that it has no events of.
@@ -73,7 +73,7 @@ impl Flows {
         let position = resume_from.and_then(|from| self.revocations.position_at(from));
         Ok(Watch {
             flows: Arc::clone(self),
-            credentials,
+            presented,
             client,
             position: position.unwrap_or(0),
             snapshot: position.is_none(),
@@ -144,7 +144,7 @@ impl Watch {
         if self.authenticated.elapsed() < HEARTBEAT {
             return Ok(());
         }
-        match self.flows.authenticate(&self.credentials).await {
+        match self.flows.authenticate(&self.presented).await {
             Ok(Caller::Client(record)) if scope(&record.client) == scope(&self.client) => {}
             Ok(_) => {
                 return Err(Error::WatchInterrupted("what the client may receive has changed".to_owned()));
