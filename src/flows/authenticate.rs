@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use tokio::sync::SemaphorePermit;
+
 use crate::{
     domain::{AccountId, ClientId, RateLimit, Secret, Session, SessionId, SessionState},
     flows::{Caller, Error, Flows, Result, caller::client_or_user_required},
@@ -140,10 +142,18 @@ impl Flows {
     /// holds a session of such a token.
     async fn verify_session_token(&self, text: &str) -> Result<SessionToken> {
         let token = SessionToken::parse(text).ok_or(Error::SessionTokenInvalid)?;
-        match token.is_marked(&self.roots) || self.unmarked_tokens.may_exist().await? {
-            true => Ok(token),
-            false => Err(Error::SessionTokenInvalid),
+        if token.is_marked(&self.roots) {
+            return Ok(token);
         }
+        let _waits = self.doubtful()?;
+        if self.unmarked_tokens.may_exist().await { Ok(token) } else { Err(Error::SessionTokenInvalid) }
+    }
+
+    /// Leave to wait for the store's word on a token that may be of another instance, or invented.
+    fn doubtful(&self) -> Result<SemaphorePermit<'_>> {
+        self.doubtful_tokens
+            .try_acquire()
+            .map_err(|_| Error::Overloaded("calls with unknown tokens that wait"))
     }
 
     fn count_verified(&self, verified: &Verified) -> Result<Option<SessionCall>> {
@@ -242,7 +252,8 @@ impl Flows {
         let verify = || AccessClaims::verify(token, &self.verifying_keys(), &self.issuer, now);
         let verified = match verify() {
             Err(AccessRefusal::UnknownKey) => {
-                self.keys.reread(self.store.as_ref(), &self.roots).await?;
+                let _waits = self.doubtful()?;
+                self.keys.reread(self.store.as_ref(), &self.roots).await.map_err(Error::from)?;
                 verify()
             }
             verified => verified,

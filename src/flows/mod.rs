@@ -12,6 +12,8 @@ pub mod token;
 
 use std::{sync::Arc, time::Instant};
 
+use tokio::sync::Semaphore;
+
 pub use authenticate::{Credentials, Presented, Target};
 pub use caller::Caller;
 
@@ -59,6 +61,8 @@ pub struct Flows {
     rate_limits: RateLimiter,
     session_budgets: SessionBudgets,
     unmarked_tokens: UnmarkedTokens,
+    /// Calls that may wait for the store to say that their token is valid after all.
+    doubtful_tokens: Semaphore,
     clock: DatabaseClock,
     revocations: RevocationFeed,
     verified: VerifiedTokens,
@@ -95,6 +99,7 @@ impl Flows {
         revocations.apply(began, store.revocations(None).await?);
         let unmarked_tokens = UnmarkedTokens::new(Arc::clone(&store));
         unmarked_tokens.ask().await?;
+        let calls = RunningCalls::new(limits.max_calls);
         Ok(Self {
             store,
             roots,
@@ -103,15 +108,16 @@ impl Flows {
             rate_limits: RateLimiter::default(),
             session_budgets: SessionBudgets::default(),
             unmarked_tokens,
+            doubtful_tokens: Semaphore::new(limits.max_calls / 12),
             clock,
             revocations,
             verified: VerifiedTokens::default(),
             chains,
             issuer,
             health: Health::default(),
-            calls: RunningCalls::new(limits.max_calls),
-            shares: StoreShares::new(limits.store_permits),
-            rotations: RotationLanes::default(),
+            shares: StoreShares::new(limits.store_permits, calls.of_the_api()),
+            rotations: RotationLanes::new(limits.max_calls / 24),
+            calls,
         })
     }
 

@@ -8,7 +8,10 @@ mod expiring_map;
 mod session_budgets;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -27,6 +30,9 @@ const MAX_CLIENTS: usize = 10_000;
 /// Addresses with buckets, for each client: with the default limit of a client, whose calls within a minute are 12,000
 /// at most, no bucket is removed before it is empty.
 const MAX_ADDRESSES: usize = 16_384;
+/// Addresses with buckets, for all clients together. Beyond them, a new address of a client takes the place of another one
+/// of the same client.
+const ALL_ADDRESSES: usize = 131_072;
 
 /// A client and the rate limits of its policy.
 #[derive(Clone, Copy, Debug)]
@@ -42,15 +48,30 @@ impl From<&Client> for ClientLimits {
 }
 
 /// The buckets of this instance.
-pub(crate) struct RateLimiter(Mutex<ExpiringMap<ClientId, Arc<Mutex<ClientBuckets>>>>);
+pub(crate) struct RateLimiter {
+    clients: Mutex<ExpiringMap<ClientId, Arc<Mutex<ClientBuckets>>>>,
+    addresses: Arc<AddressCount>,
+}
+
+/// Number of addresses with buckets, and its bound.
+#[derive(Debug)]
+struct AddressCount {
+    max: usize,
+    now: AtomicUsize,
+}
 
 impl Default for RateLimiter {
     fn default() -> Self {
-        Self(Mutex::new(ExpiringMap::new(MAX_CLIENTS)))
+        Self::new(ALL_ADDRESSES)
     }
 }
 
 impl RateLimiter {
+    fn new(max_addresses: usize) -> Self {
+        let addresses = Arc::new(AddressCount { max: max_addresses, now: AtomicUsize::new(0) });
+        Self { clients: Mutex::new(ExpiringMap::new(MAX_CLIENTS)), addresses }
+    }
+
     /// Counts a call of a client and, where one is given, of an address.
     pub(crate) fn count(&self, client: impl Into<ClientLimits>, address: Option<&Address>) -> Result<()> {
         let ClientLimits { client_id, limits } = client.into();
@@ -74,9 +95,10 @@ impl RateLimiter {
 
     /// The buckets of a client, which are all empty again a period after the last look-up.
     fn buckets(&self, now: Instant, client_id: ClientId) -> Arc<Mutex<ClientBuckets>> {
-        let mut clients = lock(&self.0);
+        let mut clients = lock(&self.clients);
         let found = clients.get(now, &client_id).map(Arc::clone);
-        let buckets = found.unwrap_or_else(|| Arc::new(Mutex::new(ClientBuckets::new(now))));
+        let new = || Arc::new(Mutex::new(ClientBuckets::new(now, Arc::clone(&self.addresses))));
+        let buckets = found.unwrap_or_else(new);
         let removed = clients.put(now, client_id, now + PERIOD, Arc::clone(&buckets));
         drop(clients);
         // A quiet client's addresses, thousands perhaps, are dropped when no other call waits for the lock.
@@ -90,12 +112,19 @@ struct ClientBuckets {
     calls: Bucket,
     refreshes: Bucket,
     addresses: ExpiringMap<Address, Bucket>,
+    of_all: Arc<AddressCount>,
+}
+
+impl Drop for ClientBuckets {
+    fn drop(&mut self) {
+        self.of_all.now.fetch_sub(self.addresses.len(), Ordering::AcqRel);
+    }
 }
 
 impl ClientBuckets {
-    fn new(now: Instant) -> Self {
+    fn new(now: Instant, of_all: Arc<AddressCount>) -> Self {
         let empty = Bucket::new(now);
-        Self { calls: empty, refreshes: empty, addresses: ExpiringMap::new(MAX_ADDRESSES) }
+        Self { calls: empty, refreshes: empty, addresses: ExpiringMap::new(MAX_ADDRESSES), of_all }
     }
 
     /// The client's limit decides first, so that a call beyond it makes no bucket; it is counted last, so that a call
@@ -118,7 +147,13 @@ impl ClientBuckets {
         if per_minute > 0 {
             let bucket = self.addresses.get(now, address).copied().unwrap_or(Bucket::new(now));
             let bucket = bucket.take(now, per_minute)?;
+            let before = self.addresses.len();
+            if self.of_all.now.load(Ordering::Acquire) >= self.of_all.max {
+                self.addresses.make_room(address);
+            }
             self.addresses.put(now, address.clone(), bucket.empty_at(), bucket);
+            // Both may wrap around; their difference does not.
+            self.of_all.now.fetch_add(self.addresses.len().wrapping_sub(before), Ordering::AcqRel);
         }
         Ok(())
     }
@@ -145,6 +180,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    fn buckets(now: Instant) -> ClientBuckets {
+        ClientBuckets::new(now, Arc::clone(&RateLimiter::default().addresses))
+    }
+
     fn address(number: u32) -> Address {
         Address::from_canonical(format!("0x{number:040x}"))
     }
@@ -162,7 +201,7 @@ mod tests {
     #[test]
     fn a_flood_over_the_clients_limit_makes_no_bucket() {
         let now = Instant::now();
-        let mut client = ClientBuckets::new(now);
+        let mut client = buckets(now);
         for number in 0..2 {
             client.count(now, TIGHT, Some(&address(number))).unwrap();
         }
@@ -175,7 +214,7 @@ mod tests {
     #[test]
     fn a_call_over_its_addresss_limit_takes_nothing_from_the_clients() {
         let now = Instant::now();
-        let mut client = ClientBuckets::new(now);
+        let mut client = buckets(now);
         client.count(now, TIGHT, Some(&address(0))).unwrap();
         for _ in 0..10 {
             assert_eq!(whose(client.count(now, TIGHT, Some(&address(0)))), "address");
@@ -188,7 +227,7 @@ mod tests {
     fn a_client_without_a_limit_has_a_bounded_number_of_buckets_and_empty_ones_go() {
         let limits = RateLimit { per_address: 1, ..RateLimit::NONE };
         let now = Instant::now();
-        let mut client = ClientBuckets::new(now);
+        let mut client = buckets(now);
         for number in 0..200_000 {
             client.count(now, limits, Some(&address(number))).unwrap();
             assert!(client.addresses.len() <= MAX_ADDRESSES);
@@ -208,7 +247,7 @@ mod tests {
     fn refreshes_have_a_limit_of_their_own() {
         let limits = RateLimit { per_client: 1, per_client_refresh: 2, ..RateLimit::NONE };
         let now = Instant::now();
-        let mut client = ClientBuckets::new(now);
+        let mut client = buckets(now);
         client.count_refresh(now, limits).unwrap();
         client.note_refresh(now, limits);
         client.note_refresh(now, limits);
@@ -226,6 +265,27 @@ mod tests {
         limiter.buckets(now, ClientId::generate());
         assert!(Arc::ptr_eq(&buckets, &limiter.buckets(now + PERIOD / 2, busy)));
         assert!(Arc::ptr_eq(&buckets, &limiter.buckets(now + PERIOD, busy)));
-        assert_eq!(lock(&limiter.0).len(), 1);
+        assert_eq!(lock(&limiter.clients).len(), 1);
+    }
+
+    #[test]
+    fn buckets_of_all_clients_together_are_bounded() {
+        let limits = RateLimit { per_address: 1, ..RateLimit::NONE };
+        let limiter = RateLimiter::new(100);
+        let clients: Vec<_> =
+            (0..10).map(|_| ClientLimits { client_id: ClientId::generate(), limits }).collect();
+        for client in &clients {
+            for number in 0..50 {
+                limiter.count(*client, Some(&address(number))).unwrap();
+            }
+        }
+        // A client that comes late has one at least.
+        assert_eq!(limiter.addresses.now.load(Ordering::Acquire), 50 + 50 + 8);
+        assert_eq!(whose(limiter.count(clients[9], Some(&address(49)))), "address");
+        let later = Instant::now() + PERIOD;
+        for _ in 0..10 {
+            limiter.buckets(later, ClientId::generate());
+        }
+        assert_eq!(limiter.addresses.now.load(Ordering::Acquire), 0);
     }
 }

@@ -28,8 +28,6 @@ pub struct RotationKey {
     pub client_id: Option<ClientId>,
 }
 
-/// Refreshes of one session at a time; further ones are rejected at once.
-const MAX_CALLS: usize = 64;
 /// Time that a rotation waits for its turn.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 /// The error of a refresh beyond one of these limits.
@@ -39,14 +37,10 @@ type Answer = Option<Result<RotateOutcome>>;
 
 /// The lanes of the sessions that are being refreshed, each with the number of calls in it.
 pub struct RotationLanes {
+    /// Calls of one session; further ones are rejected at once.
+    max_calls: usize,
     max_wait: Duration,
     sessions: Mutex<HashMap<SessionId, (usize, Arc<Lane>)>>,
-}
-
-impl Default for RotationLanes {
-    fn default() -> Self {
-        Self { max_wait: MAX_WAIT, sessions: Mutex::default() }
-    }
 }
 
 /// The rotations of one session.
@@ -58,6 +52,11 @@ struct Lane {
 }
 
 impl RotationLanes {
+    /// Lanes for so many calls of each session.
+    pub fn new(max_calls: usize) -> Self {
+        Self { max_calls, max_wait: MAX_WAIT, sessions: Mutex::default() }
+    }
+
     /// The outcome of `rotate`, or of an equal rotation that had not been sent when this one came.
     ///
     /// # Errors
@@ -99,7 +98,7 @@ impl RotationLanes {
     fn enter(&self, session_id: SessionId) -> Result<LaneUse<'_>> {
         let mut lanes = lock(&self.sessions);
         let (calls, lane) = lanes.entry(session_id).or_default();
-        if *calls >= MAX_CALLS {
+        if *calls >= self.max_calls {
             return Err(OVERLOADED);
         }
         *calls += 1;
@@ -182,10 +181,16 @@ mod tests {
     const OTHER: RotationKey = RotationKey { token: [2; 32], client_id: None };
 
     /// Lanes over a store whose statements are counted, and answered when they are let.
-    #[derive(Default)]
     struct Trial {
         lanes: RotationLanes,
         sent: AtomicUsize,
+    }
+
+    impl Trial {
+        fn new(max_wait: Duration) -> Arc<Self> {
+            let lanes = RotationLanes { max_wait, ..RotationLanes::new(64) };
+            Arc::new(Self { lanes, sent: AtomicUsize::new(0) })
+        }
     }
 
     async fn rotate(
@@ -205,7 +210,7 @@ mod tests {
     #[tokio::test]
     async fn equal_rotations_share_an_answer_and_only_if_they_came_before_it_was_sent() {
         let (trial, answers, session) =
-            (Arc::<Trial>::default(), Arc::new(Semaphore::new(0)), SessionId::generate());
+            (Trial::new(MAX_WAIT), Arc::new(Semaphore::new(0)), SessionId::generate());
         let call = |key| tokio::spawn(rotate(Arc::clone(&trial), Arc::clone(&answers), session, key));
         let mut calls = vec![call(ONE)];
         tokio::task::yield_now().await;
@@ -227,7 +232,7 @@ mod tests {
     #[tokio::test]
     async fn a_rotation_whose_call_is_cancelled_is_made_by_one_that_had_joined_it() {
         let (trial, answers, session) =
-            (Arc::<Trial>::default(), Arc::new(Semaphore::new(0)), SessionId::generate());
+            (Trial::new(MAX_WAIT), Arc::new(Semaphore::new(0)), SessionId::generate());
         let call = |key| tokio::spawn(rotate(Arc::clone(&trial), Arc::clone(&answers), session, key));
         let holder = call(OTHER);
         tokio::task::yield_now().await;
@@ -243,9 +248,9 @@ mod tests {
     #[tokio::test]
     async fn refreshes_beyond_the_limit_are_rejected_at_once() {
         let (trial, answers, session) =
-            (Arc::<Trial>::default(), Arc::new(Semaphore::new(0)), SessionId::generate());
+            (Trial::new(MAX_WAIT), Arc::new(Semaphore::new(0)), SessionId::generate());
         let call = || tokio::spawn(rotate(Arc::clone(&trial), Arc::clone(&answers), session, ONE));
-        let calls: Vec<_> = (0..MAX_CALLS).map(|_| call()).collect();
+        let calls: Vec<_> = (0..64).map(|_| call()).collect();
         tokio::task::yield_now().await;
         assert!(!call().await.unwrap());
         answers.add_permits(2);
@@ -256,8 +261,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_rotation_whose_turn_does_not_come_is_rejected_with_all_that_joined_it() {
-        let lanes = RotationLanes { max_wait: Duration::from_millis(50), ..RotationLanes::default() };
-        let trial = Arc::new(Trial { lanes, ..Trial::default() });
+        let trial = Trial::new(Duration::from_millis(50));
         let (answers, session) = (Arc::new(Semaphore::new(0)), SessionId::generate());
         let call = |key| tokio::spawn(rotate(Arc::clone(&trial), Arc::clone(&answers), session, key));
         let holder = call(OTHER);
@@ -271,7 +275,7 @@ mod tests {
 
     #[tokio::test]
     async fn sessions_do_not_wait_for_each_other() {
-        let (trial, answers) = (Arc::<Trial>::default(), Arc::new(Semaphore::new(0)));
+        let (trial, answers) = (Trial::new(MAX_WAIT), Arc::new(Semaphore::new(0)));
         let call =
             || tokio::spawn(rotate(Arc::clone(&trial), Arc::clone(&answers), SessionId::generate(), ONE));
         let calls = [call(), call()];

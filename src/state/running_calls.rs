@@ -64,8 +64,8 @@ impl RunningCalls {
     /// [`Error::Overloaded`] if as many run as may.
     pub fn begin(&self, kind: CallKind) -> Result<RunningCall> {
         let (counter, limit) = match kind {
-            CallKind::Api => (&self.api, self.max - self.max / 3),
-            CallKind::RevocationWatch => (&self.revocation_watches, self.max - self.max / 3),
+            CallKind::Api => (&self.api, self.of_the_api()),
+            CallKind::RevocationWatch => (&self.revocation_watches, self.of_the_api()),
             CallKind::Probe => (&self.probes, self.max.saturating_sub(self.api.load(Ordering::Acquire))),
             CallKind::Reflection => (&self.reflection, self.max / 24),
             CallKind::HealthWatch => (&self.health_watches, usize::MAX),
@@ -78,6 +78,11 @@ impl RunningCalls {
         } else {
             Err(Error::Overloaded("calls under way (setting `max-calls`)"))
         }
+    }
+
+    /// Calls of the API that may run.
+    pub const fn of_the_api(&self) -> usize {
+        self.max - self.max / 3
     }
 
     /// Number of calls begun so far, those that were rejected included.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use time::OffsetDateTime;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 
 use super::{Error, Result, audit::audit, error::Cause, revocation_feed::RevocationFeed};
 use crate::{
@@ -24,8 +24,6 @@ const MAX_AGE: Duration = Duration::from_mins(30);
 
 /// Keys that were read within this time are not read again for a token whose key is not among them.
 const REREAD: Duration = Duration::from_millis(250);
-/// Calls that may wait for that.
-const MAX_WAITERS: usize = 128;
 
 /// Why the keys do not let the service start.
 #[derive(Debug, thiserror::Error)]
@@ -129,8 +127,6 @@ pub async fn reseal(store: &dyn Store, roots: &RootKeys) -> std::result::Result<
 pub struct SigningKeys {
     read: RwLock<Read>,
     rereading: Mutex<()>,
-    /// Calls that may wait for a reread.
-    waiters: Semaphore,
     schedule: Schedule,
 }
 
@@ -168,7 +164,6 @@ impl SigningKeys {
         reseal(store, roots).await?;
         Ok(Self {
             rereading: Mutex::default(),
-            waiters: Semaphore::new(MAX_WAITERS),
             read: RwLock::new(read(store, roots, schedule, None).await?),
             schedule,
         })
@@ -194,13 +189,11 @@ impl SigningKeys {
     /// Reads the keys because one is missing, unless that was just done. One call at a time reads.
     ///
     /// # Errors
-    /// As [`Self::open`], or [`Error::Overloaded`] if too many calls wait for it.
-    pub async fn reread(&self, store: &dyn Store, roots: &RootKeys) -> Result<()> {
-        let waits = self.waiters.try_acquire();
-        let _waits = waits.map_err(|_| Error::Overloaded("calls with unknown signing keys that wait"))?;
+    /// As [`Self::open`].
+    pub async fn reread(&self, store: &dyn Store, roots: &RootKeys) -> std::result::Result<(), StartError> {
         let _turn = self.rereading.lock().await;
         let age = self.read.read().unwrap_or_else(PoisonError::into_inner).at.elapsed();
-        if age < REREAD { Ok(()) } else { Ok(self.reload(store, roots).await?) }
+        if age < REREAD { Ok(()) } else { self.reload(store, roots).await }
     }
 
     /// The algorithms whose keys have signed for as long as they may.

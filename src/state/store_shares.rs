@@ -24,12 +24,6 @@ use crate::{
 const MAX_WAIT: Duration = Duration::from_secs(2);
 /// Calls of one session or account that wait; further ones are rejected at once.
 const SESSION_WAITERS: usize = 32;
-/// Calls that wait altogether. A party may have one more while it has fewer than are left, so that there is always room
-/// for another one. Revocations wait however many others do; each lane of theirs is bounded.
-const ALL_WAITERS: usize = 1_024;
-/// Strangers that wait. An address may have one more while it has fewer than are left.
-const STRANGERS: usize = ALL_WAITERS / 2;
-
 /// Those who share the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Party {
@@ -77,6 +71,10 @@ pub struct StoreShares(Arc<Shared>);
 
 struct Shared {
     permits: usize,
+    /// Calls that wait altogether. A party may have one more while it has fewer than are left, so that there is always
+    /// room for another one; an address has half of the strangers' room in the same way. Revocations wait however many
+    /// others do; each lane of theirs is bounded.
+    waiters: usize,
     max_wait: Duration,
     queue: Mutex<Queue>,
 }
@@ -117,10 +115,10 @@ impl Share {
 }
 
 impl StoreShares {
-    /// Hands out `permits`. A session or account gets a quarter of them: more of its statements would wait for each
+    /// Hands out `permits` to at most `waiters` calls that wait. A session or account gets a quarter of them: more of its statements would wait for each
     /// other's locks.
-    pub fn new(permits: usize) -> Self {
-        Self(Arc::new(Shared { permits, max_wait: MAX_WAIT, queue: Mutex::default() }))
+    pub fn new(permits: usize, waiters: usize) -> Self {
+        Self(Arc::new(Shared { permits, waiters, max_wait: MAX_WAIT, queue: Mutex::default() }))
     }
 
     /// Waits for a permit.
@@ -260,10 +258,12 @@ impl Queue {
             party.waiters -= before - lane.waiters.len();
             self.waiters -= before - lane.waiters.len();
         }
-        let party_has_room = party.waiters < ALL_WAITERS.saturating_sub(self.waiters);
+        let party_has_room = party.waiters < shared.waiters.saturating_sub(self.waiters);
         let has_room = match share.lane {
             Lane::Own => party_has_room,
-            Lane::Origin(_) => party_has_room && lane.waiters.len() < STRANGERS.saturating_sub(party.waiters),
+            Lane::Origin(_) => {
+                party_has_room && lane.waiters.len() < (shared.waiters / 2).saturating_sub(party.waiters)
+            }
             Lane::Session(_) => party_has_room && lane.waiters.len() < SESSION_WAITERS,
             Lane::Revocation(_) | Lane::AccountRevocation(_) => lane.waiters.len() < SESSION_WAITERS,
         };
@@ -346,6 +346,8 @@ impl Queue {
 mod tests {
     use super::*;
 
+    const WAITERS: usize = 256;
+
     fn client() -> Party {
         Party::Client(ClientId::generate())
     }
@@ -379,7 +381,7 @@ mod tests {
 
     #[tokio::test]
     async fn permits_go_round_over_parties_and_sessions() {
-        let shares = Arc::new(StoreShares::new(1));
+        let shares = Arc::new(StoreShares::new(1, WAITERS));
         let order = Arc::default();
         let (flood, other) = (client(), client());
         let held = shares.permit(Share::of(flood)).await.unwrap();
@@ -401,7 +403,7 @@ mod tests {
 
     #[tokio::test]
     async fn alone_a_client_has_all_permits_and_a_session_a_quarter() {
-        let shares = StoreShares::new(8);
+        let shares = StoreShares::new(8, WAITERS);
         let (alone, one_session) = (client(), session(client()));
         let mut held = Vec::new();
         for _ in 0..2 {
@@ -420,7 +422,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_waits_too_long_or_behind_too_many_is_rejected_and_no_permit_is_lost() {
-        let shared = Shared { permits: 1, max_wait: Duration::from_millis(50), queue: Mutex::default() };
+        let shared = Shared {
+            permits: 1,
+            waiters: WAITERS,
+            max_wait: Duration::from_millis(50),
+            queue: Mutex::default(),
+        };
         let shares = Arc::new(StoreShares(Arc::new(shared)));
         let share = session(client());
         let held = shares.permit(share).await.unwrap();
@@ -461,10 +468,10 @@ mod tests {
 
     #[tokio::test]
     async fn strangers_of_another_address_find_room_and_their_turn_beside_a_flood() {
-        let (shares, order) = (Arc::new(StoreShares::new(1)), Arc::default());
+        let (shares, order) = (Arc::new(StoreShares::new(1, WAITERS)), Arc::default());
         let held = shares.permit(Share::of(client())).await.unwrap();
         let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|address| Share::of_origin(address.parse().ok()));
-        flood(&shares, one, 2 * ALL_WAITERS, &order).await;
+        flood(&shares, one, 2 * WAITERS, &order).await;
         assert!(matches!(shares.permit(one).await, Err(Error::Overloaded(_))));
         wait(&shares, other, "other", &order).await;
         drop(held);
@@ -473,10 +480,10 @@ mod tests {
 
     #[tokio::test]
     async fn revocations_wait_however_many_other_calls_of_their_client_do() {
-        let (shares, order) = (Arc::new(StoreShares::new(1)), Arc::default());
+        let (shares, order) = (Arc::new(StoreShares::new(1, WAITERS)), Arc::default());
         let busy = client();
         let held = shares.permit(Share::of(client())).await.unwrap();
-        flood(&shares, Share::of(busy), 2 * ALL_WAITERS, &order).await;
+        flood(&shares, Share::of(busy), 2 * WAITERS, &order).await;
         assert!(matches!(shares.permit(session(busy)).await, Err(Error::Overloaded(_))));
         wait(&shares, Share::of(busy).revoking(SessionId::generate()), "revocation", &order).await;
         drop(held);

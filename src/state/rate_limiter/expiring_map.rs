@@ -49,6 +49,13 @@ impl<K: Clone + Eq + Hash + Ord, V> ExpiringMap<K, V> {
         removed
     }
 
+    /// Removes the entry that expires first, unless `key` has an entry of its own.
+    pub(super) fn make_room(&mut self, key: &K) {
+        if !self.entries.contains_key(key) {
+            self.remove_first();
+        }
+    }
+
     fn remove_expired(&mut self, now: Instant) -> Vec<V> {
         let mut removed = Vec::new();
         while removed.len() < REMOVED_PER_PUT
@@ -64,9 +71,9 @@ impl<K: Clone + Eq + Hash + Ord, V> ExpiringMap<K, V> {
         self.entries.remove(&key).map(|entry| entry.value)
     }
 
-    #[cfg(test)]
+    /// Number of entries, expired ones included.
     pub(super) fn len(&self) -> usize {
-        assert_eq!(self.entries.len(), self.by_expiry.len());
+        debug_assert_eq!(self.entries.len(), self.by_expiry.len(), "each entry has one place in the order");
         self.entries.len()
     }
 }
