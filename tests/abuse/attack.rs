@@ -14,10 +14,19 @@ use crate::{
 /// When an attack fails rather than hang.
 pub const GIVE_UP: Duration = Duration::from_mins(2);
 
+/// True if whole attacks are asked for.
+pub fn is_full() -> bool {
+    std::env::var("COUNTERSIGN_TEST_ABUSE").is_ok_and(|value| value == "full")
+}
+
 /// So many of an attack's attempts: a tenth, unless all are asked for.
 pub fn scaled(attempts: usize) -> usize {
-    let is_full = std::env::var("COUNTERSIGN_TEST_ABUSE").is_ok_and(|value| value == "full");
-    if is_full { attempts } else { attempts / 10 }
+    if is_full() { attempts } else { attempts / 10 }
+}
+
+/// True if another program than the one just built is attacked; it may lack settings of this one.
+pub fn is_another_program() -> bool {
+    std::env::var("COUNTERSIGN_TEST_PROGRAM").is_ok()
 }
 
 /// The program under attack, with further flags.

@@ -19,7 +19,7 @@ mod shared_keys;
 mod support;
 
 mod attack;
-mod crowded_store;
+mod fairness;
 mod held_connections;
 mod log_floods;
 mod open_streams;
