@@ -12,7 +12,7 @@ What is beyond a limit is rejected as RESOURCE_EXHAUSTED (`OVERLOADED`) unless t
 
 | limit | what it bounds |
 |---|---|
-| `max-connections`, for each port | connections; one that serves nobody makes room for a new one, else that is closed |
+| `max-connections`, for each port | connections; an idle one makes room for a new one, else the new one is closed |
 | 100 calls on a connection | calls that a peer has open; it waits with further ones |
 | 64 KiB a call, 128 KiB a connection | bytes that a peer may send ahead |
 | 64 KiB of metadata in all, 16 KiB of it looked at | metadata of a call; 431 and INVALID_ARGUMENT |

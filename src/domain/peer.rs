@@ -14,7 +14,7 @@ use ipnet::IpNet;
 /// Health/Watch streams that one connection may have open: a channel opens one, a proxy a few.
 pub const HEALTH_WATCHES_PER_CONNECTION: u32 = 8;
 
-/// Where a call comes from; in the extensions of its request.
+/// Connection and address of a call's peer; in the extensions of its request.
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// Address at the other end of the connection.
@@ -122,7 +122,7 @@ impl Drop for HealthWatch {
     }
 }
 
-/// Why a peer that stopped sending, or reading, is not waited for any longer.
+/// Reasons for ending the wait for a peer that does not send, or does not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stalled {
     /// Its time is over.
@@ -156,7 +156,7 @@ impl TrustedProxies {
         ))
     }
 
-    /// Whether an address is one of them.
+    /// True if an address is one of them.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }

@@ -16,7 +16,7 @@ use crate::{
     token::{AccessClaims, AccessRefusal, ClientSecret, SessionToken},
 };
 
-/// What a call presents: its credentials, and the address that it came from.
+/// Credentials of a call, and the address that it came from.
 #[derive(Clone, Debug)]
 pub struct Presented {
     /// The `authorization`.
@@ -45,7 +45,7 @@ pub enum Credentials {
 
 const ANY: &str = "Basic client credentials, or Bearer with a session token or an access token";
 
-/// What a caller wants to revoke.
+/// Object of a revocation.
 #[derive(Clone, Copy, Debug)]
 pub enum Target<'a> {
     /// The session with this id.
@@ -197,8 +197,7 @@ impl Flows {
         Share { party, lane: Lane::Session(key) }
     }
 
-    /// The client whose credentials were sent, where nobody needs to send any; anything but `Basic` is
-    /// ignored.
+    /// The client, if the call has client credentials; any other `authorization` is ignored.
     ///
     /// # Errors
     /// If client credentials were sent and are wrong.

@@ -79,7 +79,7 @@ impl Caller {
         match self {
             Self::Client(record) => Ok(&record.client),
             Self::Device { .. } | Self::User { .. } => {
-                Err(Error::CredentialsMissing("this call takes Basic client credentials only"))
+                Err(Error::CredentialsMissing("Basic client credentials"))
             }
         }
     }
@@ -101,7 +101,7 @@ impl Caller {
                 Ok(User { session, sign_in, client: &client.client })
             }
             Self::Client(_) | Self::Device { .. } => {
-                Err(Error::CredentialsMissing("this call takes Bearer with an access token only"))
+                Err(Error::CredentialsMissing("Bearer with an access token"))
             }
         }
     }
@@ -109,9 +109,7 @@ impl Caller {
 
 /// The error where the policy `refresh_requires_client` demands credentials and none came.
 pub(crate) const fn client_required() -> Error {
-    Error::CredentialsMissing(
-        "the client's policy `refresh_requires_client` demands Basic client credentials",
-    )
+    Error::CredentialsMissing("Basic client credentials (the client's policy sets `refresh_requires_client`)")
 }
 
 /// The client, if it has a role.
@@ -121,5 +119,5 @@ pub(crate) fn with_role(client: &Client, role: Role) -> Result<&Client> {
 
 /// The error for a session token where a client or a signed-in user must call.
 pub(crate) const fn client_or_user_required() -> Error {
-    Error::CredentialsMissing("this call takes Basic client credentials or Bearer with an access token")
+    Error::CredentialsMissing("Basic client credentials or Bearer with an access token")
 }

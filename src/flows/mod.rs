@@ -132,7 +132,7 @@ impl Flows {
         RevocationAwareKeys { ring: self.keys.ring(), revocations: &self.revocations }
     }
 
-    /// How the service is.
+    /// Health of the service.
     pub const fn health(&self) -> &Health {
         &self.health
     }

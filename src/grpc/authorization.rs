@@ -123,8 +123,8 @@ fn is_identity(name: &str) -> bool {
     name.get(..PREFIX.len()).is_some_and(|start| start.replace('_', "-").eq_ignore_ascii_case(PREFIX))
 }
 
-/// The response to a Check that is not made: too large, or one too many. What it asks about may be allowed, so the gateway's
-/// caller must hear 503 and not that it is forbidden.
+/// Denied response to a Check that was not made: it did not arrive, or a limit was reached. The request may well be
+/// allowed, so the status is 503 instead of 403.
 pub(super) fn denied_call(error: &Error) -> http::Response<Body> {
     metrics::counter!("countersign_checks_total", "reason" => code_and_reason(error).1).increment(1);
     let response = denied_as(503, error).encode_to_vec();

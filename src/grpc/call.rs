@@ -75,7 +75,7 @@ impl Call {
         self.caller.client_id.get().copied()
     }
 
-    /// Whether its credentials were valid.
+    /// True if its credentials were valid.
     pub(super) fn is_authenticated(&self) -> bool {
         self.caller.is_authenticated.load(Ordering::Acquire)
     }
@@ -106,7 +106,7 @@ pub struct CallLayer {
     /// The longest that a call may take.
     longest: Duration,
     proxies: Arc<TrustedProxies>,
-    /// Whether an ignored `x-forwarded-for` was logged.
+    /// True once an ignored `x-forwarded-for` was logged.
     has_warned: Arc<AtomicBool>,
     log: Arc<CallLog>,
 }
@@ -177,14 +177,14 @@ where
     }
 }
 
-/// Leave for a call to run.
+/// Places of a running call.
 struct Admitted {
     _running: RunningCall,
     _health_watch: Option<HealthWatch>,
 }
 
 impl Admitted {
-    /// A response that holds on to the leave for as long as it is a stream which the call's kind bounds.
+    /// A response that keeps the places while it is a stream of a kind whose number is bounded.
     fn hold(self, kind: CallKind, response: Response<Body>) -> Response<Body> {
         match kind {
             CallKind::Api | CallKind::Probe => response,
@@ -196,7 +196,7 @@ impl Admitted {
 }
 
 impl CallLayer {
-    /// The method of a call, and leave for it to run.
+    /// The method of a call, and its places.
     fn admit<B>(&self, request: &Request<B>) -> (Method, Result<Admitted, Error>) {
         if size(request) > MAX_METADATA_BYTES {
             return (Method::OVERSIZED, Err(Violation::request("metadata", "is larger than 16 KiB").into()));
@@ -215,7 +215,7 @@ impl CallLayer {
         Call { request_id: request_id(request.headers()), origin, caller: Arc::default() }
     }
 
-    /// The address that a call came from. Where nobody is trusted to say so, the one who tries is logged once.
+    /// The address that a call came from. The first `x-forwarded-for` of an untrusted peer is logged.
     fn origin(&self, connection: IpAddr, headers: &HeaderMap) -> IpAddr {
         let is_ignored = headers.contains_key(FORWARDED) && !self.proxies.contains(connection.to_canonical());
         if is_ignored && !self.has_warned.swap(true, Ordering::AcqRel) {

@@ -16,7 +16,7 @@ const STRANGERS_LINES: u32 = 20;
 /// Interval at which the number of suppressed lines is logged.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What bounds the lines.
+/// Rate limit of the lines.
 #[derive(Default)]
 pub(super) struct CallLog(Mutex<Lines>);
 
@@ -40,7 +40,7 @@ impl CallLog {
         }
     }
 
-    /// Whether a call has its line. Those of strangers, whom nothing else bounds, are suppressed beyond their rate.
+    /// True if a call gets its line. Lines of calls without valid credentials are suppressed beyond their rate.
     fn has_line(&self, method: Method, call: &Call) -> bool {
         if method.kind.is_frequent() {
             return true;

@@ -21,9 +21,9 @@ pub(super) struct Method {
 }
 
 impl Method {
-    /// Stands for methods that nobody serves.
+    /// Placeholder for methods that are not served.
     pub(super) const UNKNOWN: Self = Self { name: "unknown", kind: CallKind::Api };
-    /// Stands for the method of a call whose metadata is too large to be looked at.
+    /// Placeholder for the method of a call with too much metadata.
     pub(super) const OVERSIZED: Self = Self { name: "oversized", kind: CallKind::Api };
 
     /// The method of a path.
@@ -36,7 +36,7 @@ impl Method {
         self.name == CHECK
     }
 
-    /// Whether it is one of `countersign.v1`.
+    /// True for the methods of `countersign.v1`.
     pub(super) fn is_of_the_api(self) -> bool {
         self.name.starts_with("countersign.")
     }

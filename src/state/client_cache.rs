@@ -64,7 +64,7 @@ impl ClientCache {
         enabled(record)
     }
 
-    /// Whether a secret was a client's when that was read last, however long ago.
+    /// True if a secret was the client's when the client was last read, however long ago.
     pub fn recognises(&self, id: ClientId, secret: &ClientSecret) -> bool {
         let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
         clients.get(&id).is_some_and(|(_, record)| matching(secret, &record.secrets).is_some())

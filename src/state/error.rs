@@ -15,7 +15,7 @@ pub enum Error {
     #[error("{}", list(.0))]
     Invalid(Vec<Violation>),
 
-    #[error("the `authorization` is missing or none that this call takes: {0}")]
+    #[error("missing or unsupported `authorization` metadata; expected {0}")]
     CredentialsMissing(&'static str),
     #[error("the client id or the client secret is wrong (`Basic` takes base64 of id:secret)")]
     ClientCredentialsInvalid,
@@ -79,7 +79,7 @@ pub enum Error {
 
     #[error("too many calls of one {whose}: retry in {wait:.1?}")]
     RateLimited { whose: &'static str, wait: Duration },
-    #[error("too much at once: {0}; nothing was executed, try again later")]
+    #[error("overloaded: the limit on {0} is reached; nothing was executed, retry later")]
     Overloaded(&'static str),
     #[error("other calls were in the way each time; nothing was changed, try again")]
     Contention,

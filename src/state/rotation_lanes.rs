@@ -18,7 +18,7 @@ use crate::{
     store::RotateOutcome,
 };
 
-/// What makes two rotations of a session equal: the bytes of the token, as their SHA-256, and the client that
+/// Identity of a rotation within its session: the bytes of the token, as their SHA-256, and the client that
 /// authenticated.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RotationKey {

@@ -23,7 +23,7 @@ pub enum CallKind {
 }
 
 impl CallKind {
-    /// Whether calls of the kind come all the time, without a user behind them.
+    /// True for kinds whose calls are automatic and frequent.
     pub const fn is_frequent(self) -> bool {
         !matches!(self, Self::Api | Self::RevocationWatch)
     }
@@ -90,7 +90,7 @@ impl RunningCalls {
         self.begun.load(Ordering::Acquire)
     }
 
-    /// Whether no call runs. Streams, which only their caller ends, are not waited for.
+    /// True if no call runs. Streams, which only their caller ends, do not count.
     pub fn is_idle(&self) -> bool {
         self.api.load(Ordering::Acquire) == 0 && self.probes.load(Ordering::Acquire) == 0
     }

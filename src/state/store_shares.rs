@@ -57,7 +57,7 @@ impl Lane {
     }
 }
 
-/// What a use of the store is counted for.
+/// Party and lane that a use of the store counts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Share {
     /// The party.
@@ -81,7 +81,7 @@ struct Shared {
 
 /// A permit for one use of the store, given back when it is dropped.
 pub struct StorePermit {
-    /// `None` if the permit went to nobody.
+    /// `None` if the permit was not handed out.
     shared: Option<Arc<Shared>>,
     share: Share,
 }
@@ -210,7 +210,7 @@ impl Drop for StorePermit {
 
 type Waiter = oneshot::Sender<StorePermit>;
 
-/// What came of asking for a permit.
+/// Outcome of a request for a permit.
 enum Entered {
     Granted,
     Waits(oneshot::Receiver<StorePermit>),

@@ -29,7 +29,7 @@ pub(super) struct ConnectionService<S> {
     pub(super) service: S,
     pub(super) peer: Peer,
     pub(super) stalls: Arc<StallLimits>,
-    /// What delivers the responses over HTTP/2; `None` over HTTP/1.1, where the connection does.
+    /// Executor that delivers the responses over HTTP/2; `None` over HTTP/1.1, where the connection does.
     pub(super) executor: Option<InlineExecutor>,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Call {
     stalls: Arc<StallLimits>,
     /// Parts of the response that HTTP/2 has taken: the head, and frames.
     parts: AtomicU32,
-    /// Whether the service has nothing to send at the moment.
+    /// True while the service has nothing to send.
     is_waiting: AtomicBool,
     splits_frames: bool,
 }

@@ -27,9 +27,9 @@ pub(super) struct OpenConnections {
 struct Open {
     entries: Vec<Arc<Entry>>,
     by_peer: HashMap<IpAddr, usize>,
-    /// Connections that were told to make room and have not ended.
+    /// Connections that are closing to make room.
     leaving: usize,
-    /// Where the next search begins.
+    /// Start of the next search.
     cursor: usize,
 }
 
@@ -52,7 +52,7 @@ impl OpenConnections {
         Arc::new(Self { max, open: Mutex::default() })
     }
 
-    /// Adds a connection, if need be by telling another one to make room; `None` if none can.
+    /// Adds a connection. At the limit another one is closed to make room; `None` if none can be.
     ///
     /// One that makes room needs a moment to say so to its peer. Those that do so may be a quarter of all.
     pub(super) fn add(self: &Arc<Self>, address: IpAddr) -> Option<OpenConnection> {
@@ -80,7 +80,7 @@ impl OpenConnections {
 }
 
 impl Open {
-    /// Tells a connection to leave: among those of the peer that has most connections, the most dispensable one, and of such
+    /// Closes a connection: among those of the peer that has most connections, the most dispensable one, and of such
     /// the one that has been idle longest. So a peer that holds many cannot have a new connection of another peer closed.
     fn make_room(&mut self) -> Option<()> {
         let count = self.entries.len();

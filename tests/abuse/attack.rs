@@ -1,4 +1,4 @@
-//! What attacks share: the program under attack, how much of an attack is made, its rate, and the memory that it costs.
+//! Parts that attacks share: the program under attack, the scale of an attack, its rate, and the memory that it costs.
 
 use std::{
     process::Command,
@@ -11,7 +11,7 @@ use crate::{
     support::TestStore,
 };
 
-/// When an attack fails rather than hang.
+/// Time after which an attack fails instead of hanging.
 pub const GIVE_UP: Duration = Duration::from_mins(2);
 
 /// True if whole attacks are asked for.

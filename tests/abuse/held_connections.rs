@@ -41,7 +41,7 @@ async fn a_peer_that_holds_all_connections_makes_room() {
     tokio::time::timeout(GIVE_UP, served).await.expect("new connections are served");
 }
 
-/// Whether a new connection is served. One that makes room needs a moment for it, and while many do so, more are refused.
+/// True if a new connection is served. One that makes room needs a moment for it, and while many do so, more are refused.
 async fn is_served(address: SocketAddr) -> bool {
     match Peer::try_with_window(address, 65_535).await {
         Ok(peer) => peer.answer(HEALTH_CHECK, &EMPTY).await.is_ok(),

@@ -61,7 +61,7 @@ impl Peer {
     }
 }
 
-/// Why a call has no message for an answer.
+/// Outcome of a call that was not answered with a message.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// A gRPC code, with the message beside it.

@@ -26,7 +26,7 @@ async fn ask(
     asked
 }
 
-/// How a response ends that is given no more room.
+/// The end of a response that is given no more room.
 async fn end_of(response: h2::client::ResponseFuture) -> Result<(), h2::Error> {
     let mut body = response.await?.into_body();
     while let Some(data) = body.data().await {
@@ -35,7 +35,7 @@ async fn end_of(response: h2::client::ResponseFuture) -> Result<(), h2::Error> {
     body.trailers().await.map(drop)
 }
 
-/// The attack of a window: what is asked for is reset in time, costs little memory, and keeps nobody out.
+/// The attack of a window: what is asked for is reset in time, costs little memory, and keeps no other caller out.
 async fn unread_responses_are_reset(window: u32) {
     let store = TestStore::sqlite().await;
     let server = start(&store, &["--peer-timeout", "1s"]);

@@ -17,7 +17,7 @@ use crate::{
     support::TestStore,
 };
 
-/// How a call without credentials is answered, if it is answered at all.
+/// A call that is rejected without credentials.
 const SIGN_IN: &str = "/countersign.v1.ChallengeService/StartChallenge";
 
 #[tokio::test(flavor = "multi_thread")]

@@ -113,7 +113,7 @@ impl From<ChainError> for Error {
     fn from(error: ChainError) -> Self {
         match error {
             ChainError::Overloaded => {
-                Self::Overloaded("the client's share of the calls to the chain's nodes is in use")
+                Self::Overloaded("calls of this client or session to the chain's nodes")
             }
             ChainError::Unavailable(error) => Self::ChainRpcUnavailable(Cause(error.to_string())),
         }

@@ -48,7 +48,7 @@ impl<'a> ChallengeOwner<'a> {
             Caller::Device { session, client } => (client, Some(session.as_ref())),
             Caller::User { .. } => {
                 return Err(Error::CredentialsMissing(
-                    "this call takes Basic client credentials or Bearer with a session token",
+                    "Basic client credentials or Bearer with a session token",
                 ));
             }
         };
