@@ -243,8 +243,8 @@ pub const SETTINGS: [Setting; 32] = [
         Value("1000"),
         "Connections that each port holds at most, every one of them an open file (`ulimit -n`). For a new one beyond \
          that, one without a running call makes room: first one that never made a call, then one that made none with \
-         valid credentials, of the address that has most. If there is none, the new one is closed at once, so that its \
-         caller can try another instance.",
+         valid credentials, last any other, each of the address that has most. If all have calls, the new one is closed \
+         at once, so that its caller can try another instance.",
     ),
     Setting::new(
         "max-calls",

@@ -5,7 +5,8 @@ use std::str::FromStr;
 use crate::flows::{Error, Result};
 
 const DEFAULT_PAGE: u32 = 50;
-const MAX_PAGE: u32 = 1_000;
+/// Largest page: a response of some 100 KB, of which `max-calls` / 3 may wait for peers that do not read.
+const MAX_PAGE: u32 = 250;
 
 /// How many entries a page has, of what a request asked for.
 pub(crate) fn page_size(asked: i32) -> Result<u32> {

@@ -60,8 +60,13 @@ impl Attack {
 
 /// Resident memory of a process in KiB.
 pub fn resident_kib(process: &Process) -> u64 {
+    status_kib(process, "VmRSS")
+}
+
+/// An entry of the status of a process, in KiB.
+pub fn status_kib(process: &Process, entry: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(&format!("{entry}:"))).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 

@@ -82,11 +82,11 @@ impl<'a> Target<'a> {
     }
 }
 
-async fn channel(address: SocketAddr) -> Channel {
+pub async fn channel(address: SocketAddr) -> Channel {
     Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
 }
 
-fn request<T>(authorization: &str, message: T) -> Request<T> {
+pub fn request<T>(authorization: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     if !authorization.is_empty() {
         request.metadata_mut().insert("authorization", authorization.parse().unwrap());

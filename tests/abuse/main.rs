@@ -18,6 +18,7 @@ mod shared_keys;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod all_limits;
 mod attack;
 mod fairness;
 mod held_connections;

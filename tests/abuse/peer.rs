@@ -38,10 +38,23 @@ impl Peer {
         Ok(Self { streams: streams.ready().await.map_err(std::io::Error::other)?, address })
     }
 
-    /// Begins a call: its response, and what sends its request.
+    /// Begins a call: its response, and the stream of its request.
     pub async fn begin(&self, path: &str) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
+        self.begin_with(path, &[]).await
+    }
+
+    /// The same, with further metadata.
+    pub async fn begin_with(
+        &self,
+        path: &str,
+        metadata: &[(&str, &str)],
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
         let uri = format!("http://{}{path}", self.address);
-        let request = Request::post(uri).header("content-type", "application/grpc").header("te", "trailers");
+        let mut request =
+            Request::post(uri).header("content-type", "application/grpc").header("te", "trailers");
+        for (name, value) in metadata {
+            request = request.header(*name, *value);
+        }
         let mut streams = self.streams.clone().ready().await?;
         streams.send_request(request.body(()).unwrap(), false)
     }
