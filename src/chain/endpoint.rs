@@ -15,7 +15,7 @@ use url::Url;
 
 use super::places::{Holder, Place, Places, Shed};
 use crate::{
-    domain::Secret,
+    domain::{LogLines, Secret},
     wallet::evm::contract::{GAS, ValidationCall, ValidationResult},
 };
 
@@ -34,10 +34,15 @@ pub(super) fn http_client() -> HttpClient {
     Client::builder(TokioExecutor::new()).build(connector)
 }
 
+/// Lines a second for a node that does not answer: each call would write one, for as long as the node is away.
+const FAILURE_LINES: u32 = 1;
+
 /// Where a node is asked.
 pub(super) struct Endpoint {
     url: Secret<Url>,
     places: Places,
+    /// Limit on the lines about its failures.
+    pub(super) failure_lines: LogLines,
 }
 
 /// Why an endpoint gave no answer. Of its URL only the host is shown: the rest may hold a key.
@@ -67,7 +72,11 @@ struct ReplyError {
 
 impl Endpoint {
     pub(super) fn new(url: &Secret<Url>) -> Self {
-        Self { url: url.clone(), places: Places::default() }
+        Self {
+            url: url.clone(),
+            places: Places::default(),
+            failure_lines: LogLines::per_second(FAILURE_LINES),
+        }
     }
 
     /// Takes a place for one call.

@@ -176,9 +176,15 @@ impl Chain {
         (0..count).map(move |step| (first + step) % count)
     }
 
-    /// Logs a failed call. The next calls begin with the endpoint after it, unless another one has decided otherwise.
+    /// Logs a failed call, at a limited rate. The next calls begin with the endpoint after it, unless another one has decided otherwise.
     fn note_failure(&self, failed: usize, error: &EndpointError) {
-        tracing::warn!(network = %self.network, %error, "a node did not answer");
+        let lines = &self.endpoints[failed].failure_lines;
+        if let Some(suppressed) = lines.report() {
+            tracing::warn!(network = %self.network, suppressed, "lines of a node that did not answer were suppressed");
+        }
+        if lines.take() {
+            tracing::warn!(network = %self.network, %error, "a node did not answer");
+        }
         let next = (failed + 1) % self.endpoints.len();
         let _ = self.first.compare_exchange(failed, next, Ordering::Relaxed, Ordering::Relaxed);
     }

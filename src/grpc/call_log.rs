@@ -1,24 +1,24 @@
 //! One line in the log for each call, and its count. Lines that strangers cause are bounded in number.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::{call::Call, methods::Method};
-use crate::state::audit;
+use crate::{domain::LogLines, state::audit};
 
-/// Lines a second for calls without valid credentials; a second's worth may come at once.
+/// Lines a second for calls without valid credentials.
 const STRANGERS_LINES: u32 = 20;
-/// Interval at which the number of suppressed lines is logged.
-const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Rate limit of the lines.
-#[derive(Default)]
-pub(super) struct CallLog(Mutex<Lines>);
+pub(super) struct CallLog(LogLines);
+
+impl Default for CallLog {
+    fn default() -> Self {
+        Self(LogLines::per_second(STRANGERS_LINES))
+    }
+}
 
 impl CallLog {
     /// Counts a call and writes its line.
@@ -45,12 +45,10 @@ impl CallLog {
         if method.kind.is_frequent() {
             return true;
         }
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if let Some(suppressed) = lines.report(now) {
+        if let Some(suppressed) = self.0.report() {
             tracing::warn!(suppressed, "lines of calls without valid credentials were suppressed");
         }
-        let has_line = call.is_authenticated() || lines.take(now);
+        let has_line = call.is_authenticated() || self.0.take();
         if !has_line {
             metrics::counter!("countersign_log_lines_suppressed_total").increment(1);
         }
@@ -78,56 +76,5 @@ fn write_line(method: Method, call: &Call, code: Code, reason: &str, took: Durat
             origin,
             milliseconds,
         );
-    }
-}
-
-/// A bucket of lines, and what did not fit.
-#[derive(Default)]
-struct Lines {
-    /// The moment at which the bucket is empty again (the generic cell rate algorithm).
-    empty: Option<Instant>,
-    suppressed: u64,
-    reported: Option<Instant>,
-}
-
-impl Lines {
-    fn take(&mut self, now: Instant) -> bool {
-        let filled =
-            self.empty.map_or(now, |empty| empty.max(now)) + Duration::from_secs(1) / STRANGERS_LINES;
-        let fits = filled <= now + Duration::from_secs(1);
-        if fits {
-            self.empty = Some(filled);
-        } else {
-            self.suppressed += 1;
-        }
-        fits
-    }
-
-    /// The number of lines suppressed since the last report, if it is due.
-    fn report(&mut self, now: Instant) -> Option<u64> {
-        let is_due = self.reported.is_none_or(|last| now.duration_since(last) >= REPORT_INTERVAL);
-        if self.suppressed == 0 || !is_due {
-            return None;
-        }
-        self.reported = Some(now);
-        Some(std::mem::take(&mut self.suppressed))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_beyond_the_rate_are_suppressed_and_counted() {
-        let (mut lines, now) = (Lines::default(), Instant::now());
-        let written = (0..1_000).filter(|_| lines.take(now)).count();
-        assert_eq!(written, 20);
-        assert_eq!(lines.report(now), Some(980));
-        assert_eq!(lines.report(now), None);
-        let later = now + Duration::from_secs(1);
-        assert_eq!((0..1_000).filter(|_| lines.take(later)).count(), 20);
-        assert_eq!(lines.report(later), None, "not due");
-        assert_eq!(lines.report(now + REPORT_INTERVAL), Some(980));
     }
 }

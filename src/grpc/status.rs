@@ -6,8 +6,9 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
-    domain::{Problem, Violation, jittered},
+    domain::{LogLines, Problem, Violation, jittered},
     flows::Error,
+    state::error::Cause,
 };
 
 /// The `domain` of every ErrorInfo.
@@ -19,11 +20,18 @@ const OUTAGE_RETRY: Duration = Duration::from_secs(1);
 /// When to come back after a contended call.
 const CONTENTION_RETRY: Duration = Duration::from_millis(100);
 
-/// The answer to a call that failed. What only an engineer can mend is logged here, once; a chain out of reach was
-/// already, endpoint by endpoint.
+/// Lines a second for failed calls that only an engineer can mend. Many calls fail at once for one cause.
+const FAILURE_LINES: u32 = 20;
+/// Their limit, of all calls of the process.
+static FAILURES: LogLines = LogLines::per_second(FAILURE_LINES);
+
+/// The answer to a call that failed. What only an engineer can mend is logged here, once, within [`FAILURE_LINES`]; a chain
+/// out of reach was already, endpoint by endpoint, and a known outage of the store when it began.
 pub fn status(error: &Error) -> Status {
-    if let Error::Internal(cause) | Error::StoreUnavailable(cause) = error {
-        tracing::error!(%cause, "{error}");
+    if let Error::Internal(cause) | Error::StoreUnavailable(cause) = error
+        && !cause.is_logged()
+    {
+        log_failure(error, cause);
     }
     let (code, reason) = code_and_reason(error);
     let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, HashMap::new());
@@ -36,6 +44,15 @@ pub fn status(error: &Error) -> Status {
         details.set_retry_info(Some(delay));
     }
     Status::with_error_details(code, error.to_string(), details)
+}
+
+fn log_failure(error: &Error, cause: &Cause) {
+    if let Some(suppressed) = FAILURES.report() {
+        tracing::warn!(suppressed, "lines of failed calls were suppressed");
+    }
+    if FAILURES.take() {
+        tracing::error!(%cause, "{error}");
+    }
 }
 
 impl From<Error> for Status {
@@ -130,7 +147,7 @@ fn input_reason(violations: &[Violation]) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::Role, state::error::Cause};
+    use crate::domain::Role;
 
     /// Design, section 9: every reason that exists so far, with its code.
     fn table() -> Vec<(Error, Code, &'static str)> {

@@ -109,6 +109,18 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[error("{0}")]
 pub struct Cause(pub String);
 
+impl Cause {
+    /// A cause that has been logged already, and not for each call.
+    pub const fn logged() -> Self {
+        Self(String::new())
+    }
+
+    /// Whether it has been logged already.
+    pub const fn is_logged(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 impl Error {
     /// An error of one field.
     pub fn invalid(field: &str, description: impl Into<String>) -> Self {
