@@ -150,8 +150,8 @@ impl Reader {
         let settings = StoreSettings {
             database_url: self.text("database-url").map(Secret::new),
             data_dir: PathBuf::from(self.text("data-dir").unwrap_or_default()),
-            connections: self.parsed("database-connections", "must be a number from 1 to 1000", |text| {
-                text.parse().ok().filter(|number| (1..=1_000).contains(number))
+            connections: self.parsed("database-connections", "must be a number from 3 to 1000", |text| {
+                text.parse().ok().filter(|number| (3..=1_000).contains(number))
             }),
             retention: self.parsed(
                 "retention",

@@ -117,8 +117,8 @@ pub const SETTINGS: [Setting; 32] = [
         "database-connections",
         "NUMBER",
         Value("16"),
-        "Connections to PostgreSQL that an instance opens at most. So many calls, less two, use the store at once, on SQLite, \
-         too; further ones wait for their turn, which goes round over clients and sessions, and are rejected as \
+        "Connections to PostgreSQL that an instance opens at most, from 3 on. Two are its own: one for the probe and the clock, \
+         one for keys and revocations. As many calls as there are others use the store at once, on SQLite, too; further ones wait for their turn, which goes round over clients and sessions, and are rejected as \
          RESOURCE_EXHAUSTED (`OVERLOADED`) after 2 seconds.",
     )
     .of_the_store(),

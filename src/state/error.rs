@@ -151,6 +151,7 @@ impl From<StoreError> for Error {
             StoreError::Unavailable(_) | StoreError::ReadOnly(_) => {
                 Self::StoreUnavailable(Cause(error.to_string()))
             }
+            StoreError::Busy => Self::Overloaded("connections to the store"),
             StoreError::Contention | StoreError::Locked => Self::Contention,
             StoreError::Broken(_) => Self::internal(error),
         }

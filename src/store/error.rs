@@ -8,6 +8,9 @@ pub enum StoreError {
     /// The store does not answer now; the same call may succeed later.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
+    /// Every connection was in use for too long; nothing was executed.
+    #[error("no connection came free")]
+    Busy,
     /// The server only reads: it was demoted, or never was a primary. Its connections are of no more use.
     #[error("the store only reads: {0}")]
     ReadOnly(String),
@@ -59,9 +62,9 @@ impl From<sqlx::Error> for StoreError {
             return from_code(refusal.as_ref())(error.to_string());
         }
         match error {
+            sqlx::Error::PoolTimedOut => Self::Busy,
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
-            | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
             | sqlx::Error::Protocol(_) => Self::Unavailable(error.to_string()),

@@ -49,8 +49,18 @@ pub trait Lifecycle: Send + Sync {
     /// Brings the schema up to date; safe when two start at once. Answers how many migrations ran.
     async fn migrate(&self) -> Result<usize>;
 
-    /// The database's clock.
+    /// The database's clock, over a connection that no other call occupies: this is the probe, too.
     async fn now(&self) -> Result<OffsetDateTime>;
+
+    /// Writes a little and leaves nothing behind; fails where the store takes no writes.
+    async fn try_to_write(&self) -> Result<()>;
+
+    /// Resolves once a call has failed since the last time, so that the store may be probed at once.
+    async fn call_failed(&self);
+
+    /// Ends the calls that run as [`StoreError::Unavailable`](super::StoreError::Unavailable): the store is known to be
+    /// down.
+    fn abandon_calls(&self);
 
     /// Lets go of every connection.
     async fn close(&self);

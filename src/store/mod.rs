@@ -5,6 +5,7 @@
 //! store itself. The only module that names sqlx.
 
 mod accounts;
+mod call_monitor;
 mod challenges;
 mod clean_up;
 mod clients;
@@ -75,6 +76,9 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// How many connections to PostgreSQL are opened at most, unless somebody says otherwise.
 pub const DEFAULT_CONNECTIONS: u32 = 16;
+
+/// Connections of these that callers never occupy: one for the probe, and one for keys and revocations.
+pub const RESERVED_CONNECTIONS: u32 = 2;
 
 /// Opens the store that a URL names: `sqlite:FILE`, `sqlite::memory:` or `postgres://...`.
 ///

@@ -26,7 +26,7 @@ impl KeyStore for Postgres {
                 " AND (remove_time IS NULL OR remove_time > clock_timestamp())
                  ORDER BY algorithm, create_time",
             ))
-            .fetch_all(&self.pool)
+            .fetch_all(&self.background)
             .await?
             .iter()
             .map(rows::signing_key)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{PgConnection, SqlSafeStr as _};
+use sqlx::{Connection as _, PgConnection, SqlSafeStr as _};
 use time::OffsetDateTime;
 
 use super::Postgres;
@@ -60,22 +60,65 @@ impl Lifecycle for Postgres {
 
     async fn now(&self) -> Result<OffsetDateTime> {
         self.retrying(async || {
-            let sql = "SELECT clock_timestamp(), current_setting('transaction_read_only') = 'on'";
-            match sqlx::query_as(sql).fetch_one(&self.pool).await? {
-                (now, false) => Ok(now),
-                // A standby's clock goes on; what it holds may be old.
-                (_, true) => Err(StoreError::ReadOnly("this server only reads".to_owned())),
-            }
+            let mut connection = self.probe.lend().await?;
+            let now = self.read_clock(&mut connection).await?;
+            connection.keep();
+            Ok(now)
         })
         .await
     }
 
+    async fn try_to_write(&self) -> Result<()> {
+        self.retrying(async || {
+            let mut connection = self.probe.lend().await?;
+            let mut tx = connection.begin().await?;
+            sqlx::query(WRITE_NEW_PAGES).execute(&mut *tx).await?;
+            tx.rollback().await?;
+            connection.keep();
+            Ok(())
+        })
+        .await
+    }
+
+    async fn call_failed(&self) {
+        self.calls.failed().await;
+    }
+
+    fn abandon_calls(&self) {
+        self.suspicion.last_unavailable.note();
+        self.calls.abandon();
+    }
+
     async fn close(&self) {
         self.pool.close().await;
+        self.background.close().await;
+        self.probe.close().await;
     }
 }
 
+/// Needs four pages that the table does not have: on a full disk a smaller change may fit into a page that is there. The
+/// row is rolled back.
+const WRITE_NEW_PAGES: &str = "
+    INSERT INTO root_key_canaries (root_fingerprint, sealed)
+    SELECT substring(uuid_send(gen_random_uuid()) FOR 8), string_agg(uuid_send(gen_random_uuid()), '')
+    FROM generate_series(1, 2048)";
+
 impl Postgres {
+    /// The clock of a primary. A standby's clock goes on, and what it holds may be old: nothing is read there. A primary that
+    /// only reads holds what is current, but its clock is not taken, since what cannot be written cannot be revoked.
+    pub(super) async fn read_clock(&self, connection: &mut PgConnection) -> Result<OffsetDateTime> {
+        let sql =
+            "SELECT clock_timestamp(), current_setting('transaction_read_only') = 'on', pg_is_in_recovery()";
+        match sqlx::query_as(sql).fetch_one(connection).await? {
+            (now, false, false) => Ok(now),
+            (_, _, false) => Err(StoreError::ReadOnly("this server only reads".to_owned())),
+            (_, _, true) => {
+                self.suspicion.last_read_only.note();
+                Err(StoreError::Unavailable("this server is a standby".to_owned()))
+            }
+        }
+    }
+
     /// One transaction holds a lock that ends with it, and so is right behind a pooler too; sqlx's own lock
     /// belongs to a connection. Whoever comes second waits, however long, and sees what the first has done.
     ///

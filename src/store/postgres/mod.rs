@@ -6,6 +6,7 @@ mod clean_up;
 mod clients;
 mod keys;
 mod lifecycle;
+mod probe;
 mod redeem;
 mod replay;
 mod revocations;
@@ -13,19 +14,18 @@ mod rotate;
 mod rows;
 mod sessions;
 
-use std::{
-    future::Future,
-    str::FromStr as _,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{future::Future, str::FromStr as _, time::Duration};
 
 use sqlx::{
-    ConnectOptions as _, Connection as _, PgPool,
+    ConnectOptions as _, Connection as _, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::{OpenError, Result, StoreError};
+use super::{
+    OpenError, RESERVED_CONNECTIONS, Result, StoreError,
+    call_monitor::{CallMonitor, LastTime},
+};
+use probe::ProbeConnection;
 
 /// How long a call waits for a free connection, or for one to be made.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,12 +34,26 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that lay idle for longer may have been cut by something on the way.
 const LONG_IDLE: Duration = Duration::from_secs(30);
+/// Time that a connection has to answer before it is used again.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The PostgreSQL backend.
 pub(super) struct Postgres {
+    /// Connections of the callers.
     pool: PgPool,
-    last_unavailable: LastFailure,
-    last_read_only: LastFailure,
+    /// The connection that signing keys and revocations are read over, whatever the callers' are waiting for.
+    background: PgPool,
+    /// The connection of the clock, which is the probe.
+    probe: ProbeConnection,
+    calls: CallMonitor,
+    suspicion: Suspicion,
+}
+
+/// Failures that make older connections suspect.
+#[derive(Clone, Default)]
+struct Suspicion {
+    last_unavailable: LastTime,
+    last_read_only: LastTime,
 }
 
 impl Postgres {
@@ -61,11 +75,14 @@ impl Postgres {
             .close()
             .await
             .map_err(|error| unreachable(error.to_string()))?;
-        let (last_unavailable, last_read_only) = (LastFailure::default(), LastFailure::default());
+        let (calls, suspicion) = (CallMonitor::default(), Suspicion::default());
+        let pool = |connections| pool(options.clone(), connections, &calls, &suspicion);
         Ok(Self {
-            pool: pool(options, connections, last_unavailable.clone(), last_read_only.clone()),
-            last_unavailable,
-            last_read_only,
+            pool: pool(connections.saturating_sub(RESERVED_CONNECTIONS).max(1)),
+            background: pool(1),
+            probe: ProbeConnection::new(options),
+            calls,
+            suspicion,
         })
     }
 
@@ -75,10 +92,10 @@ impl Postgres {
     where
         F: Future<Output = Result<T>>,
     {
-        let outcome = super::retry::retrying(STATEMENT_TIMEOUT, statement).await;
+        let outcome = self.calls.run(super::retry::retrying(STATEMENT_TIMEOUT, statement)).await;
         match outcome {
-            Err(StoreError::Unavailable(_)) => self.last_unavailable.note(),
-            Err(StoreError::ReadOnly(_)) => self.last_read_only.note(),
+            Err(StoreError::Unavailable(_)) => self.suspicion.last_unavailable.note(),
+            Err(StoreError::ReadOnly(_)) => self.suspicion.last_read_only.note(),
             Ok(_) | Err(_) => {}
         }
         outcome
@@ -88,37 +105,38 @@ impl Postgres {
 /// A pool that tests a connection before use only where it may have been cut: it has been idle since
 /// before the last failure, or for long. Testing each time would double the round trips. One that is older
 /// than the last word of a server that only reads may lead to a demoted primary, and is dropped.
-fn pool(
-    options: PgConnectOptions,
-    connections: u32,
-    last_unavailable: LastFailure,
-    last_read_only: LastFailure,
-) -> PgPool {
+fn pool(options: PgConnectOptions, connections: u32, calls: &CallMonitor, suspicion: &Suspicion) -> PgPool {
+    let (calls, suspicion) = (calls.clone(), suspicion.clone());
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
         .before_acquire(move |connection, meta| {
-            let useless = last_read_only.is_within(meta.age);
-            let suspect = meta.idle_for > LONG_IDLE || last_unavailable.is_within(meta.idle_for);
-            Box::pin(async move { Ok(!useless && (!suspect || connection.ping().await.is_ok())) })
+            let useless = suspicion.last_read_only.is_within(meta.age);
+            let suspect = meta.idle_for > LONG_IDLE || suspicion.last_unavailable.is_within(meta.idle_for);
+            Box::pin(async move { Ok(!useless && (!suspect || answers(connection).await)) })
+        })
+        .after_release(move |connection, _| {
+            let calls = calls.clone();
+            Box::pin(async move { Ok(is_released(connection, &calls).await) })
         })
         .connect_lazy_with(options)
 }
 
-/// When the store last did not answer.
-#[derive(Clone, Default)]
-struct LastFailure(Arc<Mutex<Option<Instant>>>);
+async fn answers(connection: &mut PgConnection) -> bool {
+    matches!(tokio::time::timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(())))
+}
 
-impl LastFailure {
-    fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+/// Whether a connection that comes back may be used again. The statement of a cancelled call may still run, and its
+/// connection is occupied until it ends; in an outage that may be never, and the connection is dropped.
+async fn is_released(connection: &mut PgConnection, calls: &CallMonitor) -> bool {
+    if !calls.was_cancelled_within(PING_TIMEOUT) {
+        // sqlx tests it, without a bound.
+        return true;
     }
-
-    /// True if the store failed within the last `while_`.
-    fn is_within(&self, while_: Duration) -> bool {
-        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_some_and(|last| last.elapsed() <= while_)
+    tokio::select! {
+        pong = connection.ping() => pong.is_ok(),
+        () = calls.abandoned() => false,
     }
 }
 

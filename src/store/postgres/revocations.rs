@@ -9,8 +9,8 @@ use super::{Postgres, rows};
 use crate::{
     domain::{ClientId, MAX_ACCESS_TOKEN_AGE, MAX_CHECKER_LEEWAY, token_audience},
     store::{
-        InactiveClient, Lifecycle as _, Result, RevocationStore, Revocations, RevokedKey, RevokedSession,
-        TokenAudience, policy_json, revocations::REVOCATIONS_AT_ONCE,
+        InactiveClient, Result, RevocationStore, Revocations, RevokedKey, RevokedSession, TokenAudience,
+        policy_json, revocations::REVOCATIONS_AT_ONCE,
     },
 };
 
@@ -18,7 +18,7 @@ use crate::{
 impl RevocationStore for Postgres {
     async fn revocations(&self, since: Option<OffsetDateTime>) -> Result<Revocations> {
         // In a statement of its own: one statement's snapshot is older than any clock that it reads.
-        let as_of = self.now().await?;
+        let as_of = self.feed_clock().await?;
         let oldest = as_of - MAX_ACCESS_TOKEN_AGE;
         let mut sessions = Vec::new();
         let mut after = (since.unwrap_or(oldest), Uuid::nil());
@@ -51,6 +51,10 @@ impl RevocationStore for Postgres {
 }
 
 impl Postgres {
+    async fn feed_clock(&self) -> Result<OffsetDateTime> {
+        self.retrying(async || self.read_clock(&mut *self.background.acquire().await?).await).await
+    }
+
     /// The next of them, in the order of their revocations and ids: how many.
     async fn read_revoked_sessions(
         &self,
@@ -71,7 +75,7 @@ impl Postgres {
                 .bind(id)
                 .bind(i64::try_from(REVOCATIONS_AT_ONCE).unwrap_or(i64::MAX))
                 .bind(rows::millis(MAX_CHECKER_LEEWAY))
-                .fetch_all(&self.pool)
+                .fetch_all(&self.background)
                 .await?
                 .iter()
                 .map(rows::revoked_session)
@@ -93,7 +97,7 @@ impl Postgres {
                  WHERE (disabled OR delete_time IS NOT NULL) AND (delete_time IS NULL OR delete_time >= $1)",
             )
             .bind(oldest)
-            .fetch_all(&self.pool)
+            .fetch_all(&self.background)
             .await?
             .iter()
             .map(|row| {
@@ -109,7 +113,7 @@ impl Postgres {
         self.retrying(async || {
             sqlx::query("SELECT kid, revoke_time FROM signing_keys WHERE revoke_time >= $1")
                 .bind(oldest)
-                .fetch_all(&self.pool)
+                .fetch_all(&self.background)
                 .await?
                 .iter()
                 .map(|row| {

@@ -72,7 +72,7 @@ impl SessionStore for Postgres {
 
     async fn has_unmarked_tokens(&self) -> Result<bool> {
         self.retrying(async || {
-            Ok(sqlx::query(FIND_UNMARKED_TOKEN).fetch_optional(&self.pool).await?.is_some())
+            Ok(sqlx::query(FIND_UNMARKED_TOKEN).fetch_optional(&self.background).await?.is_some())
         })
         .await
     }

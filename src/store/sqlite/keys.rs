@@ -27,7 +27,7 @@ impl KeyStore for Sqlite {
                 " AND (remove_time IS NULL OR remove_time > now)
                  ORDER BY algorithm, create_time",
             ))
-            .fetch_all(&self.reader)
+            .fetch_all(&self.background)
             .await?
             .iter()
             .map(rows::signing_key)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{Row as _, SqlSafeStr as _, SqliteConnection};
+use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr as _, SqliteConnection};
 use time::OffsetDateTime;
 
 use super::{Sqlite, retrying, rows};
@@ -58,14 +58,35 @@ impl Lifecycle for Sqlite {
         retrying(async || {
             // As in the view `clock`, which is not there before the first migration.
             let row = sqlx::query("SELECT CAST(round(unixepoch('now', 'subsec') * 1000) AS INTEGER) AS now")
-                .fetch_one(&self.reader)
+                .fetch_one(&self.probe)
                 .await?;
             rows::time(&row, "now")
         })
         .await
     }
 
+    /// The header's page goes into the write-ahead log again, with what it held: SQLite does not look for a change there.
+    async fn try_to_write(&self) -> Result<()> {
+        retrying(async || {
+            let mut tx = self.begin().await?;
+            let version: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *tx).await?;
+            let same = AssertSqlSafe(format!("PRAGMA user_version = {version}"));
+            sqlx::query(same).execute(&mut *tx).await?;
+            tx.commit().await
+        })
+        .await
+    }
+
+    async fn call_failed(&self) {
+        self.calls.failed().await;
+    }
+
+    /// A file does not keep calls waiting as a server does: they end by themselves.
+    fn abandon_calls(&self) {}
+
     async fn close(&self) {
+        self.probe.close().await;
+        self.background.close().await;
         self.reader.close().await;
         // The last one to close the file folds the write-ahead log into it.
         self.writer.close().await;

@@ -28,7 +28,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{OpenError, Result, StoreError};
+use super::{OpenError, Result, StoreError, call_monitor::CallMonitor};
 
 /// How long a call waits for its turn to write, or for another process to let go of the file. Longer
 /// than any caller waits: to them, SQLite is slow rather than busy.
@@ -44,6 +44,11 @@ pub(super) struct Sqlite {
     /// Those that only read. In memory this is the writer again, since any other connection would have
     /// a database of its own.
     reader: SqlitePool,
+    /// The one that signing keys and revocations are read over, whatever the callers' are doing.
+    background: SqlitePool,
+    /// The one of the clock, which is the probe.
+    probe: SqlitePool,
+    calls: CallMonitor,
     /// The database, unless it is in memory.
     file: Option<PathBuf>,
 }
@@ -67,7 +72,8 @@ impl Sqlite {
         let unreachable = |cause| OpenError::Unreachable { target: "memory".to_owned(), cause };
         // The database ends with its connection, so nothing may close that.
         let writer = connect(pool(1).min_connections(1), options).await.map_err(unreachable)?;
-        Ok(Self { reader: writer.clone(), writer, file: None })
+        let (reader, background, probe) = (writer.clone(), writer.clone(), writer.clone());
+        Ok(Self { reader, background, probe, writer, calls: CallMonitor::default(), file: None })
     }
 
     async fn in_file(options: SqliteConnectOptions) -> std::result::Result<Self, OpenError> {
@@ -76,8 +82,10 @@ impl Sqlite {
         make_private(&file).map_err(|error| unreachable(error.to_string()))?;
         let wal = options.clone().journal_mode(SqliteJournalMode::Wal);
         let writer = connect(healed(pool(1)), wal).await.map_err(unreachable)?;
-        let reader = pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"));
-        Ok(Self { writer, reader, file: Some(file) })
+        let options = options.pragma("query_only", "ON");
+        let readers = |connections| pool(connections).connect_lazy_with(options.clone());
+        let (reader, background, probe) = (readers(READERS), readers(1), readers(1));
+        Ok(Self { writer, reader, background, probe, calls: CallMonitor::default(), file: Some(file) })
     }
 }
 
@@ -110,7 +118,9 @@ async fn connect(
     let connecting = async || Ok(pool.clone().connect_with(options.clone()).await?);
     super::retry::retrying_for(BUSY_TIMEOUT, connecting).await.map_err(|error| match error {
         StoreError::Unavailable(cause) | StoreError::ReadOnly(cause) | StoreError::Broken(cause) => cause,
-        StoreError::Contention | StoreError::Locked => "another process keeps it locked".to_owned(),
+        StoreError::Contention | StoreError::Locked | StoreError::Busy => {
+            "another process keeps it locked".to_owned()
+        }
     })
 }
 

@@ -67,7 +67,7 @@ impl Sqlite {
             .bind(id)
             .bind(i64::try_from(REVOCATIONS_AT_ONCE).unwrap_or(i64::MAX))
             .bind(rows::millis(MAX_CHECKER_LEEWAY))
-            .fetch_all(&self.reader)
+            .fetch_all(&self.background)
             .await?
             .iter()
             .map(rows::revoked_session)
@@ -89,7 +89,7 @@ impl Sqlite {
                  WHERE (disabled OR delete_time IS NOT NULL) AND (delete_time IS NULL OR delete_time >= ?1)",
             )
             .bind(rows::to_millis(oldest))
-            .fetch_all(&self.reader)
+            .fetch_all(&self.background)
             .await?
             .iter()
             .map(|row| {
@@ -108,7 +108,7 @@ impl Sqlite {
         retrying(async || {
             sqlx::query("SELECT kid, revoke_time FROM signing_keys WHERE revoke_time >= ?1")
                 .bind(rows::to_millis(oldest))
-                .fetch_all(&self.reader)
+                .fetch_all(&self.background)
                 .await?
                 .iter()
                 .map(|row| {

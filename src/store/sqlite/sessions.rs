@@ -51,8 +51,10 @@ impl SessionStore for Sqlite {
     }
 
     async fn has_unmarked_tokens(&self) -> Result<bool> {
-        retrying(async || Ok(sqlx::query(FIND_UNMARKED_TOKEN).fetch_optional(&self.reader).await?.is_some()))
-            .await
+        retrying(async || {
+            Ok(sqlx::query(FIND_UNMARKED_TOKEN).fetch_optional(&self.background).await?.is_some())
+        })
+        .await
     }
 
     async fn list_sessions(
