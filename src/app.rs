@@ -10,7 +10,7 @@ use crate::{
     flows::{CallLimits, Flows},
     http,
     state::signing_keys::{Schedule, StartError},
-    store::{self, Location, OpenError, SchemaState, Store, StoreError},
+    store::{self, Location, OpenError, RESERVED_CONNECTIONS, SchemaState, Store, StoreError},
     transport::TlsError,
 };
 
@@ -184,10 +184,10 @@ impl App {
     }
 }
 
-/// Of the store's connections, two are left for the clock, the keys and the revocations.
+/// As many calls use the store at once as there are connections for callers.
 fn call_limits(settings: &ServeSettings) -> CallLimits {
-    let connections = usize::try_from(settings.store.connections).unwrap_or(usize::MAX);
-    let store_permits = connections.saturating_sub(2).max(1);
+    let connections = settings.store.connections.saturating_sub(RESERVED_CONNECTIONS);
+    let store_permits = usize::try_from(connections).unwrap_or(usize::MAX).max(1);
     CallLimits { max_calls: settings.connections.max_calls, store_permits }
 }
 

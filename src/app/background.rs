@@ -10,8 +10,11 @@ use crate::{
     domain::jittered,
     flows::Flows,
     http,
-    state::{database_clock, revocation_feed, signing_keys::StartError, unmarked_tokens},
+    state::{health::StoreState, revocation_feed, signing_keys::StartError, store_probe, unmarked_tokens},
 };
+
+/// Interval at which the signing keys are read.
+const KEYS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Starts all of it; it stops when `ended` says so.
 pub(super) fn spawn(
@@ -20,9 +23,10 @@ pub(super) fn spawn(
     ended: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) {
+    tasks.spawn(probe_store(Arc::clone(flows), until(ended.clone())));
     let own = Arc::clone(flows);
-    let current = move || keep_current(Arc::clone(&own));
-    tasks.spawn(repeat(database_clock::MEASURE_INTERVAL, "clock and keys", current, until(ended.clone())));
+    let keys = move || keep_keys_current(Arc::clone(&own));
+    tasks.spawn(repeat(KEYS_INTERVAL, "signing keys", keys, until(ended.clone())));
     let own = Arc::clone(flows);
     let revocations = move || {
         let flows = Arc::clone(&own);
@@ -72,9 +76,27 @@ async fn repeat<F, E>(
     }
 }
 
-async fn keep_current(flows: Arc<Flows>) -> Result<(), StartError> {
+/// Probes the store at intervals until `end`; at once when a call has failed, unless an outage is known.
+async fn probe_store(flows: Arc<Flows>, end: impl Future<Output = ()>) {
+    tokio::pin!(end);
+    let mut state = StoreState::Up;
+    loop {
+        let failure = async {
+            tokio::time::sleep(store_probe::PAUSE).await;
+            flows.store_call_failed().await;
+        };
+        let call_failed = tokio::select! {
+            () = &mut end => return,
+            () = tokio::time::sleep(store_probe::INTERVAL) => false,
+            () = failure, if state == StoreState::Up => true,
+        };
+        state = flows.probe_store(call_failed).await;
+    }
+}
+
+async fn keep_keys_current(flows: Arc<Flows>) -> Result<(), StartError> {
     http::fold_measurements();
-    flows.keep_current().await?;
+    flows.keep_keys_current().await?;
     if let Err(error) = flows.flush_secret_uses().await {
         tracing::debug!(%error, "the use of client secrets could not be noted");
     }

@@ -251,6 +251,7 @@ impl Flows {
         let verify = || AccessClaims::verify(token, &self.verifying_keys(), &self.issuer, now);
         let verified = match verify() {
             Err(AccessRefusal::UnknownKey) => {
+                self.shares.ensure_open()?;
                 let _waits = self.doubtful()?;
                 self.keys.reread(self.store.as_ref(), &self.roots).await.map_err(Error::from)?;
                 verify()

@@ -30,12 +30,13 @@ use crate::{
     state::{
         client_cache::ClientCache,
         database_clock::DatabaseClock,
-        health::Health,
+        health::{Health, StoreState},
         rate_limiter::{RateLimiter, SessionBudgets},
         revocation_feed::RevocationFeed,
         rotation_lanes::RotationLanes,
         running_calls::RunningCalls,
         signing_keys::{self, RevocationAwareKeys, Schedule, SigningKeys, StartError},
+        store_probe::StoreProbe,
         store_shares::{Share, StoreAccess, StoreShares, StoreTurn},
         unmarked_tokens::UnmarkedTokens,
     },
@@ -69,6 +70,7 @@ pub struct Flows {
     chains: Chains,
     issuer: String,
     health: Health,
+    probe: StoreProbe,
     calls: RunningCalls,
     shares: StoreShares,
     rotations: RotationLanes,
@@ -115,6 +117,7 @@ impl Flows {
             chains,
             issuer,
             health: Health::default(),
+            probe: StoreProbe::default(),
             shares: StoreShares::new(limits.store_permits, calls.of_the_api()),
             rotations: RotationLanes::new(limits.max_calls / 24),
             calls,
@@ -152,15 +155,35 @@ impl Flows {
         &self.calls
     }
 
-    /// Reads the database's clock and the signing keys anew, notes whether the store answered, and replaces keys
-    /// that are due; to be called every second.
+    /// Probes the store, which reads the database's clock, and acts on what it finds: in an outage calls that need the store
+    /// are rejected, and those that run end. Called at every [`INTERVAL`](crate::state::store_probe::INTERVAL), and once a
+    /// call has failed.
+    pub async fn probe_store(&self, call_failed: bool) -> StoreState {
+        self.shares.probe_begins();
+        let found = self.probe.run(self.store.as_ref(), &self.clock, call_failed).await;
+        let rejected = match found.state {
+            StoreState::Down => {
+                self.shares.close();
+                self.store.abandon_calls();
+                None
+            }
+            StoreState::Up | StoreState::NotWritable => self.shares.open(),
+        };
+        self.probe.note(&found, rejected.unwrap_or_default());
+        self.health.store_is(found.state);
+        found.state
+    }
+
+    /// Resolves once a call has found the store at fault.
+    pub async fn store_call_failed(&self) {
+        self.store.call_failed().await;
+    }
+
+    /// Reads the signing keys, and replaces those that are due; called every second.
     ///
     /// # Errors
     /// If the store does not answer, or holds a key that does not open; what was known stays in force.
-    pub async fn keep_current(&self) -> std::result::Result<(), StartError> {
-        let clock = self.clock.measure(self.store.as_ref()).await;
-        self.health.store_answers(clock.is_ok());
-        clock?;
+    pub async fn keep_keys_current(&self) -> std::result::Result<(), StartError> {
         self.keys.reload(self.store.as_ref(), &self.roots).await?;
         match self.clock.now() {
             Ok(now) => operator::keys::rotate_due(self.store.as_ref(), &self.roots, &self.keys, now).await,
@@ -188,8 +211,8 @@ impl Flows {
     }
 
     /// Asks the store for sessions whose token has no MAC; called at every
-    /// [`ASK_INTERVAL`](crate::state::unmarked_tokens::ASK_INTERVAL). Apart from [`Self::keep_current`], which must not
-    /// wait where somebody holds a lock on the sessions.
+    /// [`ASK_INTERVAL`](crate::state::unmarked_tokens::ASK_INTERVAL). Apart from [`Self::keep_keys_current`], which
+    /// must not wait where somebody holds a lock on the sessions.
     ///
     /// # Errors
     /// If the store does not answer.

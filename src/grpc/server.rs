@@ -37,7 +37,7 @@ use super::{
 use crate::{
     domain::TrustedProxies,
     flows::{Error, Flows},
-    state::health::HealthState,
+    state::health::{HealthState, StoreState},
 };
 
 /// What answers on the gRPC port.
@@ -116,8 +116,8 @@ fn unreceived_check(code: Code) -> Option<Error> {
     }
 }
 
-/// Health as the service's state has it, for as long as anybody can change that. Without a store the services
-/// that need it do not serve; the server as a whole (`""`) does, and what decides from memory, until the end is
+/// Health as the service's state has it, for as long as that may change. While the store is down, or writes fail, the
+/// services that need it do not serve. The server as a whole (`""`), and what decides from memory, serve until the end is
 /// called for.
 async fn health(
     mut states: watch::Receiver<HealthState>,
@@ -139,7 +139,7 @@ async fn report(reporter: &HealthReporter, state: HealthState) {
     for service in ["", authorization_server::SERVICE_NAME] {
         reporter.set_service_status(service, serving(!state.draining)).await;
     }
-    let with_store = serving(!state.draining && state.store_answers);
+    let with_store = serving(!state.draining && state.store == StoreState::Up);
     for service in [
         session_service_server::SERVICE_NAME,
         challenge_service_server::SERVICE_NAME,

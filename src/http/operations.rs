@@ -88,7 +88,7 @@ pub fn recorder() -> Option<&'static PrometheusHandle> {
                 "Calls to nodes of chains, by network and outcome: answered, failed, or not made because the \
                  client's share or every place of the endpoint was in use (shed_client_share, shed_all_places)."
             );
-            metrics::describe_gauge!("countersign_store_up", "Whether the store answered when last asked.");
+            metrics::describe_gauge!("countersign_store_up", "Whether the store answered when last asked, and takes writes.");
             metrics::describe_gauge!("countersign_connections", "Connections that are open, by port.");
             metrics::describe_counter!(
                 "countersign_connections_refused_total",

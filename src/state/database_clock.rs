@@ -13,8 +13,6 @@ use time::OffsetDateTime;
 use super::{Error, Result, error::Cause};
 use crate::store::{Store, StoreError};
 
-/// Interval of the measurements, and of reading the signing keys: an outage of the store is noticed within it.
-pub const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
 /// A measurement older than this is no longer trusted.
 const MAX_AGE: Duration = Duration::from_mins(1);
 /// A measurement that took longer than this says too little about when the clock was read.
@@ -46,12 +44,26 @@ impl DatabaseClock {
     /// # Errors
     /// If the store does not answer within a second.
     pub async fn measure(&self, store: &dyn Store) -> std::result::Result<(), StoreError> {
+        self.measure_within(MAX_ROUND_TRIP, store).await
+    }
+
+    /// The same, with another time for the answer. One that took too long for a measurement is an answer all the same.
+    ///
+    /// # Errors
+    /// If the store does not answer within that time.
+    pub async fn measure_within(
+        &self,
+        bound: Duration,
+        store: &dyn Store,
+    ) -> std::result::Result<(), StoreError> {
         let asked = Instant::now();
-        let answer = tokio::time::timeout(MAX_ROUND_TRIP, store.now()).await;
-        let answer = answer.map_err(|_| StoreError::Unavailable("no answer within 1 s".to_owned()))??;
+        let answer = tokio::time::timeout(bound, store.now()).await;
+        let answer = answer.map_err(|_| StoreError::Unavailable(format!("no answer within {bound:?}")))??;
         let round_trip = asked.elapsed();
-        let mut measured = self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *measured = Some((asked + round_trip / 2, answer));
+        if round_trip <= MAX_ROUND_TRIP || bound <= MAX_ROUND_TRIP {
+            let mut measured = self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            *measured = Some((asked + round_trip / 2, answer));
+        }
         Ok(())
     }
 

@@ -2,11 +2,22 @@
 
 use tokio::sync::watch;
 
+/// State of the store, as the last probe found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreState {
+    /// It serves.
+    Up,
+    /// It answers, and takes no writes.
+    NotWritable,
+    /// It does not answer.
+    Down,
+}
+
 /// What can change while the service runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HealthState {
-    /// Whether the store answered when it was last asked.
-    pub store_answers: bool,
+    /// State of the store.
+    pub store: StoreState,
     /// Whether the end was called for: what runs is finished, and nothing new should come.
     pub draining: bool,
 }
@@ -19,7 +30,7 @@ pub struct Health {
 impl Default for Health {
     /// As it is once the service has started: the store has answered.
     fn default() -> Self {
-        let state = watch::Sender::new(HealthState { store_answers: true, draining: false });
+        let state = watch::Sender::new(HealthState { store: StoreState::Up, draining: false });
         metrics::gauge!("countersign_store_up").set(1);
         Self { state }
     }
@@ -36,10 +47,10 @@ impl Health {
         self.state.subscribe()
     }
 
-    /// Notes whether the store answered.
-    pub fn store_answers(&self, answers: bool) {
-        self.state.send_if_modified(|state| std::mem::replace(&mut state.store_answers, answers) != answers);
-        metrics::gauge!("countersign_store_up").set(f64::from(u8::from(answers)));
+    /// Notes the state of the store.
+    pub fn store_is(&self, store: StoreState) {
+        self.state.send_if_modified(|state| std::mem::replace(&mut state.store, store) != store);
+        metrics::gauge!("countersign_store_up").set(f64::from(u8::from(store == StoreState::Up)));
     }
 
     /// Notes that the end was called for.

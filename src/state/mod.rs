@@ -14,6 +14,7 @@ pub mod rotation_lanes;
 pub mod running_calls;
 mod secret_usage;
 pub mod signing_keys;
+pub mod store_probe;
 pub mod store_shares;
 pub mod unmarked_tokens;
 

@@ -5,6 +5,8 @@
 //! sessions, within the strangers over their addresses, and within each of these in the order of arrival. A flood waits
 //! behind its own calls, not before those of others.
 
+mod outage;
+
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
@@ -19,6 +21,7 @@ use crate::{
     domain::{AccountId, ClientId, SessionId, peer::peer_group},
     store::Store,
 };
+use outage::{Outage, known_outage, likely_outage};
 
 /// Time that a call waits for a permit.
 const MAX_WAIT: Duration = Duration::from_secs(2);
@@ -115,25 +118,30 @@ impl Share {
 }
 
 impl StoreShares {
-    /// Hands out `permits` to at most `waiters` calls that wait. A session or account gets a quarter of them: more of its statements would wait for each
-    /// other's locks.
+    /// Hands out `permits` to at most `waiters` calls that wait. A session or account gets a quarter of them: more of its
+    /// statements would wait for each other's locks.
     pub fn new(permits: usize, waiters: usize) -> Self {
-        Self(Arc::new(Shared { permits, waiters, max_wait: MAX_WAIT, queue: Mutex::default() }))
+        let queue = Mutex::new(Queue::new(permits));
+        Self(Arc::new(Shared { permits, waiters, max_wait: MAX_WAIT, queue }))
     }
 
     /// Waits for a permit.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] if too many calls of the same lane or party wait, or none came free in time.
+    /// [`Error::Overloaded`] if too many calls of the same lane or party wait, or none came free in time;
+    /// [`Error::StoreUnavailable`] at once while the store is known to be down.
     pub async fn permit(&self, share: Share) -> Result<StorePermit> {
         let waiting = match self.0.queue().enter(&self.0, share) {
             Entered::Granted => return Ok(StorePermit { shared: Some(Arc::clone(&self.0)), share }),
             Entered::Waits(waiting) => waiting,
             Entered::Rejected => return Err(rejected(share)),
+            Entered::Outage => return Err(known_outage()),
         };
         match tokio::time::timeout(self.0.max_wait, waiting).await {
             Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(rejected(share)),
+            Ok(Err(_)) => Err(known_outage()),
+            Err(_) if self.0.queue().is_suspicious() => Err(likely_outage()),
+            Err(_) => Err(rejected(share)),
         }
     }
 }
@@ -215,11 +223,15 @@ enum Entered {
     Granted,
     Waits(oneshot::Receiver<StorePermit>),
     Rejected,
+    Outage,
 }
 
 /// Permits in use, and the calls that wait.
 #[derive(Default)]
 struct Queue {
+    /// Permits that are handed out: all, unless the store is or was down.
+    open: usize,
+    outage: Outage,
     used: usize,
     waiters: usize,
     lanes: HashMap<Share, LaneQueue>,
@@ -243,9 +255,16 @@ struct PartyQueue {
 }
 
 impl Queue {
+    fn new(open: usize) -> Self {
+        Self { open, ..Self::default() }
+    }
+
     fn enter(&mut self, shared: &Shared, share: Share) -> Entered {
+        if !self.is_open() {
+            return Entered::Outage;
+        }
         let lane = self.lanes.entry(share).or_default();
-        if self.turns.is_empty() && self.used < shared.permits && lane.used < shared.lane_limit(share.lane) {
+        if self.turns.is_empty() && self.used < self.open && lane.used < shared.lane_limit(share.lane) {
             lane.used += 1;
             self.used += 1;
             return Entered::Granted;
@@ -300,7 +319,12 @@ impl Queue {
         }
         self.give_turn(shared, share);
         self.forget_empty(share);
-        while self.used < shared.permits && self.grant_next(shared) {}
+        self.grant_free(shared);
+    }
+
+    /// Grants the permits that are free to calls that wait.
+    fn grant_free(&mut self, shared: &Arc<Shared>) {
+        while self.used < self.open && self.grant_next(shared) {}
     }
 
     /// Grants a permit to the call whose turn it is; `false` if none waits that may have it.
@@ -426,7 +450,7 @@ mod tests {
             permits: 1,
             waiters: WAITERS,
             max_wait: Duration::from_millis(50),
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue::new(1)),
         };
         let shares = Arc::new(StoreShares(Arc::new(shared)));
         let share = session(client());

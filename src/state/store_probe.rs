@@ -1,0 +1,132 @@
+//! The probe of the store, and what it knows of an outage.
+//!
+//! A statement each second, and one at once when a call has failed, decide whether the store is down; nothing else does. Writes
+//! are tried only after a call has failed, and each second while they fail, so that a store in good health is never written
+//! to: until a call fails, nobody has missed a write.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{database_clock::DatabaseClock, health::StoreState};
+use crate::store::{Store, StoreError};
+
+/// Interval of the probes while no call fails.
+pub const INTERVAL: Duration = Duration::from_secs(1);
+/// Shortest time between a probe and one that a failed call asks for.
+pub const PAUSE: Duration = Duration::from_millis(250);
+/// Time that a repeated probe has for its answer, which is longer: the store may be slow.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// Time that a trial write may take. One that takes longer says nothing: it may wait for other writes.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Interval of trial writes, however many calls fail.
+const WRITE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is known of the store.
+#[derive(Default)]
+pub struct StoreProbe(Mutex<Known>);
+
+/// What a probe has found.
+#[derive(Debug)]
+pub struct Found {
+    /// State of the store.
+    pub state: StoreState,
+    cause: String,
+}
+
+#[derive(Default)]
+struct Known {
+    outage: Option<Outage>,
+    write_wanted: bool,
+    last_write: Option<Instant>,
+}
+
+struct Outage {
+    state: StoreState,
+    began: Instant,
+}
+
+impl StoreProbe {
+    /// Reads the clock, over a connection that no other call can occupy; so a busy store is not taken for one that is down.
+    /// A failure counts once it has been repeated over a new connection: the first one may just have been cut. If
+    /// `may_not_write`, or writes are known to fail, a trial write follows.
+    pub async fn run(&self, store: &dyn Store, clock: &DatabaseClock, may_not_write: bool) -> Found {
+        match answer(store, clock).await {
+            Ok(()) => self.write(store, may_not_write).await,
+            Err(error @ StoreError::ReadOnly(_)) => Found::new(StoreState::NotWritable, &error),
+            Err(error) => Found::new(StoreState::Down, &error),
+        }
+    }
+
+    /// State of the store at the last probe.
+    pub fn state(&self) -> StoreState {
+        self.known().outage.as_ref().map_or(StoreState::Up, |outage| outage.state)
+    }
+
+    async fn write(&self, store: &dyn Store, may_not_write: bool) -> Found {
+        let before = match self.state() {
+            StoreState::NotWritable => StoreState::NotWritable,
+            StoreState::Up | StoreState::Down => StoreState::Up,
+        };
+        if !self.may_write(may_not_write || before == StoreState::NotWritable) {
+            return Found::new(before, "");
+        }
+        match tokio::time::timeout(WRITE_TIMEOUT, store.try_to_write()).await {
+            Ok(Ok(())) => Found::new(StoreState::Up, ""),
+            Ok(Err(error @ (StoreError::Unavailable(_) | StoreError::ReadOnly(_)))) => {
+                Found::new(StoreState::NotWritable, &error)
+            }
+            Ok(Err(_)) | Err(_) => Found::new(before, "trial writes do not end"),
+        }
+    }
+
+    /// Whether a trial write is due. One that is wanted too early follows at a later probe.
+    fn may_write(&self, wanted: bool) -> bool {
+        let mut known = self.known();
+        known.write_wanted |= wanted;
+        let is_due = known.last_write.is_none_or(|last| last.elapsed() >= WRITE_INTERVAL);
+        let may_write = known.write_wanted && is_due;
+        if may_write {
+            known.last_write = Some(Instant::now());
+            known.write_wanted = false;
+        }
+        may_write
+    }
+
+    /// Notes what a probe has found, and logs an outage when it begins, changes and ends; `rejected` calls so far.
+    pub fn note(&self, found: &Found, rejected: u64) {
+        let mut known = self.known();
+        let before = known.outage.as_ref().map_or(StoreState::Up, |outage| outage.state);
+        if found.state == before {
+            return;
+        }
+        let began = known.outage.as_ref().map_or_else(Instant::now, |outage| outage.began);
+        let (cause, after) = (&found.cause, format!("{:.1?}", began.elapsed()));
+        known.outage = (found.state != StoreState::Up).then_some(Outage { state: found.state, began });
+        match found.state {
+            StoreState::Down => tracing::error!(cause, "the store is down: calls that need it are rejected"),
+            StoreState::NotWritable => {
+                tracing::error!(cause, rejected, "the store takes no writes; reads continue");
+            }
+            StoreState::Up => tracing::info!(after, rejected, "the store serves again"),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Found {
+    fn new(state: StoreState, cause: impl ToString) -> Self {
+        Self { state, cause: cause.to_string() }
+    }
+}
+
+async fn answer(store: &dyn Store, clock: &DatabaseClock) -> Result<(), StoreError> {
+    match clock.measure(store).await {
+        Err(StoreError::Unavailable(_)) => clock.measure_within(LONGEST_WAIT, store).await,
+        answer => answer,
+    }
+}
