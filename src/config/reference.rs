@@ -25,9 +25,11 @@ What is beyond a limit is rejected as RESOURCE_EXHAUSTED (`OVERLOADED`) unless t
 | a 24th of `max-calls` | reflection streams |
 | 8 on a connection | Health/Watch streams |
 | `database-connections`, less two | uses of the store at once; a session has a quarter of them at most |
+| the same, from one on doubled each second | uses of the store at once after an outage of it |
 | 1,024, of a session 32 | calls that wait for the store, for 2 seconds at most |
 | 64 at an endpoint | calls to the nodes of a chain; a client has half of what is free |
 | 20 a second | log lines of calls without valid credentials; further ones are counted |
+| 20 a second, of a node of a chain one | log lines of calls that the store failed or that failed inside; further ones are counted |
 ";
 
 /// `docs/settings.md`. A test holds the file to this.

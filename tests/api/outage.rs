@@ -23,58 +23,83 @@ use crate::{
     support::TestStore,
 };
 
-/// A way to the database that can be cut.
+/// A way to the database that can be cut or blocked.
 pub struct Wire {
     pub address: SocketAddr,
-    up: Arc<watch::Sender<bool>>,
+    state: Arc<watch::Sender<WireState>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WireState {
+    Up,
+    /// Connections end at once.
+    Cut,
+    /// Connections are accepted and kept, and no byte arrives.
+    Blocked,
 }
 
 impl Wire {
     pub async fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (up, _) = watch::channel(true);
-        let up = Arc::new(up);
-        let switch = Arc::clone(&up);
+        let (state, _) = watch::channel(WireState::Up);
+        let state = Arc::new(state);
+        let switch = Arc::clone(&state);
         tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((near, _)) = listener.accept().await {
                 connections.spawn(carry(near, target, switch.subscribe()));
             }
         });
-        Self { address, up }
+        Self { address, state }
     }
 
     pub fn cut(&self) {
-        self.up.send_replace(false);
+        self.state.send_replace(WireState::Cut);
+    }
+
+    pub fn block(&self) {
+        self.state.send_replace(WireState::Blocked);
     }
 
     pub fn mend(&self) {
-        self.up.send_replace(true);
+        self.state.send_replace(WireState::Up);
     }
 }
 
-/// Carries bytes both ways until the wire is cut; while it is, connections end at once.
-async fn carry(mut near: TcpStream, target: SocketAddr, mut up: watch::Receiver<bool>) {
-    if !*up.borrow() {
+/// Carries bytes both ways while the wire is up, until it is cut.
+async fn carry(mut near: TcpStream, target: SocketAddr, mut state: watch::Receiver<WireState>) {
+    if *state.wait_for(|state| *state != WireState::Blocked).await.unwrap() == WireState::Cut {
         return;
     }
     let mut far = TcpStream::connect(target).await.unwrap();
-    tokio::select! {
-        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-        _ = up.wait_for(|up| !*up) => {}
+    let carried = tokio::io::copy_bidirectional(&mut near, &mut far);
+    tokio::pin!(carried);
+    loop {
+        let now = *state.borrow_and_update();
+        tokio::select! {
+            _ = &mut carried, if now == WireState::Up => return,
+            _ = state.changed(), if now != WireState::Cut => {}
+            else => return,
+        }
     }
 }
 
 /// A server that reaches its PostgreSQL over a wire.
 pub async fn server_on_a_wire(store: &TestStore, flags: &[(&str, &str)]) -> (Server, Wire) {
+    let (url, wire) = wired(store).await;
+    (Server::start_at(store, &url, flags).await, wire)
+}
+
+/// A wire to a PostgreSQL, and the URL at its near end.
+pub async fn wired(store: &TestStore) -> (String, Wire) {
     let mut url = url::Url::parse(&store.url).unwrap();
     let target = (url.host_str().unwrap().to_owned(), url.port().unwrap_or(5432));
     let target = tokio::net::lookup_host(target).await.unwrap().next().unwrap();
     let wire = Wire::to(target).await;
     url.set_host(Some("127.0.0.1")).unwrap();
     url.set_port(Some(wire.address.port())).unwrap();
-    (Server::start_at(store, url.as_str(), flags).await, wire)
+    (url.into(), wire)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,7 +120,7 @@ async fn a_lost_database_is_unavailable_with_a_time_to_retry_and_comes_back_by_i
         assert_eq!(refusal::<()>(Err(status)), (Code::Unavailable, "STORE_UNAVAILABLE".to_owned()));
     }
     assert_eq!(client.jwks().await.unwrap().len(), 6, "what needs no store goes on");
-    health_turns(&server, ServingStatus::NotServing).await;
+    health_turns(server.grpc, ServingStatus::NotServing).await;
     let (head, _) = http_get(server.operations, "/readyz").await;
     assert!(
         head.starts_with("http/1.1 200"),
@@ -104,13 +129,13 @@ async fn a_lost_database_is_unavailable_with_a_time_to_retry_and_comes_back_by_i
 
     wire.mend();
     answered_again(&client, &tokens.refresh_token).await;
-    health_turns(&server, ServingStatus::Serving).await;
+    health_turns(server.grpc, ServingStatus::Serving).await;
     client.sign_in(&wallet).await;
 }
 
 /// Watches a service's health until it is as expected; that of the server as a whole stays.
-async fn health_turns(server: &Server, expected: ServingStatus) {
-    let endpoint = tonic::transport::Channel::from_shared(format!("http://{}", server.grpc)).unwrap();
+pub async fn health_turns(grpc: SocketAddr, expected: ServingStatus) {
+    let endpoint = tonic::transport::Channel::from_shared(format!("http://{grpc}")).unwrap();
     let mut health = HealthClient::new(endpoint.connect().await.unwrap());
     let service = "countersign.v1.ChallengeService".to_owned();
     let mut states = health.watch(HealthCheckRequest { service }).await.unwrap().into_inner();
@@ -120,19 +145,32 @@ async fn health_turns(server: &Server, expected: ServingStatus) {
     assert_eq!(whole.status(), ServingStatus::Serving);
 }
 
-/// Calls until one is answered; every refusal until then must be the store's.
-async fn answered_again(client: &Caller, refresh_token: &str) {
+/// The state of a service's health.
+pub async fn health_of(grpc: SocketAddr, service: &str) -> ServingStatus {
+    let channel =
+        tonic::transport::Channel::from_shared(format!("http://{grpc}")).unwrap().connect().await.unwrap();
+    let request = HealthCheckRequest { service: service.to_owned() };
+    HealthClient::new(channel).check(request).await.unwrap().into_inner().status()
+}
+
+/// Calls until one is answered, as often as the refusals allow; each of them must be the store's.
+pub async fn answered_again(client: &Caller, refresh_token: &str) {
     let give_up = Instant::now() + GIVE_UP;
     loop {
         match client.refresh(refresh_token).await {
             Ok(_) => return,
-            Err(status) if Instant::now() < give_up => assert_unavailable(status),
+            Err(status) if Instant::now() < give_up => {
+                let pause = status.get_details_retry_info().and_then(|info| info.retry_delay);
+                assert_unavailable(status);
+                tokio::time::sleep(pause.unwrap()).await;
+            }
             Err(status) => panic!("still not served: {status:?}"),
         }
     }
 }
 
-fn assert_unavailable(status: Status) {
+#[track_caller]
+pub fn assert_unavailable(status: Status) {
     assert_eq!(refusal::<()>(Err(status)), (Code::Unavailable, "STORE_UNAVAILABLE".to_owned()));
 }
 

@@ -396,6 +396,23 @@ RATE_LIMITS = (
         "rate_limits::refreshes_count_against_a_limit_of_the_client_that_is_their_own",
     ),
     in_source(
+        "known outage: calls are rejected while the store is down",
+        "api",
+        "state/store_shares/outage.rs",
+        "        queue.open = 0;\n        queue.reject_waiters();\n",
+        "        let _ = Queue::reject_waiters;\n",
+        "known_outage::calls_in_a_known_outage_are_rejected_at_once_within_a_second",
+        POSTGRES,
+    ),
+    in_source(
+        "known outage: a store that takes no writes does not serve",
+        "api",
+        "grpc/server.rs",
+        "state.store == StoreState::Up",
+        "state.store != StoreState::Down",
+        "full_disk::a_store_that_takes_no_writes_does_not_serve_and_reads_continue",
+    ),
+    in_source(
         "rate limits: revocations are exempt from the budget of their session",
         "api",
         "grpc/credentials.rs",

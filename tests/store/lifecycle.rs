@@ -19,6 +19,7 @@ on_both_stores!(
     of_migrations_at_once_only_those_that_ran_are_told,
     what_a_newer_version_has_migrated_is_current,
     the_clock_is_that_of_the_database,
+    a_trial_write_changes_nothing,
     a_closed_store_answers_that_it_is_unavailable,
     a_store_tells_its_backend_and_where_it_lives,
 );
@@ -106,10 +107,18 @@ async fn the_clock_is_that_of_the_database(test: &TestStore) {
     assert!((later - here).abs() < time::Duration::hours(1), "{here} here, {later} there");
 }
 
+async fn a_trial_write_changes_nothing(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let before = contents(test).await;
+    bench.store.try_to_write().await.unwrap();
+    assert_unchanged(test, &before, "a trial").await;
+}
+
 async fn a_closed_store_answers_that_it_is_unavailable(test: &TestStore) {
     let bench = Bench::on(test).await;
     bench.store.close().await;
     assert_is!(bench.store.now().await, Err(StoreError::Unavailable(_)));
+    assert_is!(bench.store.try_to_write().await, Err(StoreError::Unavailable(_)));
     assert_is!(bench.store.schema().await, Err(StoreError::Unavailable(_)));
     let refused = bench.store.create_client(new_client("a realm")).await;
     assert_is!(refused, Err(StoreError::Unavailable(_)));

@@ -118,9 +118,14 @@ impl Process {
 
     /// The log, once it holds a text.
     pub async fn logged_until(&self, text: &str) -> String {
+        self.logged_until_times(text, 1).await
+    }
+
+    /// The log, once it holds a text so often.
+    pub async fn logged_until_times(&self, text: &str, times: usize) -> String {
         for _ in 0..1_000 {
             let log = self.log();
-            if log.contains(text) {
+            if log.matches(text).count() >= times {
                 return log;
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;

@@ -104,8 +104,9 @@ const WRITE_NEW_PAGES: &str = "
     FROM generate_series(1, 2048)";
 
 impl Postgres {
-    /// The clock of a primary. A standby's clock goes on, and what it holds may be old: nothing is read there. A primary that
-    /// only reads holds what is current, but its clock is not taken, since what cannot be written cannot be revoked.
+    /// The clock of a primary. A standby's clock goes on, and what it holds may be old: it is not read. A primary that only
+    /// reads may have been fenced off by a failover: reads are answered, but without its clock, what is decided from memory
+    /// soon fails closed.
     pub(super) async fn read_clock(&self, connection: &mut PgConnection) -> Result<OffsetDateTime> {
         let sql =
             "SELECT clock_timestamp(), current_setting('transaction_read_only') = 'on', pg_is_in_recovery()";
