@@ -71,11 +71,11 @@ mod on_postgres {
     async fn calls_in_a_known_outage_are_rejected_at_once_within_a_second() {
         let (_store, process, caller, wire) = process_on_a_wire(&FEW_CONNECTIONS).await;
         let mut tokens = Vec::new();
-        for _ in 0..8 {
+        for _ in 0..4 {
             tokens.push(caller.sign_in(&wallet()).await.tokens.unwrap().refresh_token);
         }
-        // First one that accepts connections and says nothing, then one that is gone.
-        for (outage, begin) in [Wire::block as fn(&Wire), Wire::cut].into_iter().enumerate() {
+        // One that says nothing for a while, one that is gone, and one whose connections are lost without a word.
+        for (outage, begin) in [Wire::block as fn(&Wire), Wire::cut, Wire::lose].into_iter().enumerate() {
             let before = process.log();
             begin(&wire);
             // One has the permit, the others wait for it. Nobody is told that too much is going on.

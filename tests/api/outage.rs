@@ -36,6 +36,8 @@ enum WireState {
     Cut,
     /// Connections are accepted and kept, and no byte arrives.
     Blocked,
+    /// The same; connections of that time stay silent for ever.
+    Lost,
 }
 
 impl Wire {
@@ -62,6 +64,10 @@ impl Wire {
         self.state.send_replace(WireState::Blocked);
     }
 
+    pub fn lose(&self) {
+        self.state.send_replace(WireState::Lost);
+    }
+
     pub fn mend(&self) {
         self.state.send_replace(WireState::Up);
     }
@@ -69,8 +75,11 @@ impl Wire {
 
 /// Carries bytes both ways while the wire is up, until it is cut.
 async fn carry(mut near: TcpStream, target: SocketAddr, mut state: watch::Receiver<WireState>) {
-    if *state.wait_for(|state| *state != WireState::Blocked).await.unwrap() == WireState::Cut {
-        return;
+    let at_first = *state.wait_for(|state| *state != WireState::Blocked).await.unwrap();
+    match at_first {
+        WireState::Cut => return,
+        WireState::Lost => std::future::pending().await,
+        WireState::Up | WireState::Blocked => {}
     }
     let mut far = TcpStream::connect(target).await.unwrap();
     let carried = tokio::io::copy_bidirectional(&mut near, &mut far);
@@ -79,7 +88,8 @@ async fn carry(mut near: TcpStream, target: SocketAddr, mut state: watch::Receiv
         let now = *state.borrow_and_update();
         tokio::select! {
             _ = &mut carried, if now == WireState::Up => return,
-            _ = state.changed(), if now != WireState::Cut => {}
+            _ = state.changed(), if matches!(now, WireState::Up | WireState::Blocked) => {}
+            () = std::future::pending(), if now == WireState::Lost => {}
             else => return,
         }
     }

@@ -106,7 +106,7 @@ impl Postgres {
 /// before the last failure, or for long. Testing each time would double the round trips. One that is older
 /// than the last word of a server that only reads may lead to a demoted primary, and is dropped.
 fn pool(options: PgConnectOptions, connections: u32, calls: &CallMonitor, suspicion: &Suspicion) -> PgPool {
-    let (calls, suspicion) = (calls.clone(), suspicion.clone());
+    let (calls, suspicion, released) = (calls.clone(), suspicion.clone(), suspicion.clone());
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -117,8 +117,8 @@ fn pool(options: PgConnectOptions, connections: u32, calls: &CallMonitor, suspic
             Box::pin(async move { Ok(!useless && (!suspect || answers(connection).await)) })
         })
         .after_release(move |connection, _| {
-            let calls = calls.clone();
-            Box::pin(async move { Ok(is_released(connection, &calls).await) })
+            let (calls, suspicion) = (calls.clone(), released.clone());
+            Box::pin(async move { Ok(is_released(connection, &calls, &suspicion).await) })
         })
         .connect_lazy_with(options)
 }
@@ -127,9 +127,12 @@ async fn answers(connection: &mut PgConnection) -> bool {
     matches!(tokio::time::timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(())))
 }
 
-/// Whether a connection that comes back may be used again. The statement of a cancelled call may still run, and its
-/// connection is occupied until it ends; in an outage that may be never, and the connection is dropped.
-async fn is_released(connection: &mut PgConnection, calls: &CallMonitor) -> bool {
+/// Whether a connection that comes back may be used again. The statement of a cancelled call may still run, and occupies its
+/// connection until it ends. In an outage that may be never: the connection is dropped, so that it keeps no place in the pool.
+async fn is_released(connection: &mut PgConnection, calls: &CallMonitor, suspicion: &Suspicion) -> bool {
+    if suspicion.last_unavailable.is_within(PING_TIMEOUT) {
+        return answers(connection).await;
+    }
     if !calls.was_cancelled_within(PING_TIMEOUT) {
         // sqlx tests it, without a bound.
         return true;

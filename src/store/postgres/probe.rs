@@ -35,7 +35,12 @@ impl ProbeConnection {
         let mut state = self.state.lock().await;
         let (connection, made) = match std::mem::replace(&mut *state, State::Absent) {
             State::Ready(connection, made) if made.elapsed() < MAX_AGE => (connection, made),
-            State::Ready(..) | State::Absent => (self.options.connect().await?, Instant::now()),
+            // A server without room for a new connection is not down.
+            State::Ready(connection, made) => match self.options.connect().await {
+                Ok(connection) => (connection, Instant::now()),
+                Err(_) => (connection, made),
+            },
+            State::Absent => (self.options.connect().await?, Instant::now()),
             State::Closed => {
                 *state = State::Closed;
                 return Err(sqlx::Error::PoolClosed.into());
