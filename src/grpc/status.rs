@@ -25,7 +25,7 @@ const FAILURE_LINES: u32 = 20;
 /// Their limit, of all calls of the process.
 static FAILURES: LogLines = LogLines::per_second(FAILURE_LINES);
 
-/// The answer to a call that failed. What only an engineer can mend is logged here, once, within [`FAILURE_LINES`]; a chain
+/// The answer to a call that failed. What only an engineer can mend is logged here, once, at a limited rate; a chain
 /// out of reach was already, endpoint by endpoint, and a known outage of the store when it began.
 pub fn status(error: &Error) -> Status {
     if let Error::Internal(cause) | Error::StoreUnavailable(cause) = error

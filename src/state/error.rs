@@ -115,7 +115,7 @@ impl Cause {
         Self(String::new())
     }
 
-    /// Whether it has been logged already.
+    /// Returns true if it has been logged already.
     pub const fn is_logged(&self) -> bool {
         self.0.is_empty()
     }

@@ -23,11 +23,11 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Interval of trial writes, however many calls fail.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is known of the store.
+/// Prober of the store, with the outage that it knows of.
 #[derive(Default)]
 pub struct StoreProbe(Mutex<Known>);
 
-/// What a probe has found.
+/// Outcome of a probe.
 #[derive(Debug)]
 pub struct Found {
     /// State of the store.
@@ -50,10 +50,10 @@ struct Outage {
 impl StoreProbe {
     /// Reads the clock, over a connection that no other call can occupy; so a busy store is not taken for one that is down.
     /// A failure counts once it has been repeated over a new connection: the first one may just have been cut. If
-    /// `may_not_write`, or writes are known to fail, a trial write follows.
-    pub async fn run(&self, store: &dyn Store, clock: &DatabaseClock, may_not_write: bool) -> Found {
+    /// `call_failed`, or writes are known to fail, a trial write follows.
+    pub async fn run(&self, store: &dyn Store, clock: &DatabaseClock, call_failed: bool) -> Found {
         match answer(store, clock).await {
-            Ok(()) => self.write(store, may_not_write).await,
+            Ok(()) => self.write(store, call_failed).await,
             Err(error @ StoreError::ReadOnly(_)) => Found::new(StoreState::NotWritable, &error),
             Err(error) => Found::new(StoreState::Down, &error),
         }
@@ -64,12 +64,12 @@ impl StoreProbe {
         self.known().outage.as_ref().map_or(StoreState::Up, |outage| outage.state)
     }
 
-    async fn write(&self, store: &dyn Store, may_not_write: bool) -> Found {
+    async fn write(&self, store: &dyn Store, call_failed: bool) -> Found {
         let before = match self.state() {
             StoreState::NotWritable => StoreState::NotWritable,
             StoreState::Up | StoreState::Down => StoreState::Up,
         };
-        if !self.may_write(may_not_write || before == StoreState::NotWritable) {
+        if !self.may_write(call_failed || before == StoreState::NotWritable) {
             return Found::new(before, "");
         }
         match tokio::time::timeout(WRITE_TIMEOUT, store.try_to_write()).await {
@@ -81,7 +81,7 @@ impl StoreProbe {
         }
     }
 
-    /// Whether a trial write is due. One that is wanted too early follows at a later probe.
+    /// Returns true if a trial write is due. One that is wanted too early follows at a later probe.
     fn may_write(&self, wanted: bool) -> bool {
         let mut known = self.known();
         known.write_wanted |= wanted;
@@ -94,7 +94,7 @@ impl StoreProbe {
         may_write
     }
 
-    /// Notes what a probe has found, and logs an outage when it begins, changes and ends; `rejected` calls so far.
+    /// Notes the outcome of a probe, and logs an outage when it begins, changes and ends; `rejected` calls so far.
     pub fn note(&self, found: &Found, rejected: u64) {
         let mut known = self.known();
         let before = known.outage.as_ref().map_or(StoreState::Up, |outage| outage.state);

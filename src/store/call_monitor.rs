@@ -62,7 +62,7 @@ impl CallMonitor {
         self.0.abandoned.notified()
     }
 
-    /// Whether a call was cancelled, or abandoned, within the last `while_`.
+    /// Returns true if a call was cancelled, or abandoned, within the last `while_`.
     pub(super) fn was_cancelled_within(&self, while_: Duration) -> bool {
         self.0.last_cancelled.is_within(while_)
     }

@@ -10,7 +10,7 @@ const SUSPICIOUS: Duration = Duration::from_millis(500);
 /// Part of the permits that is handed out first after an outage; it doubles at each probe that is answered.
 const FIRST_PART: usize = 8;
 
-/// What the shares know of the store.
+/// Knowledge of the store that the shares act on.
 #[derive(Default)]
 pub(super) struct Outage {
     /// Start of the probe that runs.
@@ -59,13 +59,13 @@ impl StoreShares {
 }
 
 impl Queue {
-    /// Whether permits are handed out at all. If not, a call was rejected.
+    /// Returns true if permits are handed out at all; otherwise counts a rejected call.
     pub(super) fn is_open(&mut self) -> bool {
         self.outage.rejected += u64::from(self.open == 0);
         self.open > 0
     }
 
-    /// Whether an outage of the store is likely.
+    /// Returns true if an outage of the store is likely.
     pub(super) fn is_suspicious(&self) -> bool {
         self.outage.probe.is_some_and(|began| began.elapsed() >= SUSPICIOUS)
     }

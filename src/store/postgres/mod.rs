@@ -127,7 +127,7 @@ async fn answers(connection: &mut PgConnection) -> bool {
     matches!(tokio::time::timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(())))
 }
 
-/// Whether a connection that comes back may be used again. The statement of a cancelled call may still run, and occupies its
+/// Tests a connection that comes back: true if it may be used again. The statement of a cancelled call may still run, and occupies its
 /// connection until it ends. In an outage that may be never: the connection is dropped, so that it keeps no place in the pool.
 async fn is_released(connection: &mut PgConnection, calls: &CallMonitor, suspicion: &Suspicion) -> bool {
     if suspicion.last_unavailable.is_within(PING_TIMEOUT) {
