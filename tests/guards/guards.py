@@ -405,6 +405,15 @@ RATE_LIMITS = (
         POSTGRES,
     ),
     in_source(
+        "known outage: a connection that was lost keeps no place in the pool",
+        "api",
+        "store/postgres/mod.rs",
+        "        return answers(connection).await;\n",
+        "        return true;\n",
+        "known_outage::calls_in_a_known_outage_are_rejected_at_once_within_a_second",
+        POSTGRES,
+    ),
+    in_source(
         "known outage: a store that takes no writes does not serve",
         "api",
         "grpc/server.rs",
