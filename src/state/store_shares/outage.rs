@@ -118,7 +118,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_outage_rejects_those_that_wait_and_those_that_come_at_once() {
-        let shares = Arc::new(StoreShares::new(2));
+        let shares = Arc::new(StoreShares::new(2, 256));
         let held = all_permits(&shares).await;
         let waiting = [(); 5].map(|()| {
             let shares = Arc::clone(&shares);
@@ -141,7 +141,7 @@ mod tests {
 
     #[tokio::test]
     async fn after_an_outage_the_permits_double_with_each_probe_and_waiters_get_them() {
-        let shares = Arc::new(StoreShares::new(14));
+        let shares = Arc::new(StoreShares::new(14, 256));
         assert_eq!(all_permits(&shares).await.len(), 14);
         shares.close();
         for expected in [1, 2, 4, 8, 14, 14] {
@@ -163,7 +163,7 @@ mod tests {
 
     #[tokio::test]
     async fn permits_that_were_held_through_an_outage_count_against_those_after_it() {
-        let shares = StoreShares::new(8);
+        let shares = StoreShares::new(8, 256);
         let mut held = all_permits(&shares).await;
         shares.close();
         shares.open();
