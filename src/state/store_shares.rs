@@ -25,8 +25,8 @@ use outage::{Outage, known_outage, likely_outage};
 
 /// Time that a call waits for a permit.
 const MAX_WAIT: Duration = Duration::from_secs(2);
-/// Calls of one session or account that wait; further ones are rejected at once.
-const SESSION_WAITERS: usize = 32;
+/// Calls of a narrow lane that wait; further ones are rejected at once.
+const NARROW_WAITERS: usize = 32;
 /// Those who share the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Party {
@@ -51,12 +51,18 @@ pub enum Lane {
     Revocation(SessionId),
     /// Revocations of all sessions of an account.
     AccountRevocation(AccountId),
+    /// Calls beyond the limit of an address: they must not cost the party's other calls more than a part of its permits.
+    BeyondLimit,
 }
 
 impl Lane {
-    /// True if its statements wait for the locks of one session or account, so that few at a time are of use.
-    const fn shares_locks(self) -> bool {
-        matches!(self, Self::Session(_) | Self::Revocation(_) | Self::AccountRevocation(_))
+    /// True if few statements at a time are of use: they wait for the locks of one session or account, or are beyond a
+    /// limit.
+    const fn is_narrow(self) -> bool {
+        match self {
+            Self::Session(_) | Self::Revocation(_) | Self::AccountRevocation(_) | Self::BeyondLimit => true,
+            Self::Own | Self::Origin(_) => false,
+        }
     }
 }
 
@@ -114,6 +120,11 @@ impl Share {
     /// The same party's share for the revocation of all sessions of an account.
     pub const fn revoking_all(self, account_id: AccountId) -> Self {
         Self { party: self.party, lane: Lane::AccountRevocation(account_id) }
+    }
+
+    /// The same party's share for calls beyond the limit of an address.
+    pub const fn beyond_limit(self) -> Self {
+        Self { party: self.party, lane: Lane::BeyondLimit }
     }
 }
 
@@ -185,7 +196,7 @@ impl std::ops::Deref for StoreTurn<'_> {
 
 fn rejected(share: Share) -> Error {
     let whose = match share {
-        Share { lane, .. } if lane.shares_locks() => "session",
+        Share { lane: Lane::Session(_) | Lane::Revocation(_) | Lane::AccountRevocation(_), .. } => "session",
         Share { party: Party::Strangers, .. } => "strangers",
         Share { .. } => "client",
     };
@@ -204,7 +215,7 @@ impl Shared {
 
     /// Permits that a lane may use at once.
     fn lane_limit(&self, lane: Lane) -> usize {
-        if lane.shares_locks() { (self.permits / 4).max(1) } else { self.permits }
+        if lane.is_narrow() { (self.permits / 4).max(1) } else { self.permits }
     }
 }
 
@@ -270,7 +281,7 @@ impl Queue {
             return Entered::Granted;
         }
         let party = self.parties.entry(share.party).or_default();
-        if lane.waiters.len() >= SESSION_WAITERS {
+        if lane.waiters.len() >= NARROW_WAITERS {
             // Callers that have given up hold no place against those that come.
             let before = lane.waiters.len();
             lane.waiters.retain(|waiter| !waiter.is_closed());
@@ -278,13 +289,14 @@ impl Queue {
             self.waiters -= before - lane.waiters.len();
         }
         let party_has_room = party.waiters < shared.waiters.saturating_sub(self.waiters);
+        let lane_has_room = lane.waiters.len() < NARROW_WAITERS;
         let has_room = match share.lane {
             Lane::Own => party_has_room,
             Lane::Origin(_) => {
                 party_has_room && lane.waiters.len() < (shared.waiters / 2).saturating_sub(party.waiters)
             }
-            Lane::Session(_) => party_has_room && lane.waiters.len() < SESSION_WAITERS,
-            Lane::Revocation(_) | Lane::AccountRevocation(_) => lane.waiters.len() < SESSION_WAITERS,
+            Lane::Session(_) | Lane::BeyondLimit => party_has_room && lane_has_room,
+            Lane::Revocation(_) | Lane::AccountRevocation(_) => lane_has_room,
         };
         if !has_room {
             self.forget_empty(share);
@@ -445,6 +457,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn calls_beyond_a_limit_leave_most_permits_to_the_same_client() {
+        let shares = StoreShares::new(8, WAITERS);
+        let own = Share::of(client());
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            held.push(shares.permit(own.beyond_limit()).await.unwrap());
+        }
+        let further = shares.permit(own.beyond_limit());
+        assert!(tokio::time::timeout(Duration::ZERO, further).await.is_err(), "it waits");
+        for _ in 0..6 {
+            held.push(shares.permit(own).await.unwrap());
+        }
+    }
+
+    #[tokio::test]
     async fn a_call_that_waits_too_long_or_behind_too_many_is_rejected_and_no_permit_is_lost() {
         let shared = Shared {
             permits: 1,
@@ -455,7 +482,7 @@ mod tests {
         let shares = Arc::new(StoreShares(Arc::new(shared)));
         let share = session(client());
         let held = shares.permit(share).await.unwrap();
-        let waiters: Vec<_> = (0..SESSION_WAITERS)
+        let waiters: Vec<_> = (0..NARROW_WAITERS)
             .map(|_| {
                 let shares = Arc::clone(&shares);
                 tokio::spawn(async move { shares.permit(share).await.is_err() })
