@@ -34,6 +34,9 @@ const MAX_ADDRESSES: usize = 16_384;
 /// of the same client.
 const ALL_ADDRESSES: usize = 131_072;
 
+/// The party whose limit rejects a call, as the error names it, where that is an address.
+pub(crate) const ADDRESS: &str = "address";
+
 /// A client and the rate limits of its policy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClientLimits {
@@ -132,7 +135,7 @@ impl ClientBuckets {
     fn count(&mut self, now: Instant, limits: RateLimit, address: Option<&Address>) -> Result<()> {
         let calls = self.calls.take(now, limits.per_client).map_err(limited("client"))?;
         if let Some(address) = address {
-            self.count_address(now, address, limits.per_address).map_err(limited("address"))?;
+            self.count_address(now, address, limits.per_address).map_err(limited(ADDRESS))?;
         }
         self.calls = calls;
         Ok(())

@@ -9,11 +9,16 @@ use crate::domain::{
     Content, Network, Nonce, SessionId,
 };
 
-/// The live challenges that one client, session, address, network and format may have side by side.
+/// Live challenges of one client, session, address, network and format that a look-up by address sees. Approximate while
+/// several are issued at once.
 pub const LIVE_CHALLENGE_LIMIT: usize = 8;
 
-/// How many challenges a look-up by address answers at most.
-pub const FOUND_LIMIT: u32 = 65;
+/// Bound on each kind of challenge that a look-up by address returns: [`ChallengeStore::find_challenges`] lists the kinds.
+/// More than the 180 that the default limit of an address allows one instance to issue within their two minutes.
+pub const FOUND_LIMIT: u32 = 192;
+
+/// SHA-256 over everything that a challenge states but its nonce and times.
+pub type ContentDigest = [u8; 32];
 
 /// A challenge to be handed out.
 #[derive(Clone, Debug)]
@@ -32,6 +37,8 @@ pub struct NewChallenge {
     pub nonce: Nonce,
     /// What is handed out.
     pub content: Content,
+    /// Digest of what it states. Two challenges have equal content if purpose, format and digest are equal.
+    pub content_digest: ContentDigest,
     /// Who is asked to sign; `None` where anybody may.
     pub signer: Option<ChainAddress>,
     /// When it was made: the database's clock as it stands in the text.
@@ -90,11 +97,20 @@ pub struct FoundChallenge {
 /// The intents of challenges.
 #[async_trait]
 pub trait ChallengeStore: Send + Sync {
-    /// Hands out a challenge; at the limit of live ones in its scope, the newest of those again.
+    /// Hands out a challenge. At [`LIVE_CHALLENGE_LIMIT`] a live one of the same client, session, address, network and
+    /// format is handed out again if its content is equal and at least half of its life is left. Otherwise the new one is
+    /// issued, and the oldest leaves the look-up by address: id and nonce name it until its deadline.
     async fn issue_challenge(&self, challenge: NewChallenge) -> Result<Challenge>;
 
-    /// The sign-in challenges of a scope that a key names, newest first. By address: every live one on the
-    /// network, if one is given, but at most [`FOUND_LIMIT`]; or the newest of all where none is live.
+    /// A live challenge that [`Self::issue_challenge`] would hand out again at the limit; issues nothing.
+    async fn equal_challenge(&self, challenge: &NewChallenge) -> Result<Option<Challenge>>;
+
+    /// The sign-in challenges of a scope that a key names, newest first.
+    ///
+    /// By address: the live ones on the network, if one is given, up to [`FOUND_LIMIT`] of each kind, so that no kind
+    /// crowds out another: those of exactly the scope's session (or of none) on a main network or one that the wallet has
+    /// signed in on; those of exactly the scope's session on any network; for a client, those of its sessions. The newest
+    /// of all where none is live.
     async fn find_challenges(
         &self,
         scope: ChallengeScope,

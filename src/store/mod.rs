@@ -31,7 +31,7 @@ pub use accounts::{
     AccountStore, LinkOutcome, SessionRejected, SignedInAs, UnlinkOutcome, WalletLink, WalletUnlink,
 };
 pub use challenges::{
-    ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore, FOUND_LIMIT, FoundChallenge,
+    ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore, ContentDigest, FOUND_LIMIT, FoundChallenge,
     LIVE_CHALLENGE_LIMIT, NewChallenge,
 };
 pub use clean_up::{Backlog, CleanUp, CleanupTarget};

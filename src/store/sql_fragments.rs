@@ -57,6 +57,25 @@ macro_rules! sign_in_in_scope {
     };
 }
 
+/// The networks on which a wallet is expected: the main ones, and those of the latest sign-ins of its account. Strangers
+/// add none to them: it takes the wallet's signature.
+macro_rules! expected_networks {
+    ($client:literal, $address:literal) => {
+        concat!(
+            "SELECT 'eip155:1' AS network UNION SELECT 'solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp' \
+             UNION SELECT wallet_network FROM ( \
+                 SELECT wallet_network FROM sessions \
+                 WHERE account_id = (SELECT account_id FROM wallets \
+                                     WHERE realm = (SELECT realm FROM clients WHERE id = ",
+            $client,
+            ") AND scope IN ('eip155', 'solana') AND address = ",
+            $address,
+            " LIMIT 1) \
+                 ORDER BY id DESC LIMIT 32) AS latest"
+        )
+    };
+}
+
 /// Everything that needs a root key or ever did, one row each; `$now` is the backend's clock.
 macro_rules! root_key_uses {
     ($now:literal) => {
@@ -78,12 +97,23 @@ macro_rules! root_key_uses {
 }
 
 pub(super) use {
-    challenge_columns, known_algorithm, known_format, root_key_uses, session_columns, sign_in_in_scope,
+    challenge_columns, expected_networks, known_algorithm, known_format, root_key_uses, session_columns,
+    sign_in_in_scope,
 };
 
 #[cfg(test)]
 mod tests {
-    use crate::domain::{ChallengeFormat, SigningAlgorithm};
+    use crate::domain::{ChallengeFormat, Namespace, Network, SigningAlgorithm};
+
+    #[test]
+    fn a_wallet_is_expected_on_the_main_network_of_every_namespace() {
+        let statement = expected_networks!("$1", "$2");
+        for namespace in Namespace::ALL {
+            for literal in [namespace.as_str(), Network::main(namespace).as_str()] {
+                assert!(statement.contains(&format!("'{literal}'")), "{literal}");
+            }
+        }
+    }
 
     #[test]
     fn statements_read_all_formats_and_algorithms_of_the_domain_and_no_others() {

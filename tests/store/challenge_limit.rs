@@ -15,14 +15,15 @@ use crate::{
 };
 
 on_both_stores!(
-    at_the_limit_the_newest_comes_again_and_nothing_is_added,
+    at_the_limit_an_equal_challenge_is_handed_out_again_and_nothing_changes,
+    at_the_limit_other_content_is_new_and_the_oldest_leaves_the_look_up_by_address_only,
+    at_the_limit_one_with_less_than_half_of_its_life_left_is_not_handed_out_again,
     each_session_client_network_format_and_address_counts_by_itself,
     after_one_is_redeemed_there_is_room_for_exactly_one_more,
     after_one_has_expired_there_is_room_for_exactly_one_more,
     all_of_them_can_be_redeemed_and_then_there_is_room_for_as_many,
-    of_many_asked_for_at_once_exactly_as_many_live_as_may,
-    of_many_asked_for_at_once_after_all_have_expired_exactly_as_many_live_as_may,
-    of_many_asked_for_at_once_when_one_place_is_free_one_is_new,
+    of_many_asked_for_at_once_each_is_answered_and_afterwards_the_limit_applies,
+    of_many_of_different_content_asked_for_at_once_each_is_issued,
 );
 
 /// Asks for challenges until there are as many as may be; oldest first.
@@ -49,7 +50,13 @@ async fn is_new(bench: &Bench<'_>, wanted: NewChallenge) -> bool {
     bench.store.issue_challenge(wanted).await.unwrap().id == id
 }
 
-async fn at_the_limit_the_newest_comes_again_and_nothing_is_added(test: &TestStore) {
+/// A challenge that states something else.
+async fn different(bench: &Bench<'_>, address: &Address, number: u8) -> NewChallenge {
+    let usual = bench.new_challenge(&bench.client, address).await;
+    NewChallenge { content_digest: [number; 32], ..usual }
+}
+
+async fn at_the_limit_an_equal_challenge_is_handed_out_again_and_nothing_changes(test: &TestStore) {
     let bench = Bench::on(test).await;
     let address = new_address();
     let issued = fill(&bench, &address).await;
@@ -60,6 +67,43 @@ async fn at_the_limit_the_newest_comes_again_and_nothing_is_added(test: &TestSto
     assert_unchanged(test, &before, "nothing to do").await;
     let ids: Vec<_> = issued.iter().rev().map(|challenge| challenge.id).collect();
     assert_eq!(live(&bench, &address).await, ids);
+}
+
+async fn at_the_limit_other_content_is_new_and_the_oldest_leaves_the_look_up_by_address_only(
+    test: &TestStore,
+) {
+    let bench = Bench::on(test).await;
+    let address = new_address();
+    let issued = fill(&bench, &address).await;
+    for (number, oldest) in (0_u8..3).zip(&issued) {
+        let new = different(&bench, &address, number).await;
+        assert!(is_new(&bench, new.clone()).await);
+        let seen = live(&bench, &address).await;
+        assert_eq!((seen.len(), seen[0]), (LIVE_CHALLENGE_LIMIT, new.id));
+        assert!(!seen.contains(&oldest.id));
+        for key in [ChallengeKey::Id(oldest.id), ChallengeKey::Nonce(oldest.nonce.clone())] {
+            let found = bench.find(key).await;
+            assert_eq!((found[0].challenge.id, found[0].state), (oldest.id, ChallengeState::Live));
+        }
+        assert_is!(bench.redeem(oldest).await, RedeemOutcome::SignedIn(_));
+        // Once redeemed, it makes no further room.
+        assert_eq!(live(&bench, &address).await, seen);
+    }
+}
+
+async fn at_the_limit_one_with_less_than_half_of_its_life_left_is_not_handed_out_again(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let address = new_address();
+    let issued = fill(&bench, &address).await;
+    for challenge in &issued[1..] {
+        test.age("challenges", challenge.id.uuid(), 61).await;
+    }
+    test.age("challenges", issued[0].id.uuid(), 40).await;
+    assert_eq!(bench.challenge(&address).await.id, issued[0].id);
+    test.age("challenges", issued[0].id.uuid(), 21).await;
+    let new = bench.challenge(&address).await;
+    assert!(issued.iter().all(|old| old.id != new.id));
+    assert_eq!(bench.challenge(&address).await, new, "it has all of its life left");
 }
 
 async fn each_session_client_network_format_and_address_counts_by_itself(test: &TestStore) {
@@ -124,47 +168,44 @@ async fn all_of_them_can_be_redeemed_and_then_there_is_room_for_as_many(test: &T
     assert_eq!(test.count("sessions", "account_id IS NOT NULL").await, 16);
 }
 
-/// A whole crowd asks for challenges at once.
-async fn crowd_asks(bench: &Bench<'_>, address: &Address) -> HashSet<ChallengeId> {
+/// A whole crowd asks at once, each for its own content or all for the same.
+async fn crowd_asks(bench: &Bench<'_>, address: &Address, digest: impl Fn(u8) -> u8) -> Vec<ChallengeId> {
     let mut wanted = Vec::new();
-    for _ in 0..CROWD {
-        wanted.push(bench.new_challenge(&bench.client, address).await);
+    for number in (0..=u8::MAX).take(CROWD) {
+        wanted.push(different(bench, address, digest(number)).await);
     }
     let issue = |store: Arc<dyn Store>, new| async move { store.issue_challenge(new).await.unwrap().id };
-    Instances::on(bench.test).await.at_once(wanted, issue).await.into_iter().collect()
+    Instances::on(bench.test).await.at_once(wanted, issue).await
 }
 
-async fn of_many_asked_for_at_once_exactly_as_many_live_as_may(test: &TestStore) {
+/// Eight is approximate while many ask at once.
+async fn of_many_asked_for_at_once_each_is_answered_and_afterwards_the_limit_applies(test: &TestStore) {
     let bench = Bench::on(test).await;
     let address = new_address();
-    let answered = crowd_asks(&bench, &address).await;
-    let live: HashSet<_> = live(&bench, &address).await.into_iter().collect();
-    assert_eq!(live.len(), LIVE_CHALLENGE_LIMIT);
-    assert_eq!(answered, live);
-    assert_eq!(test.count("challenges", "TRUE").await, 8, "nothing is kept that nobody was given");
-}
-
-async fn of_many_asked_for_at_once_after_all_have_expired_exactly_as_many_live_as_may(test: &TestStore) {
-    let bench = Bench::on(test).await;
-    let address = new_address();
-    for challenge in fill(&bench, &address).await {
-        test.age("challenges", challenge.id.uuid(), 3_600).await;
+    for round in 1..=2 {
+        let answered: HashSet<_> = crowd_asks(&bench, &address, |_| 7).await.into_iter().collect();
+        let seen: HashSet<_> = live(&bench, &address).await.into_iter().collect();
+        assert!(answered.is_subset(&seen), "each can be redeemed by address");
+        assert!(seen.len() >= LIVE_CHALLENGE_LIMIT);
+        assert!(!is_new(&bench, different(&bench, &address, 7).await).await);
+        assert!(is_new(&bench, different(&bench, &address, 8).await).await);
+        let left = live(&bench, &address).await;
+        assert_eq!(left.len(), LIVE_CHALLENGE_LIMIT, "round {round}");
+        for id in answered.into_iter().chain(left).collect::<HashSet<_>>() {
+            test.age("challenges", id.uuid(), 3_600).await;
+        }
     }
-    let answered = crowd_asks(&bench, &address).await;
-    let live: HashSet<_> = live(&bench, &address).await.into_iter().collect();
-    assert_eq!(live.len(), LIVE_CHALLENGE_LIMIT);
-    assert_eq!(answered, live);
-    assert_eq!(test.count("challenges", "TRUE").await, 16);
 }
 
-async fn of_many_asked_for_at_once_when_one_place_is_free_one_is_new(test: &TestStore) {
+async fn of_many_of_different_content_asked_for_at_once_each_is_issued(test: &TestStore) {
     let bench = Bench::on(test).await;
     let address = new_address();
-    let issued = fill(&bench, &address).await;
-    bench.redeem(&issued[0]).await;
-    crowd_asks(&bench, &address).await;
-    let live = live(&bench, &address).await;
-    assert_eq!(live.len(), LIVE_CHALLENGE_LIMIT);
-    let old = issued.iter().filter(|old| live.contains(&old.id)).count();
-    assert_eq!(old, LIVE_CHALLENGE_LIMIT - 1);
+    let answered = crowd_asks(&bench, &address, |number| number).await;
+    assert_eq!(answered.iter().collect::<HashSet<_>>().len(), CROWD);
+    assert_eq!(test.count("challenges", "TRUE").await, CROWD as i64);
+    for id in answered {
+        assert_eq!(bench.find(ChallengeKey::Id(id)).await[0].state, ChallengeState::Live);
+    }
+    assert!(is_new(&bench, different(&bench, &address, 255).await).await);
+    assert_eq!(live(&bench, &address).await.len(), LIVE_CHALLENGE_LIMIT);
 }

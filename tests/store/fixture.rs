@@ -75,6 +75,7 @@ impl<'a> Bench<'a> {
             link_to: None,
             format: ChallengeFormat::Text,
             nonce: Nonce::from_random(random::byte_source()),
+            content_digest: [7; 32],
             content: Content::Text("Sign in to Shop\n\n'); DROP TABLE challenges; -- ü".to_owned()),
             signer: Some(ChainAddress { address: address.clone(), network: Network::ethereum() }),
             create_time: now,

@@ -9,7 +9,8 @@ use crate::{
         session::SignIn, template::TextValues,
     },
     flows::{Error, Result},
-    token::random,
+    store::ContentDigest,
+    token::{random, sha256},
     wallet::{
         evm::eip712::AuthMessage,
         siwx::{ChainId, Domain, RequestId, SiwxMessage, Statement, Timestamp, Uri},
@@ -23,31 +24,57 @@ pub(crate) struct Life {
     pub(crate) expire_time: OffsetDateTime,
 }
 
-/// A nonce, and what is to be signed with it. Where a wallet is to be linked to what somebody signed in to, every
-/// format says so.
-pub(crate) fn content(
-    client: &Client,
-    format: ChallengeFormat,
-    signer: Option<&ChainAddress>,
-    request: &StartChallenge,
-    life: Life,
-    linking: Option<&SignIn>,
-) -> Result<(Nonce, Content)> {
-    let link = linking.map(link_statement);
-    let nonce = Nonce::from_random(random::byte_source());
-    let required_signer = || signer.ok_or_else(address_required);
-    Ok(match format {
-        ChallengeFormat::Text => {
-            let text = template_text(client, required_signer()?, &nonce, life)?;
-            (nonce, Content::Text(link.map(|link| format!("{link}\n\n{text}")).unwrap_or(text)))
-        }
-        ChallengeFormat::Siwx => {
-            let text = sign_in_text(&client.policy, required_signer()?, &nonce, request, life, link)?;
-            (nonce, Content::Text(text))
-        }
-        ChallengeFormat::TypedData => typed_data(&client.policy, required_signer()?, linking)?,
-        ChallengeFormat::Nonce => (nonce, Content::Nonce),
-    })
+/// Everything that a challenge states but its nonce and times.
+pub(crate) struct Stated<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) format: ChallengeFormat,
+    pub(crate) signer: Option<&'a ChainAddress>,
+    pub(crate) request: &'a StartChallenge,
+    /// The sign-in to whose account a wallet is to be linked. Every format says so.
+    pub(crate) linking: Option<&'a SignIn>,
+}
+
+impl Stated<'_> {
+    /// A fresh nonce, and what is to be signed with it.
+    pub(crate) fn content(&self, life: Life) -> Result<(Nonce, Content)> {
+        self.content_with(
+            Nonce::from_random(random::byte_source()),
+            NumericNonce::from_random(random::bytes()),
+            life,
+        )
+    }
+
+    /// Digest of the content that would be handed out now: that of a fixed nonce and fixed times. So it covers whatever
+    /// the policy, the request and the format put into it.
+    pub(crate) fn digest(&self) -> Result<ContentDigest> {
+        let epoch = OffsetDateTime::UNIX_EPOCH;
+        let life = Life { create_time: epoch, expire_time: epoch };
+        let (_, content) =
+            self.content_with(Nonce::from_random(|| 0), NumericNonce::from_random([0; 8]), life)?;
+        let account = self.linking.map(|sign_in| sign_in.account_id.to_string()).unwrap_or_default();
+        let text = content.text().or(content.typed_data()).unwrap_or_default();
+        Ok(sha256(format!("{account}\n{text}").as_bytes()))
+    }
+
+    fn content_with(&self, nonce: Nonce, number: NumericNonce, life: Life) -> Result<(Nonce, Content)> {
+        let Self { client, format, signer, request, linking } = self;
+        let link = linking.map(link_statement);
+        let required_signer = || signer.ok_or_else(address_required);
+        Ok(match format {
+            ChallengeFormat::Text => {
+                let text = template_text(client, required_signer()?, &nonce, life)?;
+                (nonce, Content::Text(link.map(|link| format!("{link}\n\n{text}")).unwrap_or(text)))
+            }
+            ChallengeFormat::Siwx => {
+                let text = sign_in_text(&client.policy, required_signer()?, &nonce, request, life, link)?;
+                (nonce, Content::Text(text))
+            }
+            ChallengeFormat::TypedData => {
+                (number.to_nonce(), typed_data(&client.policy, required_signer()?, number, *linking)?)
+            }
+            ChallengeFormat::Nonce => (nonce, Content::Nonce),
+        })
+    }
 }
 
 /// What a wallet that is to be linked shows to the person who signs: whose account it will sign in to.
@@ -159,14 +186,113 @@ fn request_id(text: &str) -> Result<Option<RequestId>> {
 }
 
 /// EIP-712 in the client's domain; the nonce is a number.
-fn typed_data(policy: &Policy, signer: &ChainAddress, linking: Option<&SignIn>) -> Result<(Nonce, Content)> {
+fn typed_data(
+    policy: &Policy,
+    signer: &ChainAddress,
+    noonce: NumericNonce,
+    linking: Option<&SignIn>,
+) -> Result<Content> {
     let domain = policy.typed_data_domain.clone().ok_or(Error::PolicyDenied("typed_data_domain"))?;
-    let noonce = NumericNonce::from_random(random::bytes());
     let message = AuthMessage::new(domain, &signer.address, noonce)
         .ok_or_else(|| Violation::new("network", Problem::Network, "must be of eip155 for TYPED_DATA"))?;
     let message = match linking {
         Some(sign_in) => message.linking_to(&sign_in.wallet.address),
         None => message,
     };
-    Ok((noonce.to_nonce(), Content::TypedData(message.to_json())))
+    Ok(Content::TypedData(message.to_json()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::domain::{
+        AccountId, Address, ClientId, Network, Wallet, WalletKind, template::TextTemplate,
+        typed_data::TypedDataDomain,
+    };
+
+    fn client(policy: Policy) -> Client {
+        let now = OffsetDateTime::UNIX_EPOCH;
+        Client { id: ClientId::generate(), realm: String::new(), policy, create_time: now, update_time: now }
+    }
+
+    fn policy() -> Policy {
+        let domain = TypedDataDomain::parse("Shop", "1", 1, &"0".repeat(40)).unwrap();
+        Policy {
+            domains: vec!["shop.example".to_owned()],
+            uris: vec!["https://shop.example/".to_owned()],
+            typed_data_domain: Some(domain),
+            ..Policy::default()
+        }
+    }
+
+    fn signer(digit: &str) -> ChainAddress {
+        let address = Address::from_canonical(format!("0x{}", digit.repeat(40)));
+        ChainAddress { address, network: Network::ethereum() }
+    }
+
+    fn sign_in() -> SignIn {
+        let ChainAddress { address, network } = signer("2");
+        let now = OffsetDateTime::UNIX_EPOCH;
+        SignIn {
+            account_id: AccountId::generate(),
+            wallet: Wallet { address, network, kind: WalletKind::Eoa },
+            authenticate_time: now,
+            hard_expire_time: now,
+            generation: 1,
+        }
+    }
+
+    fn digest(policy: &Policy, format: ChallengeFormat, linking: Option<&SignIn>) -> ContentDigest {
+        let (client, request) = (client(policy.clone()), StartChallenge::default());
+        let signer = signer("1");
+        let stated = Stated { client: &client, format, signer: Some(&signer), request: &request, linking };
+        stated.digest().unwrap()
+    }
+
+    #[test]
+    fn the_digest_covers_all_of_the_policy_that_the_signed_bytes_state_and_nothing_else() {
+        let text = |text: &str| text.to_owned();
+        let template =
+            TextTemplate::parse("{app} at {origin}: {nonce}, {issued_at} to {expires_at}").unwrap();
+        let domain = TypedDataDomain::parse("Shop", "2", 1, &"0".repeat(40)).unwrap();
+        let cases = [
+            (ChallengeFormat::Text, Policy { app: text("Other"), ..policy() }),
+            (ChallengeFormat::Text, Policy { text_template: template, ..policy() }),
+            (ChallengeFormat::Siwx, Policy { domains: vec![text("other.example")], ..policy() }),
+            (ChallengeFormat::Siwx, Policy { uris: vec![text("https://other.example/")], ..policy() }),
+            (ChallengeFormat::Siwx, Policy { statements: vec![text("Hello.")], ..policy() }),
+            (ChallengeFormat::TypedData, Policy { typed_data_domain: Some(domain), ..policy() }),
+        ];
+        for (format, changed) in cases {
+            assert_ne!(digest(&changed, format, None), digest(&policy(), format, None), "{changed:?}");
+        }
+        let elsewhere = Policy { audience: vec![text("x")], ..policy() };
+        for format in ChallengeFormat::ALL {
+            assert_eq!(digest(&elsewhere, format, None), digest(&policy(), format, None));
+        }
+    }
+
+    #[test]
+    fn the_digest_covers_the_account_that_a_wallet_is_linked_to() {
+        let (one, other) = (sign_in(), sign_in());
+        for format in [ChallengeFormat::Text, ChallengeFormat::Siwx, ChallengeFormat::TypedData] {
+            let digests = [None, Some(&one), Some(&other)].map(|linking| digest(&policy(), format, linking));
+            assert_eq!(digests.iter().collect::<HashSet<_>>().len(), 3);
+        }
+    }
+
+    #[test]
+    fn each_content_has_a_nonce_of_its_own() {
+        let (client, request, signer) = (client(policy()), StartChallenge::default(), signer("1"));
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let life = Life { create_time: now, expire_time: now };
+        for format in ChallengeFormat::ALL {
+            let signer = Some(&signer);
+            let stated = Stated { client: &client, format, signer, request: &request, linking: None };
+            let nonces = (0..50).map(|_| stated.content(life).unwrap().0.as_str().to_owned());
+            assert_eq!(nonces.collect::<HashSet<_>>().len(), 50);
+        }
+    }
 }

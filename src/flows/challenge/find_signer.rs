@@ -11,17 +11,21 @@ use crate::{
     domain::{Challenge, Client, Verification},
     flows::{Error, Result},
     state::error::Cause,
+    store::FOUND_LIMIT,
     wallet::SignedMessage,
 };
 
 /// Challenges for one chain that its nodes are asked about for one verification, at most.
 const ASKED_PER_CHAIN: usize = 8;
 
+/// Candidates that are tried before other calls get their turn: each costs a recovery.
+const TRIED_AT_ONCE: usize = 16;
+
 /// A challenge, and what would have been signed for it.
 type Unsigned = (Challenge, SignedMessage);
 
-/// Keys are tried on all of them before any node is asked, if any is to be. One that cannot be what was signed is
-/// passed over while another can; the first reason is told if none can.
+/// Tries keys on all candidates before any node is asked. A candidate that cannot be what was signed is passed over while
+/// another can; if none can, the first reason is the error, or that there are more than the look-up returns.
 pub(crate) async fn find_signer(
     client: &Client,
     candidates: Vec<Challenge>,
@@ -30,9 +34,12 @@ pub(crate) async fn find_signer(
     now: OffsetDateTime,
     chains: Option<&Chains>,
 ) -> Result<(Challenge, Verification)> {
-    let mut why = None;
+    let mut why = (candidates.len() >= FOUND_LIMIT as usize).then(too_many);
     let mut unsigned = Vec::new();
-    for challenge in candidates {
+    for (tried, challenge) in candidates.into_iter().enumerate() {
+        if tried % TRIED_AT_ONCE == TRIED_AT_ONCE - 1 {
+            tokio::task::yield_now().await;
+        }
         let message = match signed_message(&challenge, lookup, &client.policy, now) {
             Ok(message) => message,
             Err(error) => {
@@ -88,9 +95,15 @@ fn with_calls(candidates: Vec<Unsigned>, signature: &str) -> Result<(Vec<Unsigne
     Ok(asked.into_iter().unzip())
 }
 
-/// Those that a contract can have signed, newest first, and whether some were too many. A contract is a wallet on
-/// its own chain alone, so one that was asked to sign on a chain signs on no other.
-fn to_be_asked(client: &Client, unsigned: Vec<Unsigned>, chains: &Chains) -> Result<(Vec<Unsigned>, bool)> {
+/// Those that a contract can have signed, and whether some were too many: newest first, and those of sessions last, so that
+/// other sessions do not crowd out what a client started itself. A contract is a wallet on its own chain alone, so one
+/// that was asked to sign on a chain signs on no other.
+fn to_be_asked(
+    client: &Client,
+    mut unsigned: Vec<Unsigned>,
+    chains: &Chains,
+) -> Result<(Vec<Unsigned>, bool)> {
+    unsigned.sort_by_key(|(challenge, _)| challenge.session_id.is_some());
     let mut asked: Vec<Unsigned> = Vec::new();
     let mut passed_over = false;
     for (challenge, message) in unsigned {

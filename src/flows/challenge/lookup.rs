@@ -6,7 +6,7 @@ use crate::{
         Address, ChainAddress, Challenge, ChallengeId, Client, Content, Network, Nonce, Problem, Violation,
     },
     flows::{Error, Result},
-    store::{ChallengeKey, ChallengeState, FOUND_LIMIT, FoundChallenge},
+    store::{ChallengeKey, ChallengeState, FoundChallenge},
     wallet::{default_network, parse_address, siwx},
 };
 
@@ -112,13 +112,8 @@ impl SubmittedMessage {
     }
 }
 
-/// The newest of those that were found, if that is not a flood.
+/// The newest of those that were found.
 pub(crate) fn newest(found: &[FoundChallenge]) -> Result<&FoundChallenge> {
-    // Each costs a recovery. Eight live ones on each of eight networks are more than an address has need
-    // of; whoever is flooded with more names the challenge itself.
-    if found.len() >= FOUND_LIMIT as usize {
-        return Err(too_many());
-    }
     found.first().ok_or(Error::ChallengeNotFound)
 }
 
@@ -137,7 +132,7 @@ pub(crate) fn live(found: Vec<FoundChallenge>) -> Result<Vec<Challenge>> {
 
 /// Where an address alone does not say which challenge is meant.
 pub(crate) fn too_many() -> Error {
-    let why = "alone names too many live challenges: give `challenge_id` or `nonce`";
+    let why = "alone names too many live challenges: give `challenge_id`, `nonce` or `network`";
     Violation::new("address", Problem::Address, why).into()
 }
 

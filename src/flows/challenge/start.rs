@@ -1,7 +1,9 @@
 //! StartChallenge: issues a challenge.
 
+use time::OffsetDateTime;
+
 use super::{
-    content::{Life, content},
+    content::{Life, Stated},
     owner::ChallengeOwner,
     requests::StartChallenge,
 };
@@ -10,42 +12,72 @@ use crate::{
         ChainAddress, Challenge, ChallengeFormat, ChallengeId, Client, Network, Problem, Session, Violation,
     },
     flows::{Caller, Error, Flows, Result},
+    state::rate_limiter::ADDRESS,
     store::NewChallenge,
     wallet::parse_address,
 };
 
 impl Flows {
-    /// Hands out a challenge with exactly what is to be signed.
+    /// Hands out a challenge with exactly what is to be signed: beyond the limit of the address only one of equal content
+    /// that was handed out before.
     ///
     /// # Errors
     /// If the caller may not, or a field is wrong; nothing is written then.
     pub async fn start_challenge(&self, caller: &Caller, request: &StartChallenge) -> Result<Challenge> {
         let owner = ChallengeOwner::starting(caller)?;
-        let ChallengeOwner { client, session, linking } = owner;
+        let client = owner.client;
         let format = owner.format(request.format)?;
         only_for_siwx(format, request)?;
         let signer = requested_signer(client, format, owner.pending_session(), request)?;
         if let Some(signer) = &signer {
             client.policy.check_network(&signer.network)?;
         }
-        self.rate_limits.count(client, signer.as_ref().and_then(|signer| owner.counted_address(signer)))?;
+        let address = signer.as_ref().and_then(|signer| owner.counted_address(signer));
+        let limited = beyond_limit_of_address(self.rate_limits.count(client, address))?;
         let create_time = self.clock.now()?;
         owner.check_reauthentication(create_time)?;
-        let life = Life { create_time, expire_time: create_time + client.policy.challenge_ttl };
-        let (nonce, content) = content(client, format, signer.as_ref(), request, life, linking)?;
-        let challenge = NewChallenge {
-            id: ChallengeId::generate(),
-            client_id: client.id,
-            session_id: session.map(|session| session.id),
-            link_to: linking.map(|sign_in| sign_in.account_id),
-            format,
-            nonce,
-            content,
-            signer,
-            create_time: life.create_time,
-            expire_time: life.expire_time,
-        };
-        Ok(self.store_turn(caller.share()).await?.issue_challenge(challenge).await?)
+        let challenge = new_challenge(owner, format, signer, request, create_time)?;
+        match limited {
+            None => Ok(self.store_turn(caller.share()).await?.issue_challenge(challenge).await?),
+            Some(limited) => {
+                let store = self.store_turn(caller.share().beyond_limit()).await?;
+                store.equal_challenge(&challenge).await?.ok_or(limited)
+            }
+        }
+    }
+}
+
+fn new_challenge(
+    ChallengeOwner { client, session, linking }: ChallengeOwner<'_>,
+    format: ChallengeFormat,
+    signer: Option<ChainAddress>,
+    request: &StartChallenge,
+    create_time: OffsetDateTime,
+) -> Result<NewChallenge> {
+    let life = Life { create_time, expire_time: create_time + client.policy.challenge_ttl };
+    let stated = Stated { client, format, signer: signer.as_ref(), request, linking };
+    let (nonce, content) = stated.content(life)?;
+    Ok(NewChallenge {
+        id: ChallengeId::generate(),
+        client_id: client.id,
+        session_id: session.map(|session| session.id),
+        link_to: linking.map(|sign_in| sign_in.account_id),
+        format,
+        nonce,
+        content,
+        content_digest: stated.digest()?,
+        signer,
+        create_time: life.create_time,
+        expire_time: life.expire_time,
+    })
+}
+
+/// The rejection by the limit of the address, under which a challenge may still be handed out again: a stranger who spends
+/// that limit must not keep the wallet's owner out.
+fn beyond_limit_of_address(counted: Result<()>) -> Result<Option<Error>> {
+    match counted {
+        Err(limited @ Error::RateLimited { whose: ADDRESS, .. }) => Ok(Some(limited)),
+        counted => counted.map(|()| None),
     }
 }
 

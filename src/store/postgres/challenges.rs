@@ -1,13 +1,15 @@
 //! Challenges, on PostgreSQL.
 
 use async_trait::async_trait;
+use sqlx::{postgres::PgArguments, query::Query};
 
 use super::{Postgres, bound_lock_waits, retry_if_missing, rows};
 use crate::{
     domain::{AccountId, Challenge, Network, SessionId},
     store::{
         ChallengeKey, ChallengeScope, ChallengeStore, FOUND_LIMIT, FoundChallenge, LIVE_CHALLENGE_LIMIT,
-        NewChallenge, Result, sql_fragments::challenge_columns, sql_fragments::sign_in_in_scope,
+        NewChallenge, Result,
+        sql_fragments::{challenge_columns, expected_networks, sign_in_in_scope},
     },
 };
 
@@ -15,27 +17,23 @@ use crate::{
 impl ChallengeStore for Postgres {
     async fn issue_challenge(&self, challenge: NewChallenge) -> Result<Challenge> {
         self.retrying(async || {
-            let statement = if challenge.signer.is_some() { ISSUE } else { ISSUE_TO_ANYBODY };
-            let query = sqlx::query(statement)
+            let query = beside_equal(ISSUE, &challenge, LIVE_CHALLENGE_LIMIT)
                 .bind(challenge.id.uuid())
-                .bind(challenge.client_id.uuid())
-                .bind(challenge.session_id.map(SessionId::uuid))
-                .bind(challenge.purpose().as_str())
-                .bind(challenge.format.as_str())
                 .bind(challenge.nonce.as_str())
                 .bind(challenge.content.text())
                 .bind(challenge.content.typed_data())
                 .bind(challenge.create_time)
                 .bind(challenge.expire_time)
                 .bind(challenge.link_to.map(AccountId::uuid));
-            let query = match &challenge.signer {
-                None => query,
-                Some(signer) => query
-                    .bind(signer.address.as_str())
-                    .bind(signer.network.as_str())
-                    .bind(i32::try_from(LIVE_CHALLENGE_LIMIT).unwrap_or(i32::MAX)),
-            };
             rows::challenge(&retry_if_missing(query.fetch_optional(&self.pool).await?)?)
+        })
+        .await
+    }
+
+    async fn equal_challenge(&self, challenge: &NewChallenge) -> Result<Option<Challenge>> {
+        self.retrying(async || {
+            let found = beside_equal(FIND_EQUAL, challenge, 0).fetch_optional(&self.pool).await?;
+            found.as_ref().map(rows::challenge).transpose()
         })
         .await
     }
@@ -70,54 +68,75 @@ impl ChallengeStore for Postgres {
     }
 }
 
-/// $1 id, $2 client, $3 session, $4 purpose, $5 format, $6 nonce, $7 text, $8 typed data, $9 create,
-/// $10 expire, $11 account to link to. Where anybody may sign, nobody's other challenges count.
-const ISSUE_TO_ANYBODY: &str = concat!(
-    "INSERT INTO challenges (id, client_id, session_id, purpose, format, nonce, message, typed_data_json,
-                             create_time, expire_time, account_id)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-     RETURNING ",
-    challenge_columns!()
-);
+/// Binds the scope and the content of a challenge, and how many live ones there must be before one is handed out again.
+fn beside_equal<'q>(
+    statement: &'static str,
+    challenge: &'q NewChallenge,
+    least: usize,
+) -> Query<'q, sqlx::Postgres, PgArguments> {
+    sqlx::query(statement)
+        .bind(challenge.signer.as_ref().map(|signer| signer.address.as_str()))
+        .bind(challenge.client_id.uuid())
+        .bind(challenge.signer.as_ref().map(|signer| signer.network.as_str()))
+        .bind(challenge.format.as_str())
+        .bind(challenge.purpose().as_str())
+        .bind(challenge.session_id.map(SessionId::uuid))
+        .bind(challenge.content_digest.as_slice())
+        .bind(i64::try_from(least).unwrap_or(i64::MAX))
+}
 
-/// As above, $12 address, $13 network, $14 limit. Each live one holds a slot, and the unique index on slots is what
-/// keeps two callers from both taking the last: the slower one gets no row, and tries again. Slots of dead
-/// ones are freed in the order of their ids, and only those that nobody else is freeing.
+/// $1 address, $2 client, $3 network, $4 format, $5 purpose, $6 session, $7 digest of the content, $8 the least number of
+/// live ones: what look-ups by address see of a scope, and the challenge that is handed out again. Where anybody may sign,
+/// the address is NULL and nothing is found.
+macro_rules! equal {
+    () => {
+        "held AS MATERIALIZED (
+            SELECT * FROM challenges
+            WHERE address = $1 AND client_id = $2 AND network = $3 AND format = $4 AND purpose = $5
+              AND COALESCE(session_id, '00000000-0000-0000-0000-000000000000')
+                = COALESCE($6, '00000000-0000-0000-0000-000000000000')
+              AND slot IS NOT NULL
+        ), live AS MATERIALIZED (
+            SELECT *, row_number() OVER (ORDER BY id DESC) AS place FROM held
+            WHERE redeem_time IS NULL AND expire_time > clock_timestamp()
+        ), equal AS MATERIALIZED (
+            SELECT * FROM live
+            WHERE content_digest = $7 AND expire_time - clock_timestamp() >= (expire_time - create_time) / 2
+              AND (SELECT count(*) FROM live) >= $8
+            ORDER BY id DESC LIMIT 1
+        )"
+    };
+}
+
+const FIND_EQUAL: &str = concat!("WITH ", equal!(), " SELECT ", challenge_columns!(), " FROM equal");
+
+/// As above, $9 id, $10 nonce, $11 text, $12 typed data, $13 create, $14 expire, $15 account to link to. Those that make
+/// room, and dead ones, lose their slots in the order of their ids, unless somebody else has locked them. A slot is drawn
+/// from so many that two callers hardly ever draw the same one; the slower one gets no row then, and tries again.
 const ISSUE: &str = concat!(
     bound_lock_waits!(),
-    "held AS MATERIALIZED (
-        SELECT * FROM challenges
-        WHERE address = $12 AND client_id = $2 AND network = $13 AND format = $5 AND purpose = $4
-          AND COALESCE(session_id, '00000000-0000-0000-0000-000000000000')
-            = COALESCE($3, '00000000-0000-0000-0000-000000000000')
-          AND slot IS NOT NULL
-    ), live AS MATERIALIZED (
-        SELECT * FROM held WHERE redeem_time IS NULL AND expire_time > clock_timestamp()
-    ), dead AS MATERIALIZED (
+    equal!(),
+    ", leaving AS MATERIALIZED (
         SELECT challenges.id FROM challenges, held, bound
-        WHERE challenges.id = held.id AND held.id NOT IN (SELECT id FROM live)
+        WHERE challenges.id = held.id AND held.id NOT IN (SELECT id FROM live WHERE place < $8)
+          AND NOT EXISTS (SELECT FROM equal)
         ORDER BY challenges.id FOR UPDATE OF challenges SKIP LOCKED
     ), freed AS (
-        UPDATE challenges SET slot = NULL FROM dead WHERE challenges.id = dead.id RETURNING challenges.id
+        UPDATE challenges SET slot = NULL FROM leaving WHERE challenges.id = leaving.id
     ), issued AS (
         INSERT INTO challenges (id, client_id, session_id, purpose, format, nonce, message, typed_data_json,
-                                create_time, expire_time, account_id, address, network, slot)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, free.slot
-        FROM (SELECT slot FROM generate_series(0, $14 - 1) AS slot
-              WHERE slot NOT IN (SELECT slot FROM held WHERE id NOT IN (SELECT id FROM freed))
-              ORDER BY random() LIMIT 1) AS free
-        WHERE (SELECT count(*) FROM live) < $14
+                                create_time, expire_time, account_id, address, network, content_digest, slot)
+        SELECT $9, $2, $6, $5, $4, $10, $11, $12, $13, $14, $15, $1, $3, $7,
+               CASE WHEN $1 IS NOT NULL THEN (random() * 32767)::smallint END
+        WHERE NOT EXISTS (SELECT FROM equal)
         ON CONFLICT DO NOTHING
         RETURNING *
     )
     SELECT ",
     challenge_columns!(),
-    " FROM issued
-    UNION ALL (
-        SELECT ",
+    " FROM issued UNION ALL SELECT ",
     challenge_columns!(),
-    " FROM live WHERE (SELECT count(*) FROM live) >= $14 ORDER BY id DESC LIMIT 1
-    )"
+    " FROM equal"
 );
 
 /// $1 client, $2 session if it must be bound to one, $3 id.
@@ -137,22 +156,58 @@ const FIND_BY_NONCE: &str = concat!(
     " ORDER BY id DESC"
 );
 
-/// As above, $3 address, $4 network if one is given, $5 how many: the live ones, or else the newest.
+/// Challenges of [`FIND_BY_ADDRESS`] that can be redeemed. The clock is a constant of the statement, so that an index on
+/// deadlines serves.
+macro_rules! live_at_address {
+    () => {
+        concat!(
+            "address = $3 AND ($4::text IS NULL OR network = $4) AND redeem_time IS NULL \
+             AND expire_time > (SELECT now FROM clock) AND ",
+            sign_in_in_scope!("$1", "$2::uuid")
+        )
+    };
+}
+
+/// As above, $3 address, $4 network if one is given, $5 bound on each kind.
+///
+/// What can be on any network is read by `challenges_by_address`, in the order of the deadlines: whatever has ended is not
+/// read, and no more than the bound. `challenges_live` would read all that a flood has left there; `COALESCE` keeps the
+/// planner from taking it. On a network that is known it reads the few that are live.
 const FIND_BY_ADDRESS: &str = concat!(
-    "WITH live AS MATERIALIZED (
-        SELECT *, clock_timestamp() AS now FROM challenges
-        WHERE address = $3 AND ($4::text IS NULL OR network = $4)
-          AND slot IS NOT NULL AND redeem_time IS NULL AND expire_time > clock_timestamp() AND ",
-    sign_in_in_scope!("$1", "$2::uuid"),
-    " ORDER BY id DESC LIMIT $5
+    "WITH clock AS MATERIALIZED (
+        SELECT clock_timestamp() AS now
+    ), expected AS MATERIALIZED (",
+    expected_networks!("$1", "$3"),
+    "), own_expected AS MATERIALIZED (
+        SELECT found.* FROM expected CROSS JOIN LATERAL (
+            SELECT * FROM challenges
+            WHERE challenges.network = expected.network AND slot IS NOT NULL
+              AND COALESCE(session_id, '00000000-0000-0000-0000-000000000000')
+                = COALESCE($2, '00000000-0000-0000-0000-000000000000') AND ",
+    live_at_address!(),
+    " ORDER BY expire_time DESC LIMIT $5
+        ) AS found
+        ORDER BY expire_time DESC LIMIT $5
+    ), own AS MATERIALIZED (
+        SELECT * FROM challenges
+        WHERE session_id IS NOT DISTINCT FROM $2 AND COALESCE(slot, -1) >= 0 AND ",
+    live_at_address!(),
+    " ORDER BY expire_time DESC LIMIT $5
+    ), bound AS MATERIALIZED (
+        SELECT * FROM challenges
+        WHERE $2 IS NULL AND session_id IS NOT NULL AND COALESCE(slot, -1) >= 0 AND ",
+    live_at_address!(),
+    " ORDER BY expire_time DESC LIMIT $5
+    ), live AS MATERIALIZED (
+        SELECT * FROM own_expected UNION SELECT * FROM own UNION SELECT * FROM bound
     ), newest AS MATERIALIZED (
-        SELECT *, clock_timestamp() AS now FROM challenges
+        SELECT * FROM challenges
         WHERE address = $3 AND ($4::text IS NULL OR network = $4) AND NOT EXISTS (SELECT FROM live) AND ",
     sign_in_in_scope!("$1", "$2::uuid"),
-    " ORDER BY id DESC LIMIT 1
+    " ORDER BY expire_time DESC LIMIT 1
     )
     SELECT ",
     challenge_columns!(),
-    ", redeem_time, now FROM (SELECT * FROM live UNION ALL SELECT * FROM newest) AS found
+    ", redeem_time, now FROM (SELECT * FROM live UNION ALL SELECT * FROM newest) AS found, clock
     ORDER BY id DESC"
 );

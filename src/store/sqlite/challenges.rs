@@ -1,13 +1,15 @@
 //! Challenges, on SQLite.
 
 use async_trait::async_trait;
+use sqlx::{query::Query, sqlite::SqliteArguments};
 
 use super::{Sqlite, retrying, rows, write_transaction::WriteTransaction};
 use crate::{
     domain::{AccountId, Challenge, Network, SessionId},
     store::{
         ChallengeKey, ChallengeScope, ChallengeStore, FOUND_LIMIT, FoundChallenge, LIVE_CHALLENGE_LIMIT,
-        NewChallenge, Result, sql_fragments::challenge_columns, sql_fragments::sign_in_in_scope,
+        NewChallenge, Result,
+        sql_fragments::{challenge_columns, expected_networks, sign_in_in_scope},
     },
 };
 
@@ -16,12 +18,21 @@ impl ChallengeStore for Sqlite {
     async fn issue_challenge(&self, challenge: NewChallenge) -> Result<Challenge> {
         retrying(async || {
             let mut tx = self.begin().await?;
-            let issued = match newest_at_limit(&mut tx, &challenge).await? {
-                Some(newest) => newest,
+            let equal = beside_equal(FIND_EQUAL, &challenge, LIVE_CHALLENGE_LIMIT);
+            let issued = match equal.fetch_optional(&mut *tx).await? {
+                Some(equal) => rows::challenge(&equal)?,
                 None => add(&mut tx, &challenge).await?,
             };
             tx.commit().await?;
             Ok(issued)
+        })
+        .await
+    }
+
+    async fn equal_challenge(&self, challenge: &NewChallenge) -> Result<Option<Challenge>> {
+        retrying(async || {
+            let found = beside_equal(FIND_EQUAL, challenge, 0).fetch_optional(&self.reader).await?;
+            found.as_ref().map(rows::challenge).transpose()
         })
         .await
     }
@@ -56,23 +67,58 @@ impl ChallengeStore for Sqlite {
     }
 }
 
-/// ?1 client, ?2 session, ?3 purpose, ?4 format, ?5 address, ?6 network, ?7 limit: the live ones of a
-/// scope.
-const LIVE: &str = concat!(
-    "SELECT ",
+/// Binds the scope and the content of a challenge, and how many live ones there must be before one is handed out again.
+fn beside_equal<'q>(
+    statement: &'static str,
+    challenge: &'q NewChallenge,
+    least: usize,
+) -> Query<'q, sqlx::Sqlite, SqliteArguments> {
+    sqlx::query(statement)
+        .bind(challenge.signer.as_ref().map(|signer| signer.address.as_str()))
+        .bind(challenge.client_id.uuid())
+        .bind(challenge.signer.as_ref().map(|signer| signer.network.as_str()))
+        .bind(challenge.format.as_str())
+        .bind(challenge.purpose().as_str())
+        .bind(challenge.session_id.map(SessionId::uuid))
+        .bind(challenge.content_digest.as_slice())
+        .bind(i64::try_from(least).unwrap_or(i64::MAX))
+}
+
+/// ?1 address, ?2 client, ?3 network, ?4 format, ?5 purpose, ?6 session: what look-ups by address see of a scope. Where
+/// anybody may sign, the address is NULL and nothing is found.
+macro_rules! live_in_scope {
+    () => {
+        "SELECT challenges.* FROM challenges, clock
+         WHERE address = ?1 AND client_id = ?2 AND network = ?3 AND format = ?4 AND purpose = ?5
+           AND session_id IS ?6 AND redeem_time IS NULL AND NOT displaced AND expire_time > now"
+    };
+}
+
+/// As above, ?7 digest of the content, ?8 the least number of live ones: the challenge that is handed out again.
+const FIND_EQUAL: &str = concat!(
+    "WITH live AS MATERIALIZED (",
+    live_in_scope!(),
+    ") SELECT ",
     challenge_columns!(),
-    " FROM challenges, clock
-     WHERE client_id = ?1 AND session_id IS ?2 AND purpose = ?3 AND format = ?4
-       AND address = ?5 AND network = ?6 AND redeem_time IS NULL AND expire_time > now
-     ORDER BY id DESC LIMIT ?7"
+    " FROM live, clock
+     WHERE content_digest = ?7 AND expire_time - now >= (expire_time - create_time) / 2.0
+       AND (SELECT count(*) FROM live) >= ?8
+     ORDER BY id DESC LIMIT 1"
+);
+
+/// As above, without ?7: those beyond the limit make room for one more.
+const DISPLACE: &str = concat!(
+    "UPDATE challenges SET displaced = TRUE WHERE id IN (SELECT id FROM (",
+    live_in_scope!(),
+    ") ORDER BY id DESC LIMIT -1 OFFSET ?8 - 1)"
 );
 
 /// ?1 id, ?2 client, ?3 session, ?4 purpose, ?5 format, ?6 nonce, ?7 text, ?8 typed data, ?9 address,
-/// ?10 network, ?11 create, ?12 expire, ?13 account to link to.
+/// ?10 network, ?11 create, ?12 expire, ?13 account to link to, ?14 digest of the content.
 const ADD: &str = concat!(
     "INSERT INTO challenges (id, client_id, session_id, purpose, format, nonce, message, typed_data_json,
-                             address, network, create_time, expire_time, account_id)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+                             address, network, create_time, expire_time, account_id, content_digest)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
      RETURNING ",
     challenge_columns!()
 );
@@ -94,44 +140,52 @@ const FIND_BY_NONCE: &str = concat!(
     " ORDER BY id DESC"
 );
 
-/// As above, ?3 address, ?4 network if one is given, ?5 how many: the live ones, or else the newest.
-const FIND_BY_ADDRESS: &str = concat!(
-    "WITH live AS MATERIALIZED (
-         SELECT ",
-    challenge_columns!(),
-    ", redeem_time, now FROM challenges, clock
-         WHERE address = ?3 AND (?4 IS NULL OR network = ?4) AND redeem_time IS NULL AND expire_time > now AND ",
-    sign_in_in_scope!("?1", "?2"),
-    " ORDER BY id DESC LIMIT ?5
-     ), newest AS MATERIALIZED (
-         SELECT ",
-    challenge_columns!(),
-    ", redeem_time, (SELECT now FROM clock) AS now FROM challenges
-         WHERE address = ?3 AND (?4 IS NULL OR network = ?4) AND NOT EXISTS (SELECT 1 FROM live) AND ",
-    sign_in_in_scope!("?1", "?2"),
-    " ORDER BY id DESC LIMIT 1
-     )
-     SELECT * FROM live UNION ALL SELECT * FROM newest ORDER BY id DESC"
-);
-
-/// The newest live challenge of a scope that has as many as it may. Where anybody may sign, there is no limit.
-async fn newest_at_limit(tx: &mut WriteTransaction, wanted: &NewChallenge) -> Result<Option<Challenge>> {
-    let Some(signer) = &wanted.signer else { return Ok(None) };
-    let live = sqlx::query(LIVE)
-        .bind(wanted.client_id.uuid())
-        .bind(wanted.session_id.map(SessionId::uuid))
-        .bind(wanted.purpose().as_str())
-        .bind(wanted.format.as_str())
-        .bind(signer.address.as_str())
-        .bind(signer.network.as_str())
-        .bind(i64::try_from(LIVE_CHALLENGE_LIMIT).unwrap_or(i64::MAX))
-        .fetch_all(&mut **tx)
-        .await?;
-    let newest = live.first().filter(|_| live.len() >= LIVE_CHALLENGE_LIMIT);
-    newest.map(rows::challenge).transpose()
+/// Challenges of [`FIND_BY_ADDRESS`] that can be redeemed.
+macro_rules! live_at_address {
+    () => {
+        concat!(
+            "address = ?3 AND (?4 IS NULL OR network = ?4) AND redeem_time IS NULL AND NOT displaced \
+             AND expire_time > (SELECT now FROM clock) AND ",
+            sign_in_in_scope!("?1", "?2")
+        )
+    };
 }
 
+/// As above, ?3 address, ?4 network if one is given, ?5 bound on each kind. They are picked by their deadlines, which an
+/// index has in order.
+const FIND_BY_ADDRESS: &str = concat!(
+    "WITH expected AS MATERIALIZED (",
+    expected_networks!("?1", "?3"),
+    "), own_expected AS MATERIALIZED (
+         SELECT * FROM challenges
+         WHERE network IN (SELECT network FROM expected) AND session_id IS ?2 AND ",
+    live_at_address!(),
+    " ORDER BY expire_time DESC LIMIT ?5
+     ), own AS MATERIALIZED (
+         SELECT * FROM challenges WHERE session_id IS ?2 AND ",
+    live_at_address!(),
+    " ORDER BY expire_time DESC LIMIT ?5
+     ), bound AS MATERIALIZED (
+         SELECT * FROM challenges WHERE ?2 IS NULL AND session_id IS NOT NULL AND ",
+    live_at_address!(),
+    " ORDER BY expire_time DESC LIMIT ?5
+     ), live AS MATERIALIZED (
+         SELECT * FROM own_expected UNION SELECT * FROM own UNION SELECT * FROM bound
+     ), newest AS MATERIALIZED (
+         SELECT * FROM challenges
+         WHERE address = ?3 AND (?4 IS NULL OR network = ?4) AND NOT EXISTS (SELECT 1 FROM live) AND ",
+    sign_in_in_scope!("?1", "?2"),
+    " ORDER BY expire_time DESC LIMIT 1
+     )
+     SELECT ",
+    challenge_columns!(),
+    ", redeem_time, (SELECT now FROM clock) AS now FROM (SELECT * FROM live UNION ALL SELECT * FROM newest)
+     ORDER BY id DESC"
+);
+
+/// Adds a challenge; at the limit the oldest makes room.
 async fn add(tx: &mut WriteTransaction, challenge: &NewChallenge) -> Result<Challenge> {
+    beside_equal(DISPLACE, challenge, LIVE_CHALLENGE_LIMIT).execute(&mut **tx).await?;
     let row = sqlx::query(ADD)
         .bind(challenge.id.uuid())
         .bind(challenge.client_id.uuid())
@@ -146,6 +200,7 @@ async fn add(tx: &mut WriteTransaction, challenge: &NewChallenge) -> Result<Chal
         .bind(rows::to_millis(challenge.create_time))
         .bind(rows::to_millis(challenge.expire_time))
         .bind(challenge.link_to.map(AccountId::uuid))
+        .bind(challenge.content_digest.as_slice())
         .fetch_one(&mut **tx)
         .await?;
     rows::challenge(&row)

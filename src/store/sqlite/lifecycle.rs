@@ -11,13 +11,14 @@ use super::{Sqlite, retrying, rows};
 use crate::store::{Lifecycle, Location, Result, SchemaState, StoreError, retry};
 
 /// Version, name and text of each migration.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "initial", include_str!("../../../migrations/sqlite/0001_initial.sql")),
     (2, "client secret slots", include_str!("../../../migrations/sqlite/0002_client_secret_slots.sql")),
     (3, "revocation feed", include_str!("../../../migrations/sqlite/0003_revocation_feed.sql")),
     (4, "request digest", include_str!("../../../migrations/sqlite/0004_request_digest.sql")),
     (5, "audience change", include_str!("../../../migrations/sqlite/0005_audience_change.sql")),
     (6, "session token mac", include_str!("../../../migrations/sqlite/0006_session_token_mac.sql")),
+    (7, "equal content", include_str!("../../../migrations/sqlite/0007_equal_content.sql")),
 ];
 /// How long migrations may take, those of another process that is waited for included.
 const MIGRATION_TIMEOUT: Duration = Duration::from_mins(10);

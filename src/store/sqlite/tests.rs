@@ -68,6 +68,7 @@ impl Bench {
             format: ChallengeFormat::Text,
             nonce: Nonce::from_stored(id.uuid().simple().to_string()),
             content: Content::Text("Sign in".to_owned()),
+            content_digest: [0; 32],
             signer: Some(ChainAddress { address: address(), network: Network::ethereum() }),
             create_time: now,
             expire_time: now + Duration::from_mins(2),

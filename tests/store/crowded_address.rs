@@ -1,0 +1,128 @@
+//! Look-ups by the address of a wallet for which strangers start challenges without end.
+
+use countersign::{
+    domain::{Address, ChainAddress, Challenge, ChallengeId, Network, SessionId},
+    store::{ChallengeKey, ChallengeScope, FOUND_LIMIT, NewChallenge},
+};
+
+use crate::{
+    fixture::{Bench, new_address},
+    support::TestStore,
+};
+
+on_both_stores!(
+    invented_networks_do_not_crowd_out_the_main_one,
+    invented_networks_do_not_crowd_out_one_that_the_wallet_has_signed_in_on,
+    a_session_that_no_wallet_has_signed_in_to_makes_no_network_an_expected_one,
+    other_sessions_do_not_crowd_out_what_the_client_started_nor_the_other_way_round,
+    a_named_network_is_not_crowded_out_by_others,
+    the_answer_is_bounded,
+);
+
+const LIMIT: usize = FOUND_LIMIT as usize;
+
+fn network(chain: usize) -> Network {
+    Network::parse("", &format!("eip155:{chain}")).unwrap()
+}
+
+async fn start(
+    bench: &Bench<'_>,
+    address: &Address,
+    network: Network,
+    session: Option<SessionId>,
+) -> Challenge {
+    let usual = bench.new_challenge(&bench.client, address).await;
+    let signer = Some(ChainAddress { address: address.clone(), network });
+    let new = NewChallenge { signer, session_id: session, ..usual };
+    bench.store.issue_challenge(new).await.unwrap()
+}
+
+/// Starts more challenges over invented chains than a look-up returns of a kind.
+async fn flood(bench: &Bench<'_>, address: &Address, session: Option<SessionId>) {
+    for chain in 0..=LIMIT {
+        start(bench, address, network(1_000_000 + chain), session).await;
+    }
+}
+
+async fn found(
+    bench: &Bench<'_>,
+    address: &Address,
+    session_id: Option<SessionId>,
+    network: Option<Network>,
+) -> Vec<ChallengeId> {
+    let scope = ChallengeScope { client_id: bench.client.id, session_id };
+    let key = ChallengeKey::Address(address.clone());
+    let found = bench.store.find_challenges(scope, key, network).await.unwrap();
+    found.into_iter().map(|one| one.challenge.id).collect()
+}
+
+async fn invented_networks_do_not_crowd_out_the_main_one(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let address = new_address();
+    let session = bench.pending(&address).await.id;
+    for session in [None, Some(session)] {
+        let own = start(&bench, &address, Network::ethereum(), session).await;
+        flood(&bench, &address, session).await;
+        assert!(found(&bench, &address, session, None).await.contains(&own.id), "{session:?}");
+    }
+}
+
+async fn invented_networks_do_not_crowd_out_one_that_the_wallet_has_signed_in_on(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let address = new_address();
+    bench.redeem(&start(&bench, &address, network(137), None).await).await;
+    bench.sign_in(&address).await;
+    let own = start(&bench, &address, network(137), None).await;
+    let elsewhere = start(&bench, &address, network(10), None).await;
+    flood(&bench, &address, None).await;
+    let found = found(&bench, &address, None, None).await;
+    assert!(found.contains(&own.id));
+    assert!(!found.contains(&elsewhere.id), "more are live than a look-up returns");
+}
+
+async fn a_session_that_no_wallet_has_signed_in_to_makes_no_network_an_expected_one(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let address = new_address();
+    bench.sign_in(&address).await;
+    let usual = crate::fixture::new_session(&bench.client, &address);
+    let signing = ChainAddress { address: address.clone(), network: network(137) };
+    bench.store.create_session(countersign::store::NewSession { signing, ..usual }).await.unwrap();
+    let on_polygon = start(&bench, &address, network(137), None).await;
+    flood(&bench, &address, None).await;
+    assert!(!found(&bench, &address, None, None).await.contains(&on_polygon.id));
+}
+
+async fn other_sessions_do_not_crowd_out_what_the_client_started_nor_the_other_way_round(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let address = new_address();
+    let (own, other) = (bench.pending(&address).await.id, bench.pending(&address).await.id);
+    let of_client = start(&bench, &address, network(137), None).await;
+    let of_session = start(&bench, &address, network(137), Some(own)).await;
+    flood(&bench, &address, Some(other)).await;
+    assert!(found(&bench, &address, None, None).await.contains(&of_client.id));
+    assert_eq!(found(&bench, &address, Some(own), None).await, [of_session.id]);
+    let last = start(&bench, &address, network(137), Some(own)).await;
+    flood(&bench, &address, None).await;
+    let found_by_client = found(&bench, &address, None, None).await;
+    assert!(found_by_client.contains(&last.id));
+    assert_eq!(found(&bench, &address, Some(own), None).await, [last.id, of_session.id]);
+}
+
+async fn a_named_network_is_not_crowded_out_by_others(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let address = new_address();
+    let own = start(&bench, &address, network(137), None).await;
+    flood(&bench, &address, None).await;
+    assert_eq!(found(&bench, &address, None, Some(network(137))).await, [own.id]);
+}
+
+async fn the_answer_is_bounded(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let address = new_address();
+    let session = bench.pending(&address).await.id;
+    let own = start(&bench, &address, Network::ethereum(), None).await;
+    flood(&bench, &address, None).await;
+    flood(&bench, &address, Some(session)).await;
+    let found = found(&bench, &address, None, None).await;
+    assert_eq!((found.len(), found[2 * LIMIT]), (2 * LIMIT + 1, own.id), "each once, newest first");
+}
