@@ -24,6 +24,7 @@ mod client_service;
 mod contract_wallets;
 mod contract_wallets_load;
 mod credentials;
+mod crowded_address;
 mod earlier_version;
 mod explain_signature;
 mod ext_authz;

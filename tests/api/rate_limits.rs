@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use countersign::{
     domain::{Policy, RateLimit},
-    grpc::v1::VerifyChallengeResponse,
+    grpc::v1::{StartChallengeRequest, VerifyChallengeResponse},
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -74,7 +74,8 @@ async fn one_address_cannot_starve_the_others(store: &TestStore) {
     for _ in 0..2 {
         client.start(start_for(&wallet)).await.unwrap();
     }
-    too_many(client.start(start_for(&wallet)).await, "address");
+    let elsewhere = StartChallengeRequest { network: "eip155:137".to_owned(), ..start_for(&wallet) };
+    too_many(client.start(elsewhere).await, "address");
     client.start(start_for(&crate::harness::wallet())).await.unwrap();
     other.start(start_for(&wallet)).await.unwrap();
 }
