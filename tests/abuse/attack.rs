@@ -36,7 +36,8 @@ pub fn start(store: &TestStore, flags: &[&str]) -> Process {
     Process::start_as(under_attack(), store, &flags)
 }
 
-fn under_attack() -> Command {
+/// The program under attack: this one, unless another is named.
+pub fn under_attack() -> Command {
     std::env::var("COUNTERSIGN_TEST_PROGRAM").map_or_else(|_| countersign(), |path| program(&path))
 }
 

@@ -20,6 +20,7 @@ mod support;
 
 mod all_limits;
 mod attack;
+mod crowded_address;
 mod fairness;
 mod held_connections;
 mod log_floods;
