@@ -246,6 +246,54 @@ LOOK_UP = (
         "challenges::a_challenge_of_a_format_that_is_not_known_here_is_never_found",
     ),
     in_store(
+        "look-up by address: expected networks have places of their own",
+        "challenges.rs",
+        "challenges.network = expected.network",
+        "network IN (SELECT network FROM expected)",
+        "crowded_address::invented_networks_do_not_crowd_out_the_main_one",
+        without="TRUE",
+    ),
+    in_store(
+        "look-up by address: networks that the wallet has signed in on",
+        "challenges.rs",
+        'expected_networks!("$1", "$3")',
+        'expected_networks!("?1", "?3")',
+        "crowded_address::invented_networks_do_not_crowd_out_one_that_the_wallet_has_signed_in_on",
+        without='"SELECT \'eip155:1\' AS network"',
+    ),
+    Guard(
+        "equal challenge: equal content",
+        "store",
+        "equal_challenge",
+        "one_of_other_content_or_another_scope_is_never_found",
+        (
+            ("src/store/postgres/challenges.rs", "content_digest = $7", "(content_digest = $7 OR TRUE)"),
+            ("src/store/sqlite/challenges.rs", "content_digest = ?7", "TRUE"),
+        ),
+    ),
+    in_store(
+        "equal challenge: half of its life",
+        "challenges.rs",
+        "expire_time - clock_timestamp() >= (expire_time - create_time) / 2",
+        "expire_time - now >= (expire_time - create_time) / 2.0",
+        "equal_challenge::the_newest_equal_one_with_half_of_its_life_left_is_found_and_nothing_changes",
+        without="TRUE",
+    ),
+    Guard(
+        "equal challenge: of the same session",
+        "store",
+        "equal_challenge",
+        "one_of_other_content_or_another_scope_is_never_found",
+        (
+            (
+                "src/store/postgres/challenges.rs",
+                "COALESCE($6, '00000000-0000-0000-0000-000000000000')",
+                "COALESCE(NULLIF($6, $6), session_id, '00000000-0000-0000-0000-000000000000')",
+            ),
+            ("src/store/sqlite/challenges.rs", "session_id IS ?6", "TRUE"),
+        ),
+    ),
+    in_store(
         "clean-up: only sessions that have ended",
         "clean_up.rs",
         """SELECT id FROM sessions
