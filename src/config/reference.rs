@@ -8,28 +8,40 @@ use super::table::{Fallback, Kind, SETTINGS, Setting};
 const LIMITS: &str = "
 ## Limits
 
-What is beyond a limit is rejected as RESOURCE_EXHAUSTED (`OVERLOADED`) unless the table says otherwise.
+What is beyond a limit is rejected with RESOURCE_EXHAUSTED (`OVERLOADED`) unless the table says otherwise. The memory is
+what a limit costs when it is reached with the default settings.
 
-| limit | what it bounds |
-|---|---|
-| `max-connections`, for each port | connections; an idle one makes room for a new one, else the new one is closed |
-| 100 calls on a connection | calls that a peer has open; it waits with further ones |
-| 64 KiB a call, 128 KiB a connection | bytes that a peer may send ahead |
-| 64 KiB of metadata in all, 16 KiB of it looked at | metadata of a call; 431 and INVALID_ARGUMENT |
-| 64 KiB, a Check 256 KiB | a message; INVALID_ARGUMENT, and for a Check a denied response with 503 |
-| `max-calls` | calls that have arrived and not begun; connections are not read while there are more |
-| two thirds of `max-calls` | running calls of the API, and as many open WatchRevocations streams |
-| `max-calls` | the same with health checks and ext_authz |
-| a sixth of `max-calls` | requests that have not arrived whole; the oldest makes room |
-| a third of `max-calls` | responses that are not taken; the oldest is reset |
-| a 24th of `max-calls` | reflection streams |
-| 8 on a connection | Health/Watch streams |
-| `database-connections`, less two | uses of the store at once; a session has a quarter of them at most |
-| the same, from one on doubled each second | uses of the store at once after an outage of it |
-| 1,024, of a session 32 | calls that wait for the store, for 2 seconds at most |
-| 64 at an endpoint | calls to the nodes of a chain; a client has half of what is free |
-| 20 a second | log lines of calls without valid credentials; further ones are counted |
-| 20 a second, of a node of a chain one | log lines of calls that the store failed or that failed inside; further ones are counted |
+| limit | what it bounds | memory |
+|---|---|---|
+| `max-connections`, for each port | connections; an idle one makes room for a new one, else the new one is closed | gRPC: 85 MiB with all Health/Watch streams; HTTP and operations: 33 MiB each with the largest request heads |
+| 100 calls on a connection | calls that a peer has open; it waits with further ones | |
+| 64 KiB a call, 128 KiB a connection | bytes that a peer may send ahead | in what follows |
+| 64 KiB of metadata in all, 16 KiB of it looked at | metadata of a call; 431 and INVALID_ARGUMENT | in what follows |
+| 64 KiB, a Check 256 KiB | a message; INVALID_ARGUMENT, and for a Check a denied response with 503 | in what follows |
+| `max-calls` on each port | calls that have arrived and not begun; connections are not read while there are more | in what follows |
+| two thirds of `max-calls` | running calls of the API | at most 64 MiB of messages |
+| the same | open WatchRevocations streams | 16 MiB |
+| `max-calls`, less the running calls of the API | health checks and Checks of ext_authz | |
+| a sixth of `max-calls` on each port | requests that have not arrived whole; the peer that has most loses its oldest | 78 MiB of Checks |
+| a third of `max-calls` on each port | responses that are not taken; the peer that has most loses its oldest | 22 MiB of full pages |
+| a 24th of `max-calls` | reflection streams | |
+| 8 on a connection | Health/Watch streams | above |
+| `database-connections`, less two | uses of the store at once; a session has a quarter of them at most | |
+| the same, from an eighth on doubled each second | uses of the store at once after an outage | |
+| two thirds of `max-calls` | calls that wait for the store, for 2 seconds at most; a client has half of what is free, callers without valid credentials together the same and one address half of that, a session 32 calls | in the calls |
+| a 24th of `max-calls` | refreshes of one session that wait for each other, for 2 seconds at most | in the calls |
+| a 12th of `max-calls` | calls with a token of an unknown signing key, or a session token without a MAC, that wait for the store's answer | in the calls |
+| 64 at an endpoint | calls to the nodes of a chain; a client has half of what is free, a session eight | |
+| 131,072, of a client 16,384 | addresses whose calls are counted for rate limits; a further one takes the place of another one of its client | 48 MiB |
+| 100,000 | sessions whose calls are counted for rate limits; a further one takes the place of the quietest | 32 MiB |
+| 32,768 | access tokens whose signature has been verified | 30 MiB |
+| 20 a second | log lines of calls without valid credentials; further ones are counted | |
+| 20 a second, of a node of a chain one | log lines of calls that the store failed or that failed inside; further ones are counted | |
+
+Idle, the process takes some 40 MiB. With all limits of connections and calls reached at the same time it took 280 MiB
+(`tests/abuse/all_limits.rs`, without TLS). The rate limits and verified tokens, which that test does not fill, take
+110 MiB more: 390 MiB, of the 512 MiB that are promised. The deployment's own data comes on top: clients with their
+policies, and the revocations of the last day.
 ";
 
 /// `docs/settings.md`. A test holds the file to this.

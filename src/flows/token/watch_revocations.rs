@@ -39,6 +39,9 @@ pub struct Update {
     pub as_of: Option<OffsetDateTime>,
 }
 
+/// Time that a watch waits for the store's answer about its client.
+const AUTHENTICATION_WAIT: Duration = Duration::from_millis(250);
+
 /// A watcher that is being served.
 pub struct Watch {
     flows: Arc<Flows>,
@@ -144,7 +147,10 @@ impl Watch {
         if self.authenticated.elapsed() < HEARTBEAT {
             return Ok(());
         }
-        match self.flows.authenticate(&self.presented).await {
+        // A heartbeat must not wait for a busy store: what it does not answer soon is asked again with the next one.
+        let asked = tokio::time::timeout(AUTHENTICATION_WAIT, self.flows.authenticate(&self.presented));
+        let Ok(caller) = asked.await else { return Ok(()) };
+        match caller {
             Ok(Caller::Client(record)) if scope(&record.client) == scope(&self.client) => {}
             Ok(_) => {
                 return Err(Error::WatchInterrupted("what the client may receive has changed".to_owned()));
