@@ -203,6 +203,26 @@ async fn an_invented_session_token_does_not_wait_for_a_lock_that_a_genuine_one_w
     genuine.await.unwrap().unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn revocations_of_what_is_not_the_callers_are_rejected_without_a_query() {
+    let store = TestStore::postgres().await;
+    let server = Server::start(&store).await;
+    let (client, other) = (server.client(Policy::default()).await, server.client(Policy::default()).await);
+    let (user, signed_in) = client.user(&wallet()).await;
+    let (session, tokens) = (signed_in.session.unwrap(), signed_in.tokens.unwrap());
+    let mut holder = store.hold_sessions().await;
+    let log_out = tokio::spawn(async move { user.revoke_session(&session.id).await });
+    until_awaited(&mut holder).await;
+    let thief = client.with(&format!("Bearer {}", tokens.access_token));
+    let foreign = countersign::domain::SessionId::generate().to_string();
+    assert_eq!(reason(thief.revoke_session(&foreign).await), "SESSION_NOT_FOUND");
+    assert_eq!(reason(thief.revoke_account_sessions(&foreign).await), "ACCOUNT_NOT_FOUND");
+    assert_eq!(reason(other.revoke_token(&tokens.access_token).await), "ACCESS_TOKEN_INVALID");
+    assert!(!log_out.is_finished());
+    drop(holder);
+    log_out.await.unwrap().unwrap();
+}
+
 async fn a_session_token_without_a_mac_is_accepted_as_long_as_such_a_session_is_left(store: &TestStore) {
     let server = Server::start(store).await;
     let client = server.client(Policy::default()).await;
