@@ -123,9 +123,9 @@ impl OpenConnection {
         &self.entry.peer
     }
 
-    /// True while a call runs, Health/Watch included.
+    /// True while a call other than Health/Watch runs.
     pub(super) fn is_busy(&self) -> bool {
-        self.entry.peer.connection.idle_for().is_none()
+        self.entry.peer.connection.dispensable().is_none()
     }
 
     /// Ready when it must make room for another one.
