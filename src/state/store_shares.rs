@@ -8,7 +8,7 @@
 mod outage;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -27,6 +27,8 @@ use outage::{Outage, known_outage, likely_outage};
 const MAX_WAIT: Duration = Duration::from_secs(2);
 /// Calls of a narrow lane that wait; further ones are rejected at once.
 const NARROW_WAITERS: usize = 32;
+/// Revocations of one session or account that wait; the first one that runs does what all of them ask for.
+const REVOCATION_WAITERS: usize = 8;
 /// Those who share the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Party {
@@ -64,6 +66,10 @@ impl Lane {
             Self::Own | Self::Origin(_) => false,
         }
     }
+
+    const fn revokes(self) -> bool {
+        matches!(self, Self::Revocation(_) | Self::AccountRevocation(_))
+    }
 }
 
 /// Party and lane that a use of the store counts for.
@@ -82,7 +88,7 @@ struct Shared {
     permits: usize,
     /// Calls that wait altogether. A party may have one more while it has fewer than are left, so that there is always
     /// room for another one; an address has half of the strangers' room in the same way. Revocations wait however many
-    /// others do; each lane of theirs is bounded.
+    /// others do, a quarter as many at most.
     waiters: usize,
     max_wait: Duration,
     queue: Mutex<Queue>,
@@ -142,13 +148,13 @@ impl StoreShares {
     /// [`Error::Overloaded`] if too many calls of the same lane or party wait, or none came free in time;
     /// [`Error::StoreUnavailable`] at once while the store is known to be down.
     pub async fn permit(&self, share: Share) -> Result<StorePermit> {
-        let waiting = match self.0.queue().enter(&self.0, share) {
+        let mut waiting = match self.0.queue().enter(&self.0, share) {
             Entered::Granted => return Ok(StorePermit { shared: Some(Arc::clone(&self.0)), share }),
             Entered::Waits(waiting) => waiting,
             Entered::Rejected => return Err(rejected(share)),
             Entered::Outage => return Err(known_outage()),
         };
-        match tokio::time::timeout(self.0.max_wait, waiting).await {
+        match tokio::time::timeout(self.0.max_wait, &mut waiting.permit).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) => Err(known_outage()),
             Err(_) if self.0.queue().is_suspicious() => Err(likely_outage()),
@@ -229,10 +235,24 @@ impl Drop for StorePermit {
 
 type Waiter = oneshot::Sender<StorePermit>;
 
+/// A call that waits; it leaves the queue when this is dropped.
+struct Waiting {
+    shared: Arc<Shared>,
+    share: Share,
+    number: u64,
+    permit: oneshot::Receiver<StorePermit>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.shared.queue().leave(self.share, self.number);
+    }
+}
+
 /// Outcome of a request for a permit.
 enum Entered {
     Granted,
-    Waits(oneshot::Receiver<StorePermit>),
+    Waits(Waiting),
     Rejected,
     Outage,
 }
@@ -244,7 +264,12 @@ struct Queue {
     open: usize,
     outage: Outage,
     used: usize,
+    /// Calls that have begun to wait so far.
+    arrived: u64,
+    /// Calls that wait, without revocations.
     waiters: usize,
+    /// Revocations that wait.
+    revocations: usize,
     lanes: HashMap<Share, LaneQueue>,
     parties: HashMap<Party, PartyQueue>,
     /// Parties with a lane whose turn may come, in the order of their turns.
@@ -254,7 +279,8 @@ struct Queue {
 #[derive(Default)]
 struct LaneQueue {
     used: usize,
-    waiters: VecDeque<Waiter>,
+    /// By order of arrival.
+    waiters: BTreeMap<u64, Waiter>,
     has_turn: bool,
 }
 
@@ -270,7 +296,7 @@ impl Queue {
         Self { open, ..Self::default() }
     }
 
-    fn enter(&mut self, shared: &Shared, share: Share) -> Entered {
+    fn enter(&mut self, shared: &Arc<Shared>, share: Share) -> Entered {
         if !self.is_open() {
             return Entered::Outage;
         }
@@ -281,13 +307,6 @@ impl Queue {
             return Entered::Granted;
         }
         let party = self.parties.entry(share.party).or_default();
-        if lane.waiters.len() >= NARROW_WAITERS {
-            // Callers that have given up hold no place against those that come.
-            let before = lane.waiters.len();
-            lane.waiters.retain(|waiter| !waiter.is_closed());
-            party.waiters -= before - lane.waiters.len();
-            self.waiters -= before - lane.waiters.len();
-        }
         let party_has_room = party.waiters < shared.waiters.saturating_sub(self.waiters);
         let lane_has_room = lane.waiters.len() < NARROW_WAITERS;
         let has_room = match share.lane {
@@ -296,18 +315,40 @@ impl Queue {
                 party_has_room && lane.waiters.len() < (shared.waiters / 2).saturating_sub(party.waiters)
             }
             Lane::Session(_) | Lane::BeyondLimit => party_has_room && lane_has_room,
-            Lane::Revocation(_) | Lane::AccountRevocation(_) => lane_has_room,
+            Lane::Revocation(_) | Lane::AccountRevocation(_) => {
+                lane.waiters.len() < REVOCATION_WAITERS && self.revocations < shared.waiters / 4
+            }
         };
         if !has_room {
             self.forget_empty(share);
             return Entered::Rejected;
         }
-        let (waiter, waiting) = oneshot::channel();
-        lane.waiters.push_back(waiter);
-        party.waiters += 1;
-        self.waiters += 1;
+        let (waiter, permit) = oneshot::channel();
+        let number = self.arrived;
+        lane.waiters.insert(number, waiter);
+        self.arrived += 1;
+        self.change_waiters(share, |waiters| waiters + 1);
         self.give_turn(shared, share);
-        Entered::Waits(waiting)
+        Entered::Waits(Waiting { shared: Arc::clone(shared), share, number, permit })
+    }
+
+    /// Removes a call that no longer waits, unless it was granted a permit.
+    fn leave(&mut self, share: Share, number: u64) {
+        let waiter = self.lanes.get_mut(&share).and_then(|lane| lane.waiters.remove(&number));
+        if waiter.is_some() {
+            self.change_waiters(share, |waiters| waiters - 1);
+            self.forget_empty(share);
+        }
+    }
+
+    fn change_waiters(&mut self, share: Share, change: impl Fn(usize) -> usize) {
+        if share.lane.revokes() {
+            self.revocations = change(self.revocations);
+        } else {
+            self.waiters = change(self.waiters);
+            let party = self.parties.entry(share.party).or_default();
+            party.waiters = change(party.waiters);
+        }
     }
 
     /// Puts a lane in line if it has a waiter and may use a permit.
@@ -344,23 +385,22 @@ impl Queue {
         let Some(party) = self.turns.pop_front() else { return false };
         let Some(queue) = self.parties.get_mut(&party) else { return true };
         let Some(lane) = queue.turns.pop_front() else { return true };
-        queue.waiters -= 1;
-        self.waiters -= 1;
         if !queue.turns.is_empty() {
             self.turns.push_back(party);
         }
         let share = Share { party, lane };
         if let Some(lane) = self.lanes.get_mut(&share) {
             lane.has_turn = false;
-            let permit = StorePermit { shared: Some(Arc::clone(shared)), share };
-            // A caller that has given up is passed over.
-            match lane.waiters.pop_front().map(|waiter| waiter.send(permit)) {
-                Some(Ok(())) => {
-                    lane.used += 1;
-                    self.used += 1;
+            if let Some((_, waiter)) = lane.waiters.pop_first() {
+                match waiter.send(StorePermit { shared: Some(Arc::clone(shared)), share }) {
+                    Ok(()) => {
+                        lane.used += 1;
+                        self.used += 1;
+                    }
+                    // Dropped with `shared`, it would lock the queue again.
+                    Err(mut permit) => permit.shared = None,
                 }
-                Some(Err(mut permit)) => permit.shared = None,
-                None => {}
+                self.change_waiters(share, |waiters| waiters - 1);
             }
         }
         self.give_turn(shared, share);
@@ -368,11 +408,14 @@ impl Queue {
         true
     }
 
+    /// Forgets a lane and a party without calls. One in line stays until its turn comes.
     fn forget_empty(&mut self, share: Share) {
-        if self.lanes.get(&share).is_some_and(|lane| lane.used == 0 && lane.waiters.is_empty()) {
+        let is_empty = |lane: &LaneQueue| lane.used == 0 && lane.waiters.is_empty() && !lane.has_turn;
+        if self.lanes.get(&share).is_some_and(is_empty) {
             self.lanes.remove(&share);
         }
-        if self.parties.get(&share.party).is_some_and(|party| party.waiters == 0) {
+        let is_empty = |party: &PartyQueue| party.waiters == 0 && party.turns.is_empty();
+        if self.parties.get(&share.party).is_some_and(is_empty) {
             self.parties.remove(&share.party);
         }
     }
@@ -539,5 +582,34 @@ mod tests {
         wait(&shares, Share::of(busy).revoking(SessionId::generate()), "revocation", &order).await;
         drop(held);
         assert_eq!(all(&order, 2).await[..2], ["flood", "revocation"]);
+    }
+
+    #[tokio::test]
+    async fn revocations_of_many_sessions_leave_room_for_other_calls() {
+        let (shares, order) = (Arc::new(StoreShares::new(1, WAITERS)), Arc::default());
+        let held = shares.permit(Share::of(client())).await.unwrap();
+        for _ in 0..WAITERS {
+            let revoking = Share::of(Party::Sessions).revoking(SessionId::generate());
+            flood(&shares, revoking, 2 * REVOCATION_WAITERS, &order).await;
+        }
+        assert_eq!(shares.0.queue().revocations, WAITERS / 4);
+        wait(&shares, Share::of(client()), "other", &order).await;
+        drop(held);
+        assert!(all(&order, 2).await[..2].contains(&"other"));
+    }
+
+    #[tokio::test]
+    async fn callers_that_give_up_hold_no_place_and_keep_no_turn() {
+        let shares = Arc::new(StoreShares::new(1, WAITERS));
+        let held = shares.permit(Share::of(client())).await.unwrap();
+        let busy = client();
+        for _ in 0..2 * WAITERS {
+            let given_up = tokio::time::timeout(Duration::ZERO, shares.permit(session(busy))).await;
+            assert!(given_up.is_err(), "it waits, whoever has given up before");
+        }
+        drop(held);
+        drop(shares.permit(session(busy)).await.unwrap());
+        let queue = shares.0.queue();
+        assert_eq!((queue.used, queue.waiters, queue.lanes.len(), queue.parties.len()), (0, 0, 0, 0));
     }
 }

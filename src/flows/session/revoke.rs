@@ -1,7 +1,7 @@
 //! RevokeSession and RevokeAccountSessions.
 
 use crate::{
-    domain::{AccountId, RevokeReason, Session, SessionId},
+    domain::{AccountId, RevokeReason, Session, SessionId, SessionState},
     flows::{Caller, Error, Flows, Result, caller::client_or_user_required},
     state::audit::{self, audit},
     store::RevokeScope,
@@ -13,20 +13,19 @@ impl Flows {
     /// # Errors
     /// If there is none, or it is somebody else's.
     pub async fn revoke_session(&self, caller: &Caller, session_id: &str) -> Result<Session> {
-        let (session, reason) = match caller {
-            Caller::Client(_) => (self.get_session(caller, session_id).await?, RevokeReason::RevokedByClient),
-            Caller::User { .. } => {
-                let id = SessionId::parse("session_id", session_id)?;
-                (caller.own_session(id)?.clone(), RevokeReason::RevokedByUser)
-            }
+        let reason = match caller {
+            Caller::Client(_) => RevokeReason::RevokedByClient,
+            Caller::User { .. } => RevokeReason::RevokedByUser,
             Caller::Device { .. } => return Err(client_or_user_required()),
         };
-        let revoked = self
-            .store_turn(caller.share().revoking(session.id))
-            .await?
-            .revoke_session(session.id, reason)
-            .await?
-            .ok_or(Error::SessionNotFound)?;
+        let id = SessionId::parse("session_id", session_id)?;
+        let share = caller.share().revoking(id);
+        let session = self.find_session(caller, id, share).await?;
+        if session.state == SessionState::Revoked {
+            return Ok(session);
+        }
+        let store = self.store_turn(share).await?;
+        let revoked = store.revoke_session(id, reason).await?.ok_or(Error::SessionNotFound)?;
         audit::session_revoked(&revoked, caller.kind());
         Ok(revoked)
     }

@@ -1,7 +1,7 @@
 //! RevokeToken: ends the session of a token (RFC 7009).
 
 use crate::{
-    domain::{ClientId, RevokeReason, Session, SessionId},
+    domain::{ClientId, RevokeReason, Session, SessionId, SessionState},
     flows::{Error, Flows, Presented, Result, caller::client_required},
     state::{
         audit,
@@ -11,7 +11,8 @@ use crate::{
 };
 
 impl Flows {
-    /// Ends the session of an access or a refresh token, and tells whose it was; one that is not known is no error.
+    /// Ends the session of an access or a refresh token. Returns the session's client, or `None` for a token that is unknown
+    /// or whose session was revoked before, which is no error.
     ///
     /// # Errors
     /// If client credentials came with it and are not the session's, or are demanded and missing.
@@ -38,6 +39,10 @@ impl Flows {
             Some(caller) if caller != session.client_id => return Err(not_the_callers(token)),
             Some(_) => {}
             None => self.refuse_where_client_is_required(&session, share).await?,
+        }
+        // A dead token costs no write, no audit event, and earns its caller nothing.
+        if session.state == SessionState::Revoked {
+            return Ok(None);
         }
         let store = self.store_turn(share).await?;
         if let Some(revoked) = store.revoke_session(session.id, RevokeReason::TokenRevoked).await? {

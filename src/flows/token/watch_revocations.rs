@@ -39,8 +39,10 @@ pub struct Update {
     pub as_of: Option<OffsetDateTime>,
 }
 
-/// Time that a watch waits for the store's answer about its client.
+/// Time that an attempt to verify a watch's credentials may take, so that a busy store does not delay heartbeats.
 const AUTHENTICATION_WAIT: Duration = Duration::from_millis(250);
+/// Time for which a watch may go on while attempts fail for want of the store.
+const MAX_UNAUTHENTICATED: Duration = Duration::from_mins(1);
 
 /// A watcher that is being served.
 pub struct Watch {
@@ -51,6 +53,9 @@ pub struct Watch {
     snapshot: bool,
     changes: watch::Receiver<u64>,
     state: watch::Receiver<HealthState>,
+    /// Start of the last attempt to verify the credentials.
+    asked: Instant,
+    /// End of the last attempt that succeeded.
     authenticated: Instant,
     sent: Option<Instant>,
     audiences: HashMap<ClientId, (Instant, bool)>,
@@ -82,6 +87,7 @@ impl Flows {
             snapshot: position.is_none(),
             changes: self.revocations.subscribe(),
             state: self.health.watch(),
+            asked: Instant::now(),
             authenticated: Instant::now(),
             sent: None,
             audiences: HashMap::new(),
@@ -144,23 +150,32 @@ impl Watch {
             return Err(Error::Draining);
         }
         self.flows.ensure_fresh()?;
-        if self.authenticated.elapsed() < HEARTBEAT {
+        if self.asked.elapsed() < HEARTBEAT {
             return Ok(());
         }
-        // A heartbeat must not wait for a busy store: what it does not answer soon is asked again with the next one.
-        let asked = tokio::time::timeout(AUTHENTICATION_WAIT, self.flows.authenticate(&self.presented));
-        let Ok(caller) = asked.await else { return Ok(()) };
-        match caller {
-            Ok(Caller::Client(record)) if scope(&record.client) == scope(&self.client) => {}
-            Ok(_) => {
-                return Err(Error::WatchInterrupted("what the client may receive has changed".to_owned()));
+        self.asked = Instant::now();
+        let caller = tokio::time::timeout(AUTHENTICATION_WAIT, self.flows.authenticate(&self.presented));
+        match caller.await {
+            Ok(Ok(Caller::Client(record))) if scope(&record.client) == scope(&self.client) => {
+                self.authenticated = Instant::now();
+                Ok(())
             }
-            // A busy or absent store ends no watch while the feed is fresh.
-            Err(Error::StoreUnavailable(_) | Error::Contention | Error::Overloaded(_)) => {}
-            Err(error) => return Err(error),
+            Ok(Ok(_)) => Err(Error::WatchInterrupted("what the client may receive has changed".to_owned())),
+            // While the feed is fresh, a watch outlives a busy or absent store, though not for long.
+            Err(_) | Ok(Err(Error::StoreUnavailable(_) | Error::Contention | Error::Overloaded(_))) => {
+                self.ensure_authenticated_lately()
+            }
+            Ok(Err(error)) => Err(error),
         }
-        self.authenticated = Instant::now();
-        Ok(())
+    }
+
+    fn ensure_authenticated_lately(&self) -> Result<()> {
+        if self.authenticated.elapsed() <= MAX_UNAUTHENTICATED {
+            return Ok(());
+        }
+        Err(Error::StoreUnavailable(Cause(
+            "the credentials of a watch could not be verified for a minute".to_owned(),
+        )))
     }
 
     async fn in_scope(&mut self, revocations: Vec<RevocationEvent>) -> Result<Vec<RevocationEvent>> {

@@ -72,14 +72,14 @@ impl Queue {
 
     fn reject_waiters(&mut self) {
         for lane in self.lanes.values_mut() {
-            self.outage.rejected +=
-                lane.waiters.drain(..).filter(|waiter| !waiter.is_closed()).count() as u64;
+            self.outage.rejected += std::mem::take(&mut lane.waiters).len() as u64;
             lane.has_turn = false;
         }
         self.lanes.retain(|_, lane| lane.used > 0);
         self.parties.clear();
         self.turns.clear();
         self.waiters = 0;
+        self.revocations = 0;
     }
 }
 
