@@ -64,7 +64,7 @@ fn every_attack_has_its_row_once() {
     let numbers: Vec<u32> = rows().iter().map(|row| row.number).collect();
     let expected: BTreeSet<u32> = ATTACKS.into_iter().flatten().collect();
     assert_eq!(numbers.iter().copied().collect::<BTreeSet<_>>(), expected);
-    assert_eq!(numbers.len(), expected.len(), "a number stands twice");
+    assert_eq!(numbers.len(), expected.len(), "a number is listed twice");
 }
 
 #[test]

@@ -1,11 +1,11 @@
--- At a limit, a live challenge of equal content is handed out again.
+-- At a limit, a live challenge of equal content is returned again.
 --
--- Earlier versions of the program leave the digest null: their challenges are never handed out again by this rule.
--- By deadline instead of id, a look-up by address reads live rows only, however many ended ones a flood has left.
+-- Earlier versions leave the digest null, so their challenges are never returned again.
+-- The index is ordered by deadline instead of id, so that a look-up by address never reads expired rows.
 
--- SHA-256 over everything that it states but its nonce and times; null where an earlier version wrote the row.
+-- SHA-256 of the content without nonce and times; null in rows of earlier versions.
 ALTER TABLE challenges ADD COLUMN content_digest BLOB CHECK (length(content_digest) = 32);
--- Whether it made room for another: look-ups by address alone do not see it any more.
+-- True once a newer challenge has displaced this one: look-ups by address alone no longer return it.
 ALTER TABLE challenges ADD COLUMN displaced INTEGER NOT NULL DEFAULT FALSE;
 DROP INDEX challenges_live;
 CREATE INDEX challenges_live ON challenges (address, client_id, network, format, expire_time)

@@ -26,13 +26,18 @@ pub(super) fn spawn(
     tasks.spawn(probe_store(Arc::clone(flows), until(ended.clone())));
     let own = Arc::clone(flows);
     let keys = move || keep_keys_current(Arc::clone(&own));
-    tasks.spawn(repeat(KEYS_INTERVAL, "signing keys", keys, until(ended.clone())));
+    tasks.spawn(repeat(KEYS_INTERVAL, "reading of signing keys", keys, until(ended.clone())));
     let own = Arc::clone(flows);
     let revocations = move || {
         let flows = Arc::clone(&own);
         async move { flows.poll_revocations().await }
     };
-    tasks.spawn(repeat(revocation_feed::POLL_INTERVAL, "revocations", revocations, until(ended.clone())));
+    tasks.spawn(repeat(
+        revocation_feed::POLL_INTERVAL,
+        "reading of revocations",
+        revocations,
+        until(ended.clone()),
+    ));
     let own = Arc::clone(flows);
     let unmarked = move || {
         let flows = Arc::clone(&own);
@@ -40,7 +45,7 @@ pub(super) fn spawn(
     };
     tasks.spawn(repeat(
         unmarked_tokens::ASK_INTERVAL,
-        "sessions of an earlier version",
+        "check for session tokens without a MAC",
         unmarked,
         until(ended.clone()),
     ));
@@ -68,8 +73,8 @@ async fn repeat<F, E>(
         }
         let outcome = work().await;
         match &outcome {
-            Err(error) if !failing => tracing::warn!(%error, "{what} could not be read"),
-            Ok(()) if failing => tracing::info!("{what} are read again"),
+            Err(error) if !failing => tracing::warn!(%error, "failed: {what}"),
+            Ok(()) if failing => tracing::info!("recovered: {what}"),
             Ok(()) | Err(_) => {}
         }
         failing = outcome.is_err();

@@ -1,13 +1,13 @@
-//! Memory that was freed goes back to the system: glibc keeps most of what a load, or an attack, made it take.
+//! Returns freed memory to the system: after a load peak, or an attack, glibc keeps most of what was allocated.
 
 use std::{future::Future, time::Duration};
 
-/// Interval at which the memory in use is looked at.
+/// Interval between checks of the resident memory.
 const INTERVAL: Duration = Duration::from_secs(15);
-/// Bytes above the least that the process has had, from which on some may be free. A return walks over all of them.
+/// Growth above the lowest resident memory seen that triggers a return; each one walks all arenas.
 const GROWTH: u64 = 32 * 1024 * 1024;
 
-/// Returns freed memory at intervals, while the process is larger than it was, until `end`.
+/// Returns freed memory at intervals, while the process has grown, until `end`.
 pub(super) async fn return_freed(end: impl Future<Output = ()>) {
     tokio::pin!(end);
     let mut least = resident();

@@ -33,8 +33,8 @@ pub(super) struct ContractCheck<'a> {
     error: Option<ChainError>,
 }
 
-/// The standing of a chain that was asked, in the order in which chains get the next call; a chain that was not asked
-/// yet comes first. A chain that does not answer thus never blocks a wallet of another one.
+/// State of a chain that was called, in the order in which chains receive the next call; chains not called yet come
+/// first. A chain that does not answer therefore never blocks a wallet of another one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Standing {
     Answered,
@@ -86,14 +86,14 @@ impl<'a> ContractCheck<'a> {
         }
     }
 
-    /// Rounds of calls in which every chain that was not asked yet gets its turn; each round has its share of the time.
+    /// Number of rounds in which every chain not called yet receives a call; each round has an equal share of the time.
     fn rounds(&self) -> u32 {
         let networks = self.waiting.iter().map(|&at| &self.calls[at].network);
         let not_asked: HashSet<&Network> = networks.filter(|&one| !self.standing.contains_key(one)).collect();
         u32::try_from(not_asked.len().div_ceil(AT_A_TIME)).unwrap_or(u32::MAX).max(1)
     }
 
-    /// The newest call of the chain whose turn it is.
+    /// Newest call of the next chain.
     fn next(&mut self) -> Option<usize> {
         let standing = |at: usize| self.standing.get(&self.calls[at].network);
         let (position, _) = self.waiting.iter().enumerate().min_by_key(|&(_, &at)| standing(at))?;
@@ -105,7 +105,7 @@ impl<'a> ContractCheck<'a> {
         let Some(chain) = self.chains.by_network.get(network).cloned() else {
             return self.fail(unavailable(&self.calls[at]));
         };
-        // A chain that has failed stays the last one to be asked.
+        // A failed chain stays last.
         let standing = self.standing.entry(network).or_insert(Standing::Asked);
         *standing = Standing::Asked.max(*standing);
         let (holder, call) = (Holder { client: self.client, session: *session }, call.clone());
@@ -146,7 +146,8 @@ impl<'a> ContractCheck<'a> {
     }
 }
 
-/// A caller that goes away does not end the calls: they still teach the next verification where to begin.
+/// Dropping the check does not cancel running calls: their results set the endpoint that the next verification tries
+/// first.
 impl Drop for ContractCheck<'_> {
     fn drop(&mut self) {
         self.running.detach_all();

@@ -59,8 +59,8 @@ struct Chain {
 /// The reasons why no node has answered.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
-    /// No endpoint was asked: of each, the share of the client or session, or every place, is in use.
-    #[error("the client's share of the calls to the chain's nodes is in use")]
+    /// No endpoint was called: at each one the client or session has used up its share, or every place is taken.
+    #[error("no RPC node of the chain has a free place for this client and session")]
     Overloaded,
     /// At least one endpoint was asked.
     #[error(transparent)]
@@ -95,9 +95,9 @@ impl Chains {
         self.by_network.contains_key(network)
     }
 
-    /// The first call, of those given newest first, whose contract accepts the signature; `None` if no contract does.
-    /// At most two calls run at a time. When the caller goes away, those that run go on, so that a caller who waits
-    /// for less than an endpoint takes still teaches the next one where to begin.
+    /// Finds the first call, in the given order (newest first), whose contract accepts the signature; `None` if none
+    /// does. At most two calls run at a time. If the caller disconnects, running calls continue, so that a caller with
+    /// a short deadline still helps the next one to start with a responsive endpoint.
     ///
     /// # Errors
     /// If no contract has accepted the signature and at least one call got no answer.
@@ -111,8 +111,8 @@ impl Chains {
 }
 
 impl Chain {
-    /// Asks the endpoints in turn. An endpoint without a place for the client is passed over, which says nothing about
-    /// where to begin.
+    /// Calls the endpoints in order. An endpoint without a free place is skipped, without effect on where later calls
+    /// start.
     async fn ask(
         &self,
         holder: Holder,
@@ -176,14 +176,16 @@ impl Chain {
         (0..count).map(move |step| (first + step) % count)
     }
 
-    /// Logs a failed call, at a limited rate. The next calls begin with the endpoint after it, unless another one has decided otherwise.
+    /// Logs a failed call, at a limited rate. Later calls start with the endpoint after it, unless another call has
+    /// moved the start meanwhile.
     fn note_failure(&self, failed: usize, error: &EndpointError) {
         let lines = &self.endpoints[failed].failure_lines;
         if let Some(suppressed) = lines.report() {
-            tracing::warn!(network = %self.network, suppressed, "lines of a node that did not answer were suppressed");
+            let network = &self.network;
+            tracing::warn!(%network, suppressed, "log lines about failed RPC node calls were suppressed");
         }
         if lines.take() {
-            tracing::warn!(network = %self.network, %error, "a node did not answer");
+            tracing::warn!(network = %self.network, %error, "an RPC node call failed");
         }
         let next = (failed + 1) % self.endpoints.len();
         let _ = self.first.compare_exchange(failed, next, Ordering::Relaxed, Ordering::Relaxed);

@@ -117,9 +117,10 @@ pub const SETTINGS: [Setting; 32] = [
         "database-connections",
         "NUMBER",
         Value("16"),
-        "Connections to PostgreSQL that an instance opens at most, from 3 on. Two are its own: one for the probe and the clock, \
-         one for keys and revocations. As many calls as there are others use the store at once, on SQLite, too; further ones wait for their turn, which goes round over clients and sessions, and are rejected as \
-         RESOURCE_EXHAUSTED (`OVERLOADED`) after 2 seconds.",
+        "Maximum number of connections to PostgreSQL per instance; at least 3. Two are reserved: one for the probe \
+         and the clock, one for keys and revocations. The others bound the concurrent uses of the store, also on \
+         SQLite. Further calls queue, fairly over clients and sessions, and are rejected after 2 seconds as \
+         RESOURCE_EXHAUSTED (`OVERLOADED`).",
     )
     .of_the_store(),
     Setting::new(
@@ -206,8 +207,8 @@ pub const SETTINGS: [Setting; 32] = [
         "chain-rpc-timeout",
         "TIME",
         Value("5s"),
-        "Time that one verification may wait for the nodes of its chains, all together: each chain, and each endpoint \
-         of a chain, gets its share before the next is tried. Less than `request-timeout`.",
+        "Total time that one verification may wait for RPC nodes. Each chain, and each endpoint of a chain, receives \
+         a share of it before the next is tried. Must be less than `request-timeout`.",
     ),
     Setting::new(
         "key-rotation-interval",
@@ -241,25 +242,25 @@ pub const SETTINGS: [Setting; 32] = [
         "max-connections",
         "NUMBER",
         Value("1000"),
-        "Connections that each port holds at most, every one of them an open file (`ulimit -n`). For a new one beyond \
-         that, one without a running call makes room: first one that never made a call, then one that made none with \
-         valid credentials, last any other, each of the address that has most. If all have calls, the new one is closed \
-         at once, so that its caller can try another instance.",
+        "Maximum number of connections per port; each uses one open file (`ulimit -n`). At the limit, a new \
+         connection evicts one without a running call: of the address with the most connections, first one that never \
+         made a call, then one that never presented valid credentials, last any other. If every connection runs a \
+         call, the new one is closed at once, so that its caller can try another instance.",
     ),
     Setting::new(
         "max-calls",
         "NUMBER",
         Value("1536"),
-        "Calls that run at once at most, on all connections together. Two thirds of them are for the API, the rest is \
-         kept for health checks and ext_authz. A call beyond that is rejected as RESOURCE_EXHAUSTED (`OVERLOADED`).",
+        "Maximum number of running calls, over all connections. The API may use two thirds of them; the rest is \
+         reserved for health checks and ext_authz. Further calls are rejected as RESOURCE_EXHAUSTED (`OVERLOADED`).",
     ),
     Setting::new(
         "max-connection-age",
         "TIME",
         Value("1h"),
-        "Age of a connection, give or take a tenth, at which it ends, so that callers spread over instances that came \
-         later. Its calls are then finished, and streams end. Some callers (tonic) fail a call that they were about to \
-         send, and must retry it. `0s` sets no limit.",
+        "Maximum age of a connection, plus or minus a tenth, so that callers spread over newly started instances. \
+         Running calls are finished; streams end. Some clients (tonic) fail a call that they were about to send and \
+         must retry it. `0s` disables the limit.",
     ),
     Setting::new(
         "connection-idle-timeout",
@@ -271,9 +272,9 @@ pub const SETTINGS: [Setting; 32] = [
         "peer-timeout",
         "TIME",
         Value("10s"),
-        "Time for which a peer may keep the service waiting: for a TLS handshake, for the first bytes of HTTP/2, for the \
-         head of an HTTP/1.1 request, for the rest of a request, for the answer to a ping, and for taking what is written \
-         to it. A call whose peer stops sending is rejected, one whose response is not taken is reset.",
+        "Timeout for a peer that the service waits for: for the TLS handshake, the first bytes of HTTP/2, the head of \
+         an HTTP/1.1 request, the rest of a request, the answer to a ping, and for reading what is written to it. A \
+         call whose peer stops sending is rejected; a call whose response is not read is reset.",
     ),
     Setting::new(
         "keepalive-interval",
@@ -284,10 +285,10 @@ pub const SETTINGS: [Setting; 32] = [
     Setting::new(
         "trusted-proxies",
         "CIDRS",
-        Described("none: the peer of a call is that of its connection"),
-        "Proxies in front of the service, as CIDRs with commas between, such as `10.0.0.0/8,fd00::/8`. A call on a \
-         connection from one of them came from the last address of its `x-forwarded-for`, read from the right, that is \
-         none of them. That header is ignored on all other connections.",
+        Described("none: the caller's address is that of the connection"),
+        "Trusted proxies, as comma-separated CIDRs such as `10.0.0.0/8,fd00::/8`. On a connection from one of them, \
+         the caller's address is the last one in `x-forwarded-for`, read from the right, that is not itself a trusted \
+         proxy. The header is ignored on all other connections.",
     ),
     Setting::new(
         "shutdown-delay",

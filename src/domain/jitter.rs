@@ -1,4 +1,4 @@
-//! Times that differ by chance, so that what began together does not come back together.
+//! Jittered durations, so that events that started together do not recur together.
 
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
@@ -10,7 +10,7 @@ pub fn jittered(duration: Duration, part: f64) -> Duration {
     duration.mul_f64(1.0 - part + 2.0 * part * fraction())
 }
 
-/// A fraction from 0 to 1. The operating system seeds each thread once, and each call steps on: not for secrets.
+/// Random fraction from 0 to 1. Not for secrets: the system seeds each thread once, and each call increments the seed.
 pub fn fraction() -> f64 {
     let random = u32::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or(0);
     f64::from(random) / f64::from(u32::MAX)

@@ -125,11 +125,11 @@ impl Drop for HealthWatch {
 /// Reasons for ending the wait for a peer that does not send, or does not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stalled {
-    /// Its time is over.
-    #[error("the peer took too long")]
+    /// The peer neither sent nor read anything before the timeout.
+    #[error("the peer timed out")]
     TooLong,
-    /// So many calls wait for their peers that the oldest one was ended.
-    #[error("too many calls wait for their peers")]
+    /// The call was the oldest of too many that wait for their peers.
+    #[error("ended to make room: too many calls wait for their peers")]
     TooMany,
 }
 
@@ -151,7 +151,7 @@ impl TrustedProxies {
         }
         let entries: Vec<_> = malformed.into_iter().filter_map(Result::err).collect();
         Err(format!(
-            "must be CIDRs such as 10.0.0.0/8 or fd00::/8, with commas between, not `{}`",
+            "must be comma-separated CIDRs such as 10.0.0.0/8 or fd00::/8; malformed: `{}`",
             entries.join("`, `")
         ))
     }

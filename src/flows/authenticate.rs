@@ -55,7 +55,7 @@ pub enum Target<'a> {
 }
 
 impl Target<'_> {
-    /// Rejects what is not the user's own.
+    /// Rejects a target that is not the user's own session or account.
     fn ensure_own(self, claims: &AccessClaims) -> Result<()> {
         match self {
             Self::Session(id) if SessionId::parse("session_id", id)? != claims.sid => {
@@ -69,7 +69,7 @@ impl Target<'_> {
     }
 }
 
-/// Credentials whose form, and whose signature if they have one, have been verified. The store has not been asked yet.
+/// Credentials whose form, and signature or MAC if present, are verified. The store has not been queried yet.
 enum Verified {
     Client(ClientId, ClientSecret),
     Device(SessionToken),
@@ -84,11 +84,13 @@ impl Flows {
     pub async fn authenticate(&self, presented: &Presented) -> Result<Caller> {
         let verified = self.verify_credentials(&presented.credentials).await?;
         let call = self.count_verified(&verified)?;
-        let strangers = Share::of_origin(presented.origin);
+        let unauthenticated = Share::of_origin(presented.origin);
         let caller = match verified {
-            Verified::Client(id, secret) => Caller::Client(self.find_client(id, &secret, strangers).await?),
+            Verified::Client(id, secret) => {
+                Caller::Client(self.find_client(id, &secret, unauthenticated).await?)
+            }
             Verified::Device(token) => {
-                self.find_device(&token, self.share_of_token(&token, strangers)).await?
+                self.find_device(&token, self.share_of_token(&token, unauthenticated)).await?
             }
             Verified::User(claims) => {
                 self.find_user(&claims, Share::of_session(claims.client_id, claims.sid)).await?
@@ -100,19 +102,19 @@ impl Flows {
         Ok(caller)
     }
 
-    /// Authenticates a caller that revokes. No budget applies: a thief who floods the service with a stolen token must not
-    /// delay its owner's log-out. What is not the caller's own is rejected before any query, because the calls of a session
-    /// that revoke wait for the store in a lane of their own.
+    /// Authenticates a caller that revokes. No budget applies: a flood of calls with a stolen token must not delay the
+    /// owner's log-out. A target that is not the caller's own is rejected before any query, because revocations of a
+    /// session wait for the store in a lane of their own.
     ///
     /// # Errors
-    /// If the credentials are missing, invalid or expired, or what a user wants to revoke is another's. Session tokens
-    /// revoke nothing.
+    /// If the credentials are missing, invalid or expired, or the target is not the user's own. Session tokens cannot
+    /// revoke.
     pub async fn authenticate_to_revoke(&self, presented: &Presented, target: Target<'_>) -> Result<Caller> {
         match self.verify_credentials(&presented.credentials).await? {
             Verified::Device(_) => Err(client_or_user_required()),
             Verified::Client(id, secret) => {
-                let strangers = Share::of_origin(presented.origin);
-                self.find_client(id, &secret, strangers).await.map(Caller::Client)
+                let unauthenticated = Share::of_origin(presented.origin);
+                self.find_client(id, &secret, unauthenticated).await.map(Caller::Client)
             }
             Verified::User(claims) => {
                 target.ensure_own(&claims)?;
@@ -138,8 +140,8 @@ impl Flows {
         }
     }
 
-    /// Parses a session token and verifies its MAC. A token without one may be of an earlier version, while the store
-    /// holds a session of such a token.
+    /// Parses a session token and verifies its MAC. A token without a valid MAC is accepted for look-up only while the
+    /// store may hold a session whose token an earlier version made.
     async fn verify_session_token(&self, text: &str) -> Result<SessionToken> {
         let token = SessionToken::parse(text).ok_or(Error::SessionTokenInvalid)?;
         if token.is_marked(&self.roots) {
@@ -149,11 +151,11 @@ impl Flows {
         if self.unmarked_tokens.may_exist().await { Ok(token) } else { Err(Error::SessionTokenInvalid) }
     }
 
-    /// Leave to wait for the store's word on a token that may be of another instance, or invented.
+    /// Acquires a slot to wait for the store to decide on a token that may come from another instance, or be forged.
     fn doubtful(&self) -> Result<SemaphorePermit<'_>> {
         self.doubtful_tokens
             .try_acquire()
-            .map_err(|_| Error::Overloaded("calls with unknown tokens that wait"))
+            .map_err(|_| Error::Overloaded("calls waiting for the store to verify an unrecognized token"))
     }
 
     fn count_verified(&self, verified: &Verified) -> Result<Option<SessionCall>> {
@@ -183,14 +185,14 @@ impl Flows {
     }
 
     /// The share of the store that a session token is looked up with: its own if it has a MAC.
-    fn share_of_token(&self, token: &SessionToken, strangers: Share) -> Share {
+    fn share_of_token(&self, token: &SessionToken, unauthenticated: Share) -> Share {
         match token.is_marked(&self.roots) {
             true => self.session_share(SessionKey::Token(token.hash())),
-            false => strangers,
+            false => unauthenticated,
         }
     }
 
-    /// The share of a session whose client is known if it was answered a moment ago.
+    /// Share of a session; its client is known if the session was served within the last minute.
     pub(crate) fn session_share(&self, key: SessionKey) -> Share {
         let client = self.session_budgets.client(key);
         let party = client.map_or(Party::Sessions, |client| Party::Client(client.client_id));
@@ -211,16 +213,16 @@ impl Flows {
         }
     }
 
-    /// A client, looked up in its own share if this instance has known it: it must not wait in line with strangers each
-    /// time that the cache expires.
+    /// Looks up a client. If this instance has verified the same secret before, the look-up uses the client's own
+    /// share, so that it does not queue behind unauthenticated callers each time the cache expires.
     async fn find_client(
         &self,
         id: ClientId,
         secret: &ClientSecret,
-        strangers: Share,
+        unauthenticated: Share,
     ) -> Result<Arc<ClientRecord>> {
         let is_known = self.clients.recognises(id, secret);
-        let share = if is_known { Share::of(Party::Client(id)) } else { strangers };
+        let share = if is_known { Share::of(Party::Client(id)) } else { unauthenticated };
         self.clients.authenticate(self.store_for(share), id, secret).await
     }
 

@@ -62,7 +62,7 @@ pub struct Flows {
     rate_limits: RateLimiter,
     session_budgets: SessionBudgets,
     unmarked_tokens: UnmarkedTokens,
-    /// Calls that may wait for the store to say that their token is valid after all.
+    /// Slots for calls that wait for the store to decide on an unrecognized token.
     doubtful_tokens: Semaphore,
     clock: DatabaseClock,
     revocations: RevocationFeed,
@@ -145,7 +145,7 @@ impl Flows {
         StoreAccess::new(self.store.as_ref(), &self.shares, share)
     }
 
-    /// The store for one use, once the party has its turn.
+    /// Waits for a permit, then gives access to the store for one use.
     async fn store_turn(&self, share: Share) -> Result<StoreTurn<'_>> {
         self.store_for(share).turn().await
     }
@@ -155,9 +155,9 @@ impl Flows {
         &self.calls
     }
 
-    /// Probes the store, which reads the database's clock, and acts on what it finds: in an outage calls that need the store
-    /// are rejected, and those that run end. Called at every [`INTERVAL`](crate::state::store_probe::INTERVAL), and once a
-    /// call has failed.
+    /// Probes the store by reading its clock. During an outage it rejects waiting and new calls that need the store,
+    /// and cancels running ones. Called at every [`INTERVAL`](crate::state::store_probe::INTERVAL), and after a failed
+    /// call.
     pub async fn probe_store(&self, call_failed: bool) -> StoreState {
         self.shares.probe_begins();
         let found = self.probe.run(self.store.as_ref(), &self.clock, call_failed).await;
@@ -174,7 +174,7 @@ impl Flows {
         found.state
     }
 
-    /// Resolves once a call has found the store at fault.
+    /// Resolves once a store call has failed.
     pub async fn store_call_failed(&self) {
         self.store.call_failed().await;
     }
@@ -210,9 +210,9 @@ impl Flows {
         reloaded
     }
 
-    /// Asks the store for sessions whose token has no MAC; called at every
-    /// [`ASK_INTERVAL`](crate::state::unmarked_tokens::ASK_INTERVAL). Apart from [`Self::keep_keys_current`], which
-    /// must not wait where somebody holds a lock on the sessions.
+    /// Checks whether the store holds sessions whose token has no MAC; called at every
+    /// [`ASK_INTERVAL`](crate::state::unmarked_tokens::ASK_INTERVAL). Separate from [`Self::keep_keys_current`], which
+    /// must not block on a lock on the sessions.
     ///
     /// # Errors
     /// If the store does not answer.

@@ -48,7 +48,7 @@ pub(super) const MAX_CHECK_BYTES: usize = 256 * 1024;
 /// How large the metadata of a call may be, each name and value with 32 bytes on top (RFC 9113, section 6.5.2).
 const MAX_METADATA_BYTES: usize = 16 * 1024;
 /// The error of a request that lost its place while it had not arrived whole.
-pub(super) const INCOMPLETE_REQUESTS: Error = Error::Overloaded("requests that have not arrived whole");
+pub(super) const INCOMPLETE_REQUESTS: Error = Error::Overloaded("incomplete requests");
 /// How much earlier than the caller's deadline the answer is sent, so that it arrives.
 const HEAD_START: Duration = Duration::from_millis(20);
 
@@ -219,9 +219,8 @@ impl CallLayer {
     fn origin(&self, connection: IpAddr, headers: &HeaderMap) -> IpAddr {
         let is_ignored = headers.contains_key(FORWARDED) && !self.proxies.contains(connection.to_canonical());
         if is_ignored && !self.has_warned.swap(true, Ordering::AcqRel) {
-            let advice =
-                "x-forwarded-for is ignored on connections of peers that are not among trusted-proxies";
-            tracing::warn!(%connection, "{advice}; further ones are not logged");
+            let advice = "x-forwarded-for is ignored: the peer is not in `trusted-proxies`";
+            tracing::warn!(%connection, "{advice}; this is logged once");
         }
         self.proxies.origin(connection, forwarded(headers))
     }
@@ -232,7 +231,7 @@ fn health_watch(kind: CallKind, peer: Option<&Peer>) -> Result<Option<HealthWatc
     match (kind, peer) {
         (CallKind::HealthWatch, Some(peer)) => {
             let watch = peer.connection.begin_health_watch();
-            watch.map(Some).ok_or(Error::Overloaded("Health/Watch streams on this connection (8)"))
+            watch.map(Some).ok_or(Error::Overloaded("Health/Watch streams on this connection (limit: 8)"))
         }
         _ => Ok(None),
     }

@@ -1,4 +1,4 @@
-//! One line in the log for each call, and its count. Lines that strangers cause are bounded in number.
+//! One line in the log for each call, and its count. Lines of unauthenticated calls are bounded in number.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use tonic_types::StatusExt as _;
 use super::{call::Call, methods::Method};
 use crate::{domain::LogLines, state::audit};
 
-/// Lines a second for calls without valid credentials.
-const STRANGERS_LINES: u32 = 20;
+/// Log lines a second for unauthenticated calls.
+const UNAUTHENTICATED_LINES: u32 = 20;
 
 /// Rate limit of the lines.
 pub(super) struct CallLog(LogLines);
 
 impl Default for CallLog {
     fn default() -> Self {
-        Self(LogLines::per_second(STRANGERS_LINES))
+        Self(LogLines::per_second(UNAUTHENTICATED_LINES))
     }
 }
 
@@ -46,7 +46,7 @@ impl CallLog {
             return true;
         }
         if let Some(suppressed) = self.0.report() {
-            tracing::warn!(suppressed, "lines of calls without valid credentials were suppressed");
+            tracing::warn!(suppressed, "log lines of unauthenticated calls were suppressed");
         }
         let has_line = call.is_authenticated() || self.0.take();
         if !has_line {

@@ -116,9 +116,9 @@ fn unreceived_check(code: Code) -> Option<Error> {
     }
 }
 
-/// Health as the service's state has it, for as long as that may change. While the store is down, or writes fail, the
-/// services that need it do not serve. The server as a whole (`""`), and what decides from memory, serve until the end is
-/// called for.
+/// Health as the service's state has it, until shutdown. While the store is down or rejects writes, services that need
+/// it are NOT_SERVING. The server as a whole (`""`), and services that need only memory, are SERVING until shutdown
+/// begins.
 async fn health(
     mut states: watch::Receiver<HealthState>,
 ) -> HealthServer<impl tonic_health::pb::health_server::Health> {

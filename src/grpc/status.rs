@@ -20,13 +20,13 @@ const OUTAGE_RETRY: Duration = Duration::from_secs(1);
 /// When to come back after a contended call.
 const CONTENTION_RETRY: Duration = Duration::from_millis(100);
 
-/// Lines a second for failed calls that only an engineer can mend. Many calls fail at once for one cause.
+/// Log lines a second for failures that only an operator can fix; one cause may fail many calls at once.
 const FAILURE_LINES: u32 = 20;
 /// Their limit, of all calls of the process.
 static FAILURES: LogLines = LogLines::per_second(FAILURE_LINES);
 
-/// The answer to a call that failed. What only an engineer can mend is logged here, once, at a limited rate; a chain
-/// out of reach was already, endpoint by endpoint, and a known outage of the store when it began.
+/// gRPC status of a failed call. Errors that only an operator can fix are logged here, once and at a limited rate.
+/// Failures of RPC nodes are logged per endpoint, and a known outage of the store when it begins.
 pub fn status(error: &Error) -> Status {
     if let Error::Internal(cause) | Error::StoreUnavailable(cause) = error
         && !cause.is_logged()
@@ -48,7 +48,7 @@ pub fn status(error: &Error) -> Status {
 
 fn log_failure(error: &Error, cause: &Cause) {
     if let Some(suppressed) = FAILURES.report() {
-        tracing::warn!(suppressed, "lines of failed calls were suppressed");
+        tracing::warn!(suppressed, "log lines of failed calls were suppressed");
     }
     if FAILURES.take() {
         tracing::error!(%cause, "{error}");

@@ -85,10 +85,11 @@ pub fn recorder() -> Option<&'static PrometheusHandle> {
             metrics::describe_histogram!("countersign_call_seconds", "How long calls took.");
             metrics::describe_counter!(
                 "countersign_chain_calls_total",
-                "Calls to nodes of chains, by network and outcome: answered, failed, or not made because the \
-                 client's share or every place of the endpoint was in use (shed_client_share, shed_all_places)."
+                "Calls to RPC nodes, by network and outcome: answered, failed, or not made because the share of the \
+                 client or session, or every place, was in use (shed_client_share, shed_session_share, \
+                 shed_all_places)."
             );
-            metrics::describe_gauge!("countersign_store_up", "Whether the store answered when last asked, and takes writes.");
+            metrics::describe_gauge!("countersign_store_up", "1 if the store is reachable and writable, else 0.");
             metrics::describe_gauge!("countersign_connections", "Connections that are open, by port.");
             metrics::describe_counter!(
                 "countersign_connections_refused_total",

@@ -77,9 +77,9 @@ pub enum Error {
     #[error("the wallet belongs to another account of the realm")]
     WalletAlreadyLinked,
 
-    #[error("too many calls of one {whose}: retry in {wait:.1?}")]
+    #[error("rate limit of the {whose} exceeded: retry in {wait:.1?}")]
     RateLimited { whose: &'static str, wait: Duration },
-    #[error("overloaded: the limit on {0} is reached; nothing was executed, retry later")]
+    #[error("overloaded: too many {0}; nothing was executed, retry later")]
     Overloaded(&'static str),
     #[error("other calls were in the way each time; nothing was changed, try again")]
     Contention,
@@ -91,9 +91,9 @@ pub enum Error {
     Draining,
     #[error("the call took longer than its deadline; whether it acted is not known")]
     DeadlineExceeded,
-    #[error("the rest of the request did not come in time; nothing was executed")]
+    #[error("the request did not arrive completely in time; nothing was executed, send it again")]
     RequestIncomplete,
-    #[error("no node of the chain has answered whether the contract wallet accepts the signature; try again")]
+    #[error("no RPC node of the chain answered the contract wallet check; nothing was changed, retry later")]
     ChainRpcUnavailable(#[source] Cause),
     #[error("the store does not answer; try again")]
     StoreUnavailable(#[source] Cause),
@@ -151,7 +151,7 @@ impl From<StoreError> for Error {
             StoreError::Unavailable(_) | StoreError::ReadOnly(_) => {
                 Self::StoreUnavailable(Cause(error.to_string()))
             }
-            StoreError::Busy => Self::Overloaded("connections to the store"),
+            StoreError::Busy => Self::Overloaded("calls waiting for a database connection"),
             StoreError::Contention | StoreError::Locked => Self::Contention,
             StoreError::Broken(_) => Self::internal(error),
         }

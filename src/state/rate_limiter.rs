@@ -1,7 +1,7 @@
 //! Rate limits of clients, and of addresses within a client, per minute and instance.
 //!
-//! The buckets of a client have a lock of their own; the lock that all calls share is held for one look-up. No call
-//! walks over buckets: buckets that are empty again are removed a few at a time, and their number is bounded.
+//! Each client's buckets have their own lock; the shared lock is held for one look-up only. No call iterates over all
+//! buckets: empty ones are removed a few at a time, and their number is bounded.
 
 mod bucket;
 mod expiring_map;
@@ -34,7 +34,7 @@ const MAX_ADDRESSES: usize = 16_384;
 /// of the same client.
 const ALL_ADDRESSES: usize = 131_072;
 
-/// The party whose limit rejects a call, as the error names it, where that is an address.
+/// Name of the address limit in the error of a rejected call.
 pub(crate) const ADDRESS: &str = "address";
 
 /// A client and the rate limits of its policy.
@@ -104,7 +104,7 @@ impl RateLimiter {
         let buckets = found.unwrap_or_else(new);
         let removed = clients.put(now, client_id, now + PERIOD, Arc::clone(&buckets));
         drop(clients);
-        // A quiet client's addresses, thousands perhaps, are dropped when no other call waits for the lock.
+        // The addresses of an evicted client, possibly thousands, are dropped after the lock is released.
         drop(removed);
         buckets
     }

@@ -1,8 +1,8 @@
 //! Rotations of a session's refresh token: one statement at a time, whose answer equal calls share.
 //!
-//! The statements of one session wait for the lock of one row. A flood of refreshes with one token would hold a connection
-//! for each of them; here they wait before the store, and all that come before a statement is sent get its answer. The
-//! calls that wait are bounded in number and time, because each is one of the calls that the process may run.
+//! Statements of one session contend for one row lock, so a flood of refreshes with one token would hold a connection
+//! each. They wait here instead, before the store, and all that arrive before a statement is sent share its result.
+//! Waiting calls are bounded in number and time, because each counts against `max-calls`.
 
 use std::{
     collections::HashMap,
@@ -31,7 +31,7 @@ pub struct RotationKey {
 /// Time that a rotation waits for its turn.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 /// The error of a refresh beyond one of these limits.
-const OVERLOADED: Error = Error::Overloaded("refreshes of one session that wait");
+const OVERLOADED: Error = Error::Overloaded("concurrent refreshes of this session");
 
 type Answer = Option<Result<RotateOutcome>>;
 
@@ -74,7 +74,7 @@ impl RotationLanes {
         loop {
             match used.lane.join_or_lead(key) {
                 Place::Joined(mut answer) => {
-                    // Without an answer its call was cancelled, and another one has to make the rotation.
+                    // No answer: the leading call was cancelled, so another call must run the rotation.
                     let answer =
                         answer.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone());
                     if let Some(answer) = answer {
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rotation_whose_turn_does_not_come_is_rejected_with_all_that_joined_it() {
+    async fn a_rotation_that_waits_too_long_is_rejected_with_all_that_joined_it() {
         let trial = Trial::new(Duration::from_millis(50));
         let (answers, session) = (Arc::new(Semaphore::new(0)), SessionId::generate());
         let call = |key| tokio::spawn(rotate(Arc::clone(&trial), Arc::clone(&answers), session, key));

@@ -76,7 +76,7 @@ impl RunningCalls {
         if before < limit {
             Ok(call)
         } else {
-            Err(Error::Overloaded("calls under way (setting `max-calls`)"))
+            Err(Error::Overloaded("concurrent calls (setting `max-calls`)"))
         }
     }
 

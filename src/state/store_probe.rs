@@ -1,8 +1,7 @@
 //! The probe of the store, and what it knows of an outage.
 //!
-//! A statement each second, and one at once when a call has failed, decide whether the store is down; nothing else does. Writes
-//! are tried only after a call has failed, and each second while they fail, so that a store in good health is never written
-//! to: until a call fails, nobody has missed a write.
+//! A statement every second, and one after each failed call, decide whether the store is down; nothing else does. Trial
+//! writes run only after a failed call, and every second while they fail, so that a healthy store is never written to.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -48,9 +47,9 @@ struct Outage {
 }
 
 impl StoreProbe {
-    /// Reads the clock, over a connection that no other call can occupy; so a busy store is not taken for one that is down.
-    /// A failure counts once it has been repeated over a new connection: the first one may just have been cut. If
-    /// `call_failed`, or writes are known to fail, a trial write follows.
+    /// Reads the clock over a dedicated connection, so that a busy store is not mistaken for one that is down. A
+    /// failure counts only if it repeats over a new connection, since the first may just have been cut. A trial write
+    /// follows if `call_failed`, or if writes are known to fail.
     pub async fn run(&self, store: &dyn Store, clock: &DatabaseClock, call_failed: bool) -> Found {
         match answer(store, clock).await {
             Ok(()) => self.write(store, call_failed).await,
@@ -77,7 +76,7 @@ impl StoreProbe {
             Ok(Err(error @ (StoreError::Unavailable(_) | StoreError::ReadOnly(_)))) => {
                 Found::new(StoreState::NotWritable, &error)
             }
-            Ok(Err(_)) | Err(_) => Found::new(before, "trial writes do not end"),
+            Ok(Err(_)) | Err(_) => Found::new(before, "the trial write did not complete"),
         }
     }
 
@@ -107,9 +106,9 @@ impl StoreProbe {
         match found.state {
             StoreState::Down => tracing::error!(cause, "the store is down: calls that need it are rejected"),
             StoreState::NotWritable => {
-                tracing::error!(cause, rejected, "the store takes no writes; reads continue");
+                tracing::error!(cause, rejected, "the store rejects writes; reads continue");
             }
-            StoreState::Up => tracing::info!(after, rejected, "the store serves again"),
+            StoreState::Up => tracing::info!(after, rejected, "the store has recovered"),
         }
     }
 

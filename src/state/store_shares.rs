@@ -1,9 +1,9 @@
-//! Shares of the store: permits to use it, handed out in turn to the parties that wait.
+//! Fair sharing of the store: permits to use it, granted round-robin to the parties that wait.
 //!
-//! As many uses run at once as the store serves without a queue of its own. While a permit is free, any call gets it. Once
-//! calls wait, the permits go round: over the parties (clients, and all strangers as one), within a client over its
-//! sessions, within the strangers over their addresses, and within each of these in the order of arrival. A flood waits
-//! behind its own calls, not before those of others.
+//! The number of permits equals the number of uses that the store serves without queueing. While a permit is free, any
+//! call gets it. Once calls wait, permits are granted round-robin over the parties (each client, sessions of a client
+//! that is not known yet, unauthenticated callers), within a party over its lanes (sessions or addresses), and within a
+//! lane in order of arrival. A flood therefore delays its own calls only.
 
 mod outage;
 
@@ -29,14 +29,15 @@ const MAX_WAIT: Duration = Duration::from_secs(2);
 const NARROW_WAITERS: usize = 32;
 /// Revocations of one session or account that wait; the first one that runs does what all of them ask for.
 const REVOCATION_WAITERS: usize = 8;
-/// Those who share the store.
+
+/// Party that shares the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Party {
-    /// All callers whose credentials have not been proved.
-    Strangers,
+    /// All callers whose credentials have not been verified.
+    Unauthenticated,
     /// Sessions whose client is not known before the store is asked.
     Sessions,
-    /// A client with everything that is done in its name.
+    /// A client, including the calls of its sessions.
     Client(ClientId),
 }
 
@@ -45,7 +46,7 @@ pub enum Party {
 pub enum Lane {
     /// The party's own calls.
     Own,
-    /// Calls without proved credentials that came from one address (IPv6: its /64).
+    /// Unauthenticated calls from one address (IPv6: one /64).
     Origin(IpAddr),
     /// Calls with tokens of a session.
     Session(SessionKey),
@@ -53,13 +54,13 @@ pub enum Lane {
     Revocation(SessionId),
     /// Revocations of all sessions of an account.
     AccountRevocation(AccountId),
-    /// Calls beyond the limit of an address: they must not cost the party's other calls more than a part of its permits.
+    /// Calls beyond the rate limit of an address. They may use only a part of the party's permits.
     BeyondLimit,
 }
 
 impl Lane {
-    /// True if few statements at a time are of use: they wait for the locks of one session or account, or are beyond a
-    /// limit.
+    /// True for lanes that may use a quarter of the permits only: their statements wait for the locks of one session or
+    /// account, or are beyond a rate limit.
     const fn is_narrow(self) -> bool {
         match self {
             Self::Session(_) | Self::Revocation(_) | Self::AccountRevocation(_) | Self::BeyondLimit => true,
@@ -77,7 +78,7 @@ impl Lane {
 pub struct Share {
     /// The party.
     pub party: Party,
-    /// The line within it.
+    /// The lane within the party.
     pub lane: Lane,
 }
 
@@ -86,9 +87,9 @@ pub struct StoreShares(Arc<Shared>);
 
 struct Shared {
     permits: usize,
-    /// Calls that wait altogether. A party may have one more while it has fewer than are left, so that there is always
-    /// room for another one; an address has half of the strangers' room in the same way. Revocations wait however many
-    /// others do, a quarter as many at most.
+    /// Maximum number of waiting calls. A party may add one only while it has fewer than the number of free slots, so
+    /// that another party always finds one; the same rule, over half of the slots, applies to one address among
+    /// unauthenticated callers. Revocations bypass this bound, up to a quarter of it.
     waiters: usize,
     max_wait: Duration,
     queue: Mutex<Queue>,
@@ -107,10 +108,10 @@ impl Share {
         Self { party, lane: Lane::Own }
     }
 
-    /// The share of callers without proved credentials that come from an address.
+    /// The share of unauthenticated callers from an address.
     pub fn of_origin(origin: Option<IpAddr>) -> Self {
         let lane = origin.map_or(Lane::Own, |address| Lane::Origin(peer_group(address)));
-        Self { party: Party::Strangers, lane }
+        Self { party: Party::Unauthenticated, lane }
     }
 
     /// The share of a client's session.
@@ -177,10 +178,10 @@ impl<'a> StoreAccess<'a> {
         Self { store, shares, share }
     }
 
-    /// Waits for the turn to use the store.
+    /// Waits for a permit to use the store.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] if the turn does not come.
+    /// [`Error::Overloaded`] if no permit is granted in time.
     pub async fn turn(self) -> Result<StoreTurn<'a>> {
         Ok(StoreTurn { store: self.store, _permit: self.shares.permit(self.share).await? })
     }
@@ -203,14 +204,14 @@ impl std::ops::Deref for StoreTurn<'_> {
 fn rejected(share: Share) -> Error {
     let whose = match share {
         Share { lane: Lane::Session(_) | Lane::Revocation(_) | Lane::AccountRevocation(_), .. } => "session",
-        Share { party: Party::Strangers, .. } => "strangers",
+        Share { party: Party::Unauthenticated, .. } => "unauthenticated",
         Share { .. } => "client",
     };
     metrics::counter!("countersign_store_permits_rejected_total", "of" => whose).increment(1);
     Error::Overloaded(match whose {
-        "session" => "calls of one session that wait for the store",
-        "strangers" => "calls without valid credentials that wait for the store",
-        _ => "calls of one client that wait for the store",
+        "session" => "calls of this session or account waiting for the store",
+        "unauthenticated" => "unauthenticated calls waiting for the store",
+        _ => "calls of this client waiting for the store",
     })
 }
 
@@ -471,12 +472,12 @@ mod tests {
             (first, "first 3"),
             (second, "second"),
             (Share::of(other), "other"),
-            (Share::of(Party::Strangers), "stranger"),
+            (Share::of(Party::Unauthenticated), "unauthenticated"),
         ] {
             wait(&shares, share, name, &order).await;
         }
         drop(held);
-        let expected = ["first 1", "other", "stranger", "second", "first 2", "first 3"];
+        let expected = ["first 1", "other", "unauthenticated", "second", "first 2", "first 3"];
         assert_eq!(all(&order, 6).await, expected);
     }
 
@@ -561,7 +562,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn strangers_of_another_address_find_room_and_their_turn_beside_a_flood() {
+    async fn unauthenticated_callers_of_another_address_are_served_during_a_flood() {
         let (shares, order) = (Arc::new(StoreShares::new(1, WAITERS)), Arc::default());
         let held = shares.permit(Share::of(client())).await.unwrap();
         let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|address| Share::of_origin(address.parse().ok()));

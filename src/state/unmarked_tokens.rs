@@ -1,11 +1,10 @@
-//! Session tokens without a MAC, which an earlier version of this program makes: looked up only while the store holds a
-//! session of theirs, so that an invented token costs no query of its own.
+//! Session tokens without a MAC, which earlier versions make. They are looked up only while the store holds a session
+//! with such a token, so that a forged token costs no query of its own.
 //!
-//! The store is asked for such sessions every second, and again before a token is rejected for their absence: an instance
-//! of the earlier version may have made one a moment ago. All calls that wait for an answer share it, and questions have a
-//! pause between them, so that a flood of invented tokens costs an instance 50 look-ups in an empty index a second at most.
-//! If the store does not answer in time, its last answer counts while it is at most a minute old; without one, tokens
-//! without a MAC are looked up.
+//! The store is checked every second, and again before a token is rejected: an instance of an earlier version may just
+//! have made one. Waiting calls share one check, and checks have a pause between them, so that a flood of forged tokens
+//! costs an instance at most 50 look-ups a second in an empty index. If the store does not answer in time, its last
+//! answer is used while it is at most a minute old; without one, tokens without a MAC are looked up.
 
 use std::{
     sync::{
@@ -87,7 +86,7 @@ impl UnmarkedTokens {
                 let _turn = questions.turn.lock().await;
                 questions.is_queued.store(false, Ordering::SeqCst);
                 if let Err(error) = questions.ask().await {
-                    tracing::debug!(%error, "sessions of an earlier version could not be looked for");
+                    tracing::debug!(%error, "failed to query the store for session tokens without a MAC");
                 }
                 tokio::time::sleep(PAUSE).await;
             });

@@ -9,7 +9,7 @@ pub enum StoreError {
     #[error("the store does not answer: {0}")]
     Unavailable(String),
     /// Every connection was in use for too long; nothing was executed.
-    #[error("no connection came free")]
+    #[error("no database connection became free in time")]
     Busy,
     /// The server only reads: it was demoted, or never was a primary. Its connections are of no more use.
     #[error("the store only reads: {0}")]

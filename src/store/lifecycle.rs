@@ -52,10 +52,10 @@ pub trait Lifecycle: Send + Sync {
     /// The database's clock, over a connection that no other call occupies: this is the probe, too.
     async fn now(&self) -> Result<OffsetDateTime>;
 
-    /// Writes a little and leaves nothing behind; fails where the store takes no writes.
+    /// Tries a write and undoes it; fails if the store rejects writes.
     async fn try_to_write(&self) -> Result<()>;
 
-    /// Resolves once a call has failed since the last time, so that the store may be probed at once.
+    /// Resolves once a call has failed since the previous notification, so that the store is probed at once.
     async fn call_failed(&self);
 
     /// Ends the calls that run as [`StoreError::Unavailable`](super::StoreError::Unavailable): the store is known to be

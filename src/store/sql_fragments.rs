@@ -57,8 +57,8 @@ macro_rules! sign_in_in_scope {
     };
 }
 
-/// The networks on which a wallet is expected: the main ones, and those of the latest sign-ins of its account. Strangers
-/// add none to them: it takes the wallet's signature.
+/// Networks on which a wallet is expected: the main ones, and those of the latest sign-ins of its account. Others
+/// cannot add to them: a sign-in requires the wallet's signature.
 macro_rules! expected_networks {
     ($client:literal, $address:literal) => {
         concat!(

@@ -28,7 +28,7 @@ impl SessionToken {
         Self(Secret::new(format!("{PREFIX}{}", to_base64(&[&random[..], mac_half(&mac)].concat()))))
     }
 
-    /// True if a text is meant to be a session token.
+    /// True if a text has the prefix of a session token.
     pub fn has_prefix(text: &str) -> bool {
         text.starts_with(PREFIX)
     }
@@ -38,7 +38,7 @@ impl SessionToken {
         bytes(text).map(|_| Self(Secret::new(text.to_owned())))
     }
 
-    /// True if one of the listed root keys made the token's MAC, which is compared in constant time.
+    /// True if the MAC verifies under one of the root keys; compared in constant time.
     pub fn is_marked(&self, keys: &RootKeys) -> bool {
         let Some(bytes) = bytes(self.0.expose()) else { return false };
         let (random, presented) = bytes.split_at(HALF);
@@ -51,7 +51,7 @@ impl SessionToken {
         self.0.into_exposed()
     }
 
-    /// The hash that the store keeps, and finds the session by.
+    /// Hash by which the store finds the session.
     pub fn hash(&self) -> [u8; 32] {
         sha256(self.0.expose().as_bytes())
     }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn no_changed_cut_or_invented_token_is_marked() {
+    fn altered_truncated_or_forged_tokens_have_no_valid_mac() {
         let keys = new_keys();
         let token = SessionToken::generate(&keys);
         assert!(token.is_marked(&keys) && !token.is_marked(&new_keys()));

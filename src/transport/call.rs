@@ -132,10 +132,10 @@ where
 pin_project! {
     /// A response's body that notes what has been taken of it.
     ///
-    /// Over HTTP/2 a large frame is handed over in parts, so that each part taken is progress, and its last byte by itself.
-    /// hyper hands a part to h2 as soon as the peer grants room for one byte, and forgets it; h2 would keep the rest for as
-    /// long as the connection lives. In this way a response is over for hyper, and its call for the limits, only when all
-    /// but one byte has been taken.
+    /// Over HTTP/2 a large frame is handed over in parts, so that each part sent is progress, and its last byte
+    /// separately. hyper hands a part to h2 as soon as the peer grants room for one byte, and then forgets it; h2 would
+    /// keep the rest as long as the connection lives. Splitting off the last byte ensures that neither hyper nor the
+    /// limits see the response as complete before all but one byte is sent.
     pub(super) struct ResponseBody<B> {
         #[pin]
         body: B,

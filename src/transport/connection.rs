@@ -65,7 +65,7 @@ pub struct Limits {
     pub grace: Duration,
     /// Time for a peer to send, or take, what it has to.
     pub peer_timeout: Duration,
-    /// Silence on an HTTP/2 connection after which its peer is asked, by a ping, whether it is still there.
+    /// Silence on an HTTP/2 connection after which a ping checks that the peer is alive.
     pub keepalive: Duration,
     /// Limits for calls whose peers do not send, or do not read.
     pub stalls: Arc<StallLimits>,
@@ -73,8 +73,8 @@ pub struct Limits {
     pub backlog: Arc<Backlog>,
 }
 
-/// Serves one connection until its peer closes it, it is idle for too long or too old, it must make room for another one,
-/// or the sender of `ended` is gone. Then it finishes what it has begun, within bounds.
+/// Serves one connection until the peer closes it, it is idle for too long or too old, it is evicted, or the sender of
+/// `ended` is dropped. Then it finishes running calls within a bounded time.
 pub(super) async fn serve<I, S, B>(
     stream: I,
     open: OpenConnection,

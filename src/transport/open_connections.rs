@@ -54,7 +54,7 @@ impl OpenConnections {
 
     /// Adds a connection. At the limit another one is closed to make room; `None` if none can be.
     ///
-    /// One that makes room needs a moment to say so to its peer. Those that do so may be a quarter of all.
+    /// An evicted connection needs a moment to close gracefully. At most a quarter of all may be closing.
     pub(super) fn add(self: &Arc<Self>, address: IpAddr) -> Option<OpenConnection> {
         let mut open = self.open();
         if open.entries.len() - open.leaving >= self.max {
@@ -81,7 +81,7 @@ impl OpenConnections {
 
 impl Open {
     /// Closes a connection: among those of the peer that has most connections, the most dispensable one, and of such
-    /// the one that has been idle longest. So a peer that holds many cannot have a new connection of another peer closed.
+    /// the one that has been idle longest. A peer with many connections therefore never evicts one of another peer.
     fn make_room(&mut self) -> Option<()> {
         let count = self.entries.len();
         let searched = (0..count.min(SEARCHED)).map(|step| &self.entries[(self.cursor + step) % count]);
@@ -128,7 +128,7 @@ impl OpenConnection {
         self.entry.peer.connection.dispensable().is_none()
     }
 
-    /// Ready when it must make room for another one.
+    /// Ready when the connection must close to make room.
     pub(super) async fn must_leave(&self) {
         self.entry.leave.notified().await;
     }
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_are_leaving_are_bounded_too() {
+    fn the_number_of_closing_connections_is_bounded() {
         let connections = OpenConnections::new(16);
         let mut open: Vec<_> = (0..16).map(|_| connections.add(address("192.0.2.1")).unwrap()).collect();
         while let Some(connection) = connections.add(address("192.0.2.1")) {

@@ -1,7 +1,6 @@
-//! Places for calls that wait for their peer: where all are taken, the peer that holds most loses its oldest.
+//! Places for calls that wait for their peer. When all are taken, the peer with the most places loses its oldest one.
 //!
-//! A call of a well-behaved peer waits for its request and its response for moments. A peer that does not send, or does
-//! not read, holds many places for long.
+//! A well-behaved peer waits only briefly; a peer that does not send or read holds many places for long.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -45,7 +44,7 @@ impl Places {
         Arc::new(Self { max, taken: Mutex::default() })
     }
 
-    /// A place for a call of a peer, if need be the oldest one of the peer that holds most.
+    /// Takes a place for a call of a peer; at the limit, evicts the oldest place of the peer with the most.
     pub(super) fn take(self: &Arc<Self>, peer: IpAddr) -> Place {
         let (holder, lost) = oneshot::channel();
         let mut taken = self.taken();

@@ -158,7 +158,7 @@ impl Refusals {
         if self.log.is_due() {
             tracing::warn!(
                 port = self.port,
-                "max-connections is reached, all are in use: new connections are closed"
+                "new connections are closed: `max-connections` is reached and no open connection can be evicted"
             );
         }
     }

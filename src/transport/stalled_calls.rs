@@ -22,10 +22,10 @@ pub struct StallLimits {
 }
 
 impl StallLimits {
-    /// Limits under which a peer must send, or take, something within `timeout`.
+    /// Limits under which a peer must send, or read, something within `timeout`.
     ///
-    /// Of the calls that may run, a sixth may have an incomplete request, so that peers which send none do not use up what
-    /// is reserved for probes; and a third as many may have a response that is not taken.
+    /// At most `max_calls / 6` calls may have an incomplete request, so that they do not use up what is reserved for
+    /// probes; at most `max_calls / 3` may have an unread response.
     pub fn new(timeout: Duration, max_calls: usize) -> Arc<Self> {
         let (requests, responses) = (Places::new(max_calls / 6), Places::new(max_calls / 3));
         Arc::new(Self { timeout, requests, responses })

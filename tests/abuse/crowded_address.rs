@@ -19,8 +19,8 @@ use crate::{
 };
 
 on_both_stores![
-    challenges_over_invented_chains_lock_nobody_out,
-    a_spent_limit_of_the_address_locks_nobody_out,
+    challenges_on_invented_chains_do_not_lock_the_owner_out,
+    an_exhausted_address_limit_does_not_lock_the_owner_out,
 ];
 
 /// The back end of an application, through which strangers start challenges for any address.
@@ -62,7 +62,7 @@ impl BackEnd {
     }
 }
 
-async fn challenges_over_invented_chains_lock_nobody_out(store: &TestStore) {
+async fn challenges_on_invented_chains_do_not_lock_the_owner_out(store: &TestStore) {
     let server = start(store, &[]);
     let back_end = BackEnd::of(&server, store, r#"{"rateLimit": {"perClient": 0, "perAddress": 0}}"#).await;
     let owner = EvmPrivateKey::generate(random::bytes);
@@ -76,7 +76,7 @@ async fn challenges_over_invented_chains_lock_nobody_out(store: &TestStore) {
     back_end.sign_in(&owner, &challenge).await;
 }
 
-async fn a_spent_limit_of_the_address_locks_nobody_out(store: &TestStore) {
+async fn an_exhausted_address_limit_does_not_lock_the_owner_out(store: &TestStore) {
     let server = start(store, &[]);
     let back_end = BackEnd::of(&server, store, "{}").await;
     let owner = EvmPrivateKey::generate(random::bytes);

@@ -1,4 +1,4 @@
-//! One party that calls without end: the sign-ins of another client go on.
+//! Floods by one party must not delay the sign-ins of another client.
 //!
 //! `./check` asserts who is served and who is shed. The whole attack also measures: how long a sign-in takes beside it, and
 //! how long beside the same program calling GetJwks with as many calls in flight, which uses no store.

@@ -41,7 +41,7 @@ async fn health_watches_are_bounded_for_each_connection_and_never_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reflection_streams_are_bounded_and_keep_no_other_call_out() {
+async fn reflection_streams_are_bounded_and_do_not_block_other_calls() {
     let store = TestStore::sqlite().await;
     // None of them ends while the others are opened.
     let server = start(&store, &["--peer-timeout", "2m"]);

@@ -1,4 +1,4 @@
-//! A peer that speaks HTTP/2 and keeps to its rules, but neither to manners nor to gRPC's.
+//! A peer that follows the HTTP/2 protocol but neither gRPC's nor fair use.
 
 use std::net::SocketAddr;
 

@@ -21,7 +21,7 @@ use crate::{
 const SIGN_IN: &str = "/countersign.v1.ChallengeService/StartChallenge";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_never_arrive_whole_make_room_for_those_that_do() {
+async fn incomplete_requests_are_evicted_for_complete_ones() {
     let store = TestStore::sqlite().await;
     let server = start(&store, &["--peer-timeout", "5s"]);
     let other = Peer::connect(server.grpc).await;
@@ -82,7 +82,7 @@ async fn streams_without_a_first_message_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn large_messages_are_rejected_and_not_kept() {
+async fn oversized_messages_are_rejected_and_not_buffered() {
     let store = TestStore::sqlite().await;
     let server = start(&store, &[]);
     let before = resident_kib(&server);

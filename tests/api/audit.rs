@@ -50,9 +50,9 @@ async fn who_did_what_in_which_call_is_one_event_each(store: &TestStore) {
     let second = client.refresh(&tokens.refresh_token).await.unwrap();
     let third = client.refresh(&second.refresh_token).await.unwrap();
     assert_eq!(reason(client.refresh(&tokens.refresh_token).await), "REFRESH_TOKEN_REUSED");
-    client.revoke_session(&session.id).await.unwrap();
-    let other = client.sign_in(&wallet).await;
-    client.revoke_account_sessions(&other.session.unwrap().account_id).await.unwrap();
+    let other = client.sign_in(&wallet).await.session.unwrap();
+    client.revoke_session(&other.id).await.unwrap();
+    client.revoke_account_sessions(&other.account_id).await.unwrap();
     let log = process.logged_until("account.sessions_revoked").await;
 
     // The sign-in, and its answer once more.
@@ -65,7 +65,7 @@ async fn who_did_what_in_which_call_is_one_event_each(store: &TestStore) {
     }
     for (name, holds) in [
         ("refresh_token.reused", session.id.as_str()),
-        ("session.revoked", &session.id),
+        ("session.revoked", &other.id),
         ("account.sessions_revoked", &session.account_id),
         ("call.refused", "REFRESH_TOKEN_REUSED"),
     ] {

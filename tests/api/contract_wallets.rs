@@ -312,7 +312,7 @@ async fn no_key_of_a_nodes_url_is_in_the_log(store: &TestStore) {
     let challenge = caller.start(start_on("eip155:1")).await.unwrap();
     assert_eq!(reason(caller.verify(by_id(&challenge, SIGNATURE)).await), "CHAIN_RPC_UNAVAILABLE");
     let log = process.logged_until("CHAIN_RPC_UNAVAILABLE").await;
-    assert_eq!(log.matches("a node did not answer").count(), 2, "{log}");
+    assert_eq!(log.matches("an RPC node call failed").count(), 2, "{log}");
     assert!(!log.contains("hunter2"), "{log}");
     let shown = run(&["settings", "--chain-rpc", &endpoints]);
     let shown = String::from_utf8(shown.stdout).unwrap();

@@ -21,7 +21,7 @@ on_both_stores![
     a_disabled_client_is_refused_and_served_again_once_enabled,
     garbage_in_the_authorization_is_refused_and_never_an_internal_error,
     an_invented_session_token_is_rejected_without_a_query,
-    a_session_token_without_a_mac_is_accepted_as_long_as_such_a_session_is_left,
+    a_session_token_without_a_mac_is_accepted_while_such_a_session_exists,
 ];
 
 async fn an_unknown_client_and_a_wrong_secret_are_answered_the_same(store: &TestStore) {
@@ -223,7 +223,7 @@ async fn revocations_of_what_is_not_the_callers_are_rejected_without_a_query() {
     log_out.await.unwrap().unwrap();
 }
 
-async fn a_session_token_without_a_mac_is_accepted_as_long_as_such_a_session_is_left(store: &TestStore) {
+async fn a_session_token_without_a_mac_is_accepted_while_such_a_session_exists(store: &TestStore) {
     let server = Server::start(store).await;
     let client = server.client(Policy::default()).await;
     let wallet = wallet();

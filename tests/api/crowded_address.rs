@@ -1,5 +1,5 @@
-//! A stranger who starts challenges for a wallet's address: its owner signs in all the same, and nobody is handed a
-//! challenge that states something else.
+//! Challenges that others start for a wallet's address: the owner can still sign in, and nobody receives a challenge
+//! with different content.
 
 use std::time::Duration;
 
@@ -20,13 +20,13 @@ use crate::{
 on_both_stores![
     beyond_the_limit_of_the_address_an_equal_challenge_is_handed_out_again,
     beyond_the_limit_of_the_address_each_stated_field_makes_another_content,
-    beyond_the_limit_of_the_address_none_is_handed_out_that_was_redeemed_or_is_half_over,
+    beyond_the_address_limit_redeemed_or_half_expired_challenges_are_not_reused,
     beyond_the_limit_of_the_address_a_changed_policy_makes_another_content,
     no_challenge_of_another_client_or_session_is_handed_out,
     at_eight_live_ones_an_equal_challenge_is_handed_out_again,
-    at_eight_live_ones_other_content_is_new_and_the_oldest_is_found_by_id_and_nonce_only,
-    invented_chains_keep_nobody_from_signing_in_by_address,
-    challenges_of_other_sessions_keep_nobody_from_signing_in_by_address,
+    a_ninth_different_challenge_hides_the_oldest_from_look_up_by_address,
+    challenges_on_invented_chains_do_not_block_sign_in_by_address,
+    challenges_of_other_sessions_do_not_block_sign_in_by_address,
 ];
 
 fn texts(texts: &[&str]) -> Vec<String> {
@@ -58,7 +58,7 @@ fn limited(outcome: Result<Challenge, Status>) {
     let status = outcome.expect_err("a challenge was handed out");
     let wait = status.get_details_retry_info().unwrap().retry_delay.unwrap();
     assert!(wait > Duration::ZERO && wait <= Duration::from_mins(1), "{wait:?}");
-    assert!(status.message().contains("of one address"), "{status:?}");
+    assert!(status.message().contains("rate limit of the address exceeded"), "{status:?}");
     assert_eq!(reason::<()>(Err(status)), "RATE_LIMITED");
 }
 
@@ -101,9 +101,7 @@ async fn beyond_the_limit_of_the_address_each_stated_field_makes_another_content
     assert_eq!(client.start(same).await.unwrap(), challenge);
 }
 
-async fn beyond_the_limit_of_the_address_none_is_handed_out_that_was_redeemed_or_is_half_over(
-    store: &TestStore,
-) {
+async fn beyond_the_address_limit_redeemed_or_half_expired_challenges_are_not_reused(store: &TestStore) {
     let server = Server::start(store).await;
     let client = server.client(policy(1)).await;
     let (signer, other) = (wallet(), wallet());
@@ -178,9 +176,7 @@ async fn at_eight_live_ones_an_equal_challenge_is_handed_out_again(store: &TestS
     }
 }
 
-async fn at_eight_live_ones_other_content_is_new_and_the_oldest_is_found_by_id_and_nonce_only(
-    store: &TestStore,
-) {
+async fn a_ninth_different_challenge_hides_the_oldest_from_look_up_by_address(store: &TestStore) {
     let server = Server::start(store).await;
     let client = server.client(unlimited()).await;
     let wallet = wallet();
@@ -216,7 +212,7 @@ async fn sign_in_by_address(caller: &Caller, wallet: &EvmPrivateKey, challenges:
     }
 }
 
-async fn invented_chains_keep_nobody_from_signing_in_by_address(store: &TestStore) {
+async fn challenges_on_invented_chains_do_not_block_sign_in_by_address(store: &TestStore) {
     let server = Server::start(store).await;
     let client = server.client(unlimited()).await;
     let wallet = wallet();
@@ -230,11 +226,11 @@ async fn invented_chains_keep_nobody_from_signing_in_by_address(store: &TestStor
     let signature = wallet.sign_text(&elsewhere.message);
     let alone = by_address(&wallet, &signature);
     let status = client.verify(alone.clone()).await.unwrap_err();
-    assert!(status.message().contains("give `challenge_id`, `nonce` or `network`"), "{status:?}");
+    assert!(status.message().contains("also set `challenge_id`, `nonce` or `network`"), "{status:?}");
     client.verify(VerifyChallengeRequest { network: "eip155:10".to_owned(), ..alone }).await.unwrap();
 }
 
-async fn challenges_of_other_sessions_keep_nobody_from_signing_in_by_address(store: &TestStore) {
+async fn challenges_of_other_sessions_do_not_block_sign_in_by_address(store: &TestStore) {
     let server = Server::start(store).await;
     let client: TestClient = server.client(unlimited()).await;
     let wallet = wallet();

@@ -13,7 +13,7 @@ use crate::{
 
 on_both_stores!(
     a_store_that_takes_no_writes_does_not_serve_and_reads_continue,
-    a_call_that_changes_nothing_is_no_failure_of_the_store,
+    a_call_without_effect_is_not_a_store_failure,
 );
 
 /// A store that takes no writes from now on, as one whose disk is full.
@@ -47,7 +47,7 @@ fn limit_files(process: &Process, bytes: &str) {
     assert!(Command::new("prlimit").args(limit).status().unwrap().success());
 }
 
-/// The program, which a write beyond the limit fails, and does not end by SIGXFSZ.
+/// The program with SIGXFSZ ignored, so that a write beyond the limit fails instead of killing it.
 fn that_survives_its_limit() -> Command {
     let mut shell = program("bash");
     shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_countersign")]);
@@ -75,12 +75,12 @@ async fn a_store_that_takes_no_writes_does_not_serve_and_reads_continue(store: &
     free_disk(store, &process).await;
     health_turns(process.grpc, ServingStatus::Serving).await;
     caller.sign_in(&wallet()).await;
-    let log = process.logged_until("the store serves again").await;
-    assert_eq!(log.matches("the store takes no writes").count(), 1, "{log}");
+    let log = process.logged_until("the store has recovered").await;
+    assert_eq!(log.matches("the store rejects writes").count(), 1, "{log}");
     assert!(!log.contains("the store is down"), "{log}");
 }
 
-async fn a_call_that_changes_nothing_is_no_failure_of_the_store(store: &TestStore) {
+async fn a_call_without_effect_is_not_a_store_failure(store: &TestStore) {
     let process = Process::start(store);
     let caller = process.caller(&client_of(store)).await;
     let wallet = wallet();

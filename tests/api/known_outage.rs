@@ -1,4 +1,4 @@
-//! A store that is known to be down, or only busy: who is rejected, and who goes on.
+//! A store that is known to be down, or only busy: which calls are rejected, and which are served.
 
 use std::{
     sync::Arc,
@@ -74,11 +74,11 @@ mod on_postgres {
         for _ in 0..4 {
             tokens.push(caller.sign_in(&wallet()).await.tokens.unwrap().refresh_token);
         }
-        // One that says nothing for a while, one that is gone, and one whose connections are lost without a word.
+        // Connections that stop responding, that are cut, and that are lost silently.
         for (outage, begin) in [Wire::block as fn(&Wire), Wire::cut, Wire::lose].into_iter().enumerate() {
             let before = process.log();
             begin(&wire);
-            // One has the permit, the others wait for it. Nobody is told that too much is going on.
+            // One call has the permit, the others wait; none may be reported as OVERLOADED.
             all_find_it_unavailable(&caller, &tokens).await;
             health_turns(process.grpc, ServingStatus::NotServing).await;
             rejected_at_once(&caller.with(""), &tokens[0], 100).await;
@@ -91,10 +91,10 @@ mod on_postgres {
                 answered_again(&caller.with(""), token).await;
             }
             health_turns(process.grpc, ServingStatus::Serving).await;
-            let log = process.logged_until_times("the store serves again", outage + 1).await;
+            let log = process.logged_until_times("the store has recovered", outage + 1).await;
             let log = log.strip_prefix(&before).unwrap();
             assert_eq!(log.matches("the store is down").count(), 1, "{log}");
-            let end = log.lines().find(|line| line.contains("the store serves again")).unwrap();
+            let end = log.lines().find(|line| line.contains("the store has recovered")).unwrap();
             let rejected: u32 =
                 end.split("rejected=").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
             assert!(rejected >= 100, "{end}");
@@ -104,7 +104,7 @@ mod on_postgres {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_busy_pool_is_no_outage_and_keys_revocations_and_the_probe_go_on() {
+    async fn a_busy_pool_is_not_an_outage_and_does_not_block_keys_revocations_or_the_probe() {
         let store = TestStore::postgres().await;
         let process = Process::start_with(&store, &["--database-connections", "5"]);
         let caller = process.caller(&client_of(&store)).await;
@@ -147,6 +147,6 @@ mod on_postgres {
         assert_eq!(waiting(&store).await, 3);
         assert_eq!(health_of(process.grpc, "countersign.v1.TokenService").await, ServingStatus::Serving);
         let log = process.log();
-        assert!(!log.contains("the store is down") && !log.contains("takes no writes"), "{log}");
+        assert!(!log.contains("the store is down") && !log.contains("rejects writes"), "{log}");
     }
 }

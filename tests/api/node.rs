@@ -34,7 +34,7 @@ pub enum Says {
     Nothing,
     /// Nothing to the first question, and Yes on chain 1 to every later one.
     NothingThenYes,
-    /// Whether the wallet at this address accepts the signature, on chain 1; nothing about any other wallet.
+    /// Yes or No on chain 1 for the wallet at this address; no answer about any other wallet.
     AboutOnly(&'static str, bool),
     /// No on chain 1, one answer for each [`Node::release`].
     NoWhenReleased,
@@ -182,7 +182,7 @@ impl Shared {
     }
 }
 
-/// Whether the call data of a question contains the address of a wallet.
+/// True if the call data contains the address of a wallet.
 fn is_about(question: &[u8], wallet: &str) -> bool {
     let wallet = wallet.trim_start_matches("0x").to_lowercase();
     question.windows(wallet.len()).any(|window| window == wallet.as_bytes())

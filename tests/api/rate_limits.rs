@@ -25,7 +25,7 @@ on_both_stores![
     every_call_with_a_session_token_counts_against_its_budget,
     every_call_with_an_access_token_and_every_refresh_counts_against_the_budget_of_the_session,
     a_flood_of_refreshes_is_rejected_and_changes_nothing,
-    a_session_with_a_spent_budget_is_revoked_all_the_same,
+    a_session_with_an_exhausted_budget_can_be_revoked,
     refreshes_count_against_a_limit_of_the_client_that_is_their_own,
 ];
 
@@ -46,7 +46,7 @@ fn one_call_per_session() -> Policy {
 #[track_caller]
 fn too_many<T: std::fmt::Debug>(outcome: Result<T, Status>, of: &str) {
     let status = outcome.expect_err("this is one too many");
-    assert!(status.message().contains(&format!("of one {of}")), "{status:?}");
+    assert!(status.message().contains(&format!("rate limit of the {of} exceeded")), "{status:?}");
     let wait = status.get_details_retry_info().unwrap().retry_delay.unwrap();
     assert!(wait > Duration::ZERO && wait <= Duration::from_mins(1), "{wait:?}");
     assert_eq!(refusal::<()>(Err(status)), (Code::ResourceExhausted, "RATE_LIMITED".to_owned()));
@@ -208,7 +208,7 @@ async fn a_flood_of_refreshes_is_rejected_and_changes_nothing(store: &TestStore)
     elsewhere.caller("").await.refresh(&second).await.unwrap();
 }
 
-async fn a_session_with_a_spent_budget_is_revoked_all_the_same(store: &TestStore) {
+async fn a_session_with_an_exhausted_budget_can_be_revoked(store: &TestStore) {
     let server = Server::start(store).await;
     let client = server.client(one_call_per_session()).await;
     for how in 0..4 {

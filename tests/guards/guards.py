@@ -475,7 +475,7 @@ RATE_LIMITS = (
         "grpc/credentials.rs",
         "flows.authenticate_to_revoke(&presented(request), target)",
         "flows.authenticate(&presented(request))",
-        "rate_limits::a_session_with_a_spent_budget_is_revoked_all_the_same",
+        "rate_limits::a_session_with_an_exhausted_budget_can_be_revoked",
     ),
 )
 
@@ -492,7 +492,7 @@ SESSION_TOKENS = (
         "authenticate.rs",
         "if self.unmarked_tokens.may_exist().await { Ok(token) }",
         "if self.issuer.is_empty() { Ok(token) }",
-        "credentials::a_session_token_without_a_mac_is_accepted_as_long_as_such_a_session_is_left",
+        "credentials::a_session_token_without_a_mac_is_accepted_while_such_a_session_exists",
     ),
     alike(
         "session tokens: a session without one has none without a MAC",

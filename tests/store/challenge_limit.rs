@@ -16,14 +16,14 @@ use crate::{
 
 on_both_stores!(
     at_the_limit_an_equal_challenge_is_handed_out_again_and_nothing_changes,
-    at_the_limit_other_content_is_new_and_the_oldest_leaves_the_look_up_by_address_only,
+    at_the_limit_a_different_challenge_hides_the_oldest_from_look_up_by_address,
     at_the_limit_one_with_less_than_half_of_its_life_left_is_not_handed_out_again,
     each_session_client_network_format_and_address_counts_by_itself,
     after_one_is_redeemed_there_is_room_for_exactly_one_more,
     after_one_has_expired_there_is_room_for_exactly_one_more,
     all_of_them_can_be_redeemed_and_then_there_is_room_for_as_many,
-    of_many_asked_for_at_once_each_is_answered_and_afterwards_the_limit_applies,
-    of_many_of_different_content_asked_for_at_once_each_is_issued,
+    concurrent_requests_are_all_served_and_the_limit_applies_afterwards,
+    concurrent_requests_of_different_content_are_all_issued,
 );
 
 /// Asks for challenges until there are as many as may be; oldest first.
@@ -69,9 +69,7 @@ async fn at_the_limit_an_equal_challenge_is_handed_out_again_and_nothing_changes
     assert_eq!(live(&bench, &address).await, ids);
 }
 
-async fn at_the_limit_other_content_is_new_and_the_oldest_leaves_the_look_up_by_address_only(
-    test: &TestStore,
-) {
+async fn at_the_limit_a_different_challenge_hides_the_oldest_from_look_up_by_address(test: &TestStore) {
     let bench = Bench::on(test).await;
     let address = new_address();
     let issued = fill(&bench, &address).await;
@@ -179,7 +177,7 @@ async fn crowd_asks(bench: &Bench<'_>, address: &Address, digest: impl Fn(u8) ->
 }
 
 /// Eight is approximate while many ask at once.
-async fn of_many_asked_for_at_once_each_is_answered_and_afterwards_the_limit_applies(test: &TestStore) {
+async fn concurrent_requests_are_all_served_and_the_limit_applies_afterwards(test: &TestStore) {
     let bench = Bench::on(test).await;
     let address = new_address();
     for round in 1..=2 {
@@ -197,7 +195,7 @@ async fn of_many_asked_for_at_once_each_is_answered_and_afterwards_the_limit_app
     }
 }
 
-async fn of_many_of_different_content_asked_for_at_once_each_is_issued(test: &TestStore) {
+async fn concurrent_requests_of_different_content_are_all_issued(test: &TestStore) {
     let bench = Bench::on(test).await;
     let address = new_address();
     let answered = crowd_asks(&bench, &address, |number| number).await;

@@ -13,8 +13,8 @@ use crate::{
 on_both_stores!(
     invented_networks_do_not_crowd_out_the_main_one,
     invented_networks_do_not_crowd_out_one_that_the_wallet_has_signed_in_on,
-    a_session_that_no_wallet_has_signed_in_to_makes_no_network_an_expected_one,
-    other_sessions_do_not_crowd_out_what_the_client_started_nor_the_other_way_round,
+    a_session_without_a_sign_in_adds_no_expected_network,
+    client_and_session_challenges_do_not_displace_each_other,
     a_named_network_is_not_crowded_out_by_others,
     the_answer_is_bounded,
 );
@@ -80,7 +80,7 @@ async fn invented_networks_do_not_crowd_out_one_that_the_wallet_has_signed_in_on
     assert!(!found.contains(&elsewhere.id), "more are live than a look-up returns");
 }
 
-async fn a_session_that_no_wallet_has_signed_in_to_makes_no_network_an_expected_one(test: &TestStore) {
+async fn a_session_without_a_sign_in_adds_no_expected_network(test: &TestStore) {
     let bench = Bench::on(test).await;
     let address = new_address();
     bench.sign_in(&address).await;
@@ -92,7 +92,7 @@ async fn a_session_that_no_wallet_has_signed_in_to_makes_no_network_an_expected_
     assert!(!found(&bench, &address, None, None).await.contains(&on_polygon.id));
 }
 
-async fn other_sessions_do_not_crowd_out_what_the_client_started_nor_the_other_way_round(test: &TestStore) {
+async fn client_and_session_challenges_do_not_displace_each_other(test: &TestStore) {
     let bench = Bench::on(test).await;
     let address = new_address();
     let (own, other) = (bench.pending(&address).await.id, bench.pending(&address).await.id);

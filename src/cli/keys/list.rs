@@ -73,7 +73,7 @@ fn advice(it: &RootKeyUse, roots: &RootKeys) -> &'static str {
     } else if it.signing_keys > 0 {
         "needed; restart the service with another key first in the list, or run `countersign keys reseal`"
     } else if it.sessions > 0 {
-        "needed until these sessions are signed in, refreshed or over; keep it in the list"
+        "needed until these sessions sign in, refresh or end; keep it in the list"
     } else {
         "not needed; run `countersign keys forget-root`, then take it off the list"
     }

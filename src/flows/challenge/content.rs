@@ -24,7 +24,7 @@ pub(crate) struct Life {
     pub(crate) expire_time: OffsetDateTime,
 }
 
-/// Everything that a challenge states but its nonce and times.
+/// Content of a challenge without nonce and times.
 pub(crate) struct Stated<'a> {
     pub(crate) client: &'a Client,
     pub(crate) format: ChallengeFormat,
@@ -44,8 +44,8 @@ impl Stated<'_> {
         )
     }
 
-    /// Digest of the content that would be handed out now: that of a fixed nonce and fixed times. So it covers whatever
-    /// the policy, the request and the format put into it.
+    /// Digest of the content, computed with a fixed nonce and fixed times. It covers everything that the policy, the
+    /// request and the format contribute.
     pub(crate) fn digest(&self) -> Result<ContentDigest> {
         let epoch = OffsetDateTime::UNIX_EPOCH;
         let life = Life { create_time: epoch, expire_time: epoch };

@@ -18,14 +18,14 @@ use crate::{
 /// Challenges for one chain that its nodes are asked about for one verification, at most.
 const ASKED_PER_CHAIN: usize = 8;
 
-/// Candidates that are tried before other calls get their turn: each costs a recovery.
+/// Candidates tried before yielding to other tasks: each costs a key recovery.
 const TRIED_AT_ONCE: usize = 16;
 
 /// A challenge, and what would have been signed for it.
 type Unsigned = (Challenge, SignedMessage);
 
-/// Tries keys on all candidates before any node is asked. A candidate that cannot be what was signed is passed over while
-/// another can; if none can, the first reason is the error, or that there are more than the look-up returns.
+/// Tries key recovery on all candidates before calling any node. Candidates that cannot match are skipped. If none can
+/// match, the error is the first reason, or that more challenges are live than the look-up returns.
 pub(crate) async fn find_signer(
     client: &Client,
     candidates: Vec<Challenge>,
@@ -95,9 +95,9 @@ fn with_calls(candidates: Vec<Unsigned>, signature: &str) -> Result<(Vec<Unsigne
     Ok(asked.into_iter().unzip())
 }
 
-/// Those that a contract can have signed, and whether some were too many: newest first, and those of sessions last, so that
-/// other sessions do not crowd out what a client started itself. A contract is a wallet on its own chain alone, so one
-/// that was asked to sign on a chain signs on no other.
+/// Candidates that a contract can have signed, and whether some exceeded the limit. Newest first, those of sessions
+/// last, so that sessions do not displace the challenges of the client itself. A contract exists on its own chain only,
+/// so a challenge for one chain is never checked on another.
 fn to_be_asked(
     client: &Client,
     mut unsigned: Vec<Unsigned>,
@@ -125,9 +125,7 @@ fn to_be_asked(
 impl From<ChainError> for Error {
     fn from(error: ChainError) -> Self {
         match error {
-            ChainError::Overloaded => {
-                Self::Overloaded("calls of this client or session to the chain's nodes")
-            }
+            ChainError::Overloaded => Self::Overloaded("calls to the chain's RPC nodes in flight"),
             ChainError::Unavailable(error) => Self::ChainRpcUnavailable(Cause(error.to_string())),
         }
     }

@@ -132,7 +132,7 @@ pub(crate) fn live(found: Vec<FoundChallenge>) -> Result<Vec<Challenge>> {
 
 /// Where an address alone does not say which challenge is meant.
 pub(crate) fn too_many() -> Error {
-    let why = "alone names too many live challenges: give `challenge_id`, `nonce` or `network`";
+    let why = "matches too many live challenges: also set `challenge_id`, `nonce` or `network`";
     Violation::new("address", Problem::Address, why).into()
 }
 

@@ -65,8 +65,8 @@ impl<'a> ChallengeOwner<'a> {
         self.session.filter(|_| self.linking.is_none())
     }
 
-    /// The address that counts against its limit. A session token asks for its session's own address alone, and its
-    /// session has a limit: strangers who start challenges for the address must not keep its owner out.
+    /// Address whose rate limit applies, if any. A session token can only request its session's own address, and its
+    /// session has a limit; challenges that others start for the address must not lock its owner out.
     pub(crate) fn counted_address(self, signer: &ChainAddress) -> Option<&Address> {
         self.pending_session().is_none().then_some(&signer.address)
     }
@@ -95,7 +95,7 @@ impl<'a> ChallengeOwner<'a> {
     }
 }
 
-/// The share of those who may look up the challenges of a scope.
+/// Store share for look-ups in a challenge scope.
 pub(crate) fn share(scope: ChallengeScope) -> Share {
     match scope.session_id {
         Some(session_id) => Share::of_session(scope.client_id, session_id),

@@ -18,8 +18,8 @@ use crate::{
 };
 
 impl Flows {
-    /// Hands out a challenge with exactly what is to be signed: beyond the limit of the address only one of equal content
-    /// that was handed out before.
+    /// Issues a challenge with the exact content to sign. Beyond the limit of the address, returns only an existing
+    /// challenge of equal content.
     ///
     /// # Errors
     /// If the caller may not, or a field is wrong; nothing is written then.
@@ -72,8 +72,8 @@ fn new_challenge(
     })
 }
 
-/// The rejection by the limit of the address, under which a challenge may still be handed out again: a stranger who spends
-/// that limit must not keep the wallet's owner out.
+/// Separates a rejection by the limit of the address, under which an equal challenge may still be returned, from all
+/// others: exhausting that limit must not lock the wallet's owner out.
 fn beyond_limit_of_address(counted: Result<()>) -> Result<Option<Error>> {
     match counted {
         Err(limited @ Error::RateLimited { whose: ADDRESS, .. }) => Ok(Some(limited)),

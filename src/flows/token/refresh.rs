@@ -18,8 +18,8 @@ impl Flows {
     /// The next refresh token and a new access token.
     ///
     /// # Errors
-    /// If the token is not, or no longer, good, or a limit is reached. A spent one that comes back after the grace
-    /// revokes its session, and that stays.
+    /// If the token is invalid or expired, or a limit is reached. Reuse of a spent token after the grace period revokes
+    /// its session permanently.
     pub async fn refresh_token(&self, presented: &Presented, token: &str) -> Result<TokenPair> {
         if token.is_empty() {
             return Err(Error::invalid("refresh_token", "is required"));

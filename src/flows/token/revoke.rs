@@ -25,7 +25,7 @@ impl Flows {
             return Ok(None);
         };
         let caller = caller.as_ref().map(|record| record.client.id);
-        // Calls without credentials wait apart from those of the client, which may be the only ones that may revoke.
+        // Calls without credentials use a share of their own: the client's may be the only ones permitted to revoke.
         let share = Share::of(caller.map_or(Party::Sessions, Party::Client)).revoking(genuine.session_id());
         if let (Some(caller), Genuine::Access(claims)) = (caller, &genuine)
             && claims.client_id != caller
@@ -51,7 +51,7 @@ impl Flows {
         Ok(Some(session.client_id))
     }
 
-    /// The token, if it is genuine. Of refresh tokens any generation will do: the holder of any of them may end the session.
+    /// Verifies a token. A refresh token of any generation is accepted: its holder may end the session.
     async fn verify_token(&self, token: &str) -> Result<Option<Genuine>> {
         if RefreshToken::has_prefix(token) {
             return Ok(RefreshToken::verify(token, &self.roots).map(Genuine::Refresh));

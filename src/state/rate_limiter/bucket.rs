@@ -18,7 +18,7 @@ impl Bucket {
         Self { empty_at: now, per_minute: 0 }
     }
 
-    /// The moment from which the bucket says nothing more than a new one; a period away at most.
+    /// Time at which the bucket is equal to a new one; at most one period ahead.
     pub(super) const fn empty_at(self) -> Instant {
         self.empty_at
     }

@@ -1,9 +1,8 @@
 //! Budgets of sessions: the calls that are made with a session's tokens, counted before the store is asked.
 //!
-//! The limit is of the policy of the session's client, which an access token alone names. Of other tokens a budget
-//! remembers for a minute which client the last answer named, and with which limits; before the first answer the default
-//! limit applies. A rejected call has no answer, so a raised limit may apply only from the next call that passes: within
-//! the time that the rejection stated.
+//! The limit comes from the policy of the session's client, but only an access token names the client. For other tokens
+//! the budget caches the client and its limits for a minute after the last served call; before that, the default limit
+//! applies. A rejected call does not update the cache, so a raised limit takes effect with the next call that passes.
 
 use std::{sync::Mutex, time::Instant};
 
@@ -78,7 +77,7 @@ impl SessionBudgets {
         Ok(SessionCall { key, at: now })
     }
 
-    /// The limit holds from the moment of the call, which was counted at another one perhaps; its budget may be gone.
+    /// Re-counts the call at the client's limit. The call may have been counted at another one, or its budget evicted.
     fn learn_at(&self, now: Instant, call: SessionCall, client: ClientLimits) {
         let per_minute = client.limits.per_session;
         let mut budgets = lock(&self.0);

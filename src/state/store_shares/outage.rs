@@ -25,7 +25,7 @@ impl StoreShares {
         self.0.queue().outage.probe = Some(Instant::now());
     }
 
-    /// Rejects the calls that wait, and those that come: the store is known to be down.
+    /// Rejects waiting and new calls: the store is known to be down.
     pub fn close(&self) {
         let mut queue = self.0.queue();
         queue.outage.probe = None;
@@ -33,9 +33,9 @@ impl StoreShares {
         queue.reject_waiters();
     }
 
-    /// Hands out permits: the store has answered a probe. After an outage their number doubles at each call, so that those
-    /// who come back at once, to all instances of a cluster, do not overrun a store that has just come up. Returns the number
-    /// of calls that were rejected if an outage ends.
+    /// Grants permits after a successful probe. After an outage the number of permits doubles with each probe, so that
+    /// the callers of all instances that retry at once do not overload a store that has just recovered. Returns the
+    /// number of rejected calls if an outage ends.
     pub fn open(&self) -> Option<u64> {
         let mut queue = self.0.queue();
         queue.outage.probe = None;

@@ -110,9 +110,9 @@ macro_rules! equal {
 
 const FIND_EQUAL: &str = concat!("WITH ", equal!(), " SELECT ", challenge_columns!(), " FROM equal");
 
-/// As above, $9 id, $10 nonce, $11 text, $12 typed data, $13 create, $14 expire, $15 account to link to. Those that make
-/// room, and dead ones, lose their slots in the order of their ids, unless somebody else has locked them. A slot is drawn
-/// from so many that two callers hardly ever draw the same one; the slower one gets no row then, and tries again.
+/// As above, $9 id, $10 nonce, $11 text, $12 typed data, $13 create, $14 expire, $15 account to link to. Displaced and
+/// ended challenges lose their slots in id order, unless another transaction has locked them. The slot is random in a
+/// large range; on a rare collision the slower caller gets no row and retries.
 const ISSUE: &str = concat!(
     bound_lock_waits!(),
     equal!(),
@@ -170,9 +170,9 @@ macro_rules! live_at_address {
 
 /// As above, $3 address, $4 network if one is given, $5 bound on each kind.
 ///
-/// What can be on any network is read by `challenges_by_address`, in the order of the deadlines: whatever has ended is not
-/// read, and no more than the bound. `challenges_live` would read all that a flood has left there; `COALESCE` keeps the
-/// planner from taking it. On a network that is known it reads the few that are live.
+/// On any network, `challenges_by_address` is read in deadline order, so no ended row is read, and no more than the
+/// bound. `COALESCE` keeps the planner from `challenges_live`, which would read every live row of a flood. On a given
+/// network the few live rows are read.
 const FIND_BY_ADDRESS: &str = concat!(
     "WITH clock AS MATERIALIZED (
         SELECT clock_timestamp() AS now

@@ -105,18 +105,18 @@ const WRITE_NEW_PAGES: &str = "
     FROM generate_series(1, 2048)";
 
 impl Postgres {
-    /// The clock of a primary. A standby's clock goes on, and what it holds may be old: it is not read. A primary that only
-    /// reads may have been fenced off by a failover: reads are answered, but without its clock, what is decided from memory
-    /// soon fails closed.
+    /// Reads the clock of a primary. A standby is rejected: its data may be stale. A read-only primary may have been
+    /// fenced by a failover: reads are served, but without its clock, so that decisions made from memory soon fail
+    /// closed.
     pub(super) async fn read_clock(&self, connection: &mut PgConnection) -> Result<OffsetDateTime> {
         let sql =
             "SELECT clock_timestamp(), current_setting('transaction_read_only') = 'on', pg_is_in_recovery()";
         match sqlx::query_as(sql).fetch_one(connection).await? {
             (now, false, false) => Ok(now),
-            (_, _, false) => Err(StoreError::ReadOnly("this server only reads".to_owned())),
+            (_, _, false) => Err(StoreError::ReadOnly("the PostgreSQL server is read-only".to_owned())),
             (_, _, true) => {
                 self.suspicion.last_read_only.note();
-                Err(StoreError::Unavailable("this server is a standby".to_owned()))
+                Err(StoreError::Unavailable("the PostgreSQL server is a standby".to_owned()))
             }
         }
     }

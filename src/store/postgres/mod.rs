@@ -41,7 +41,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct Postgres {
     /// Connections of the callers.
     pool: PgPool,
-    /// The connection that signing keys and revocations are read over, whatever the callers' are waiting for.
+    /// Connection for signing keys and revocations, independent of the callers' pool.
     background: PgPool,
     /// The connection of the clock, which is the probe.
     probe: ProbeConnection,
@@ -127,8 +127,9 @@ async fn answers(connection: &mut PgConnection) -> bool {
     matches!(tokio::time::timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(())))
 }
 
-/// Tests a connection that comes back: true if it may be used again. The statement of a cancelled call may still run, and occupies its
-/// connection until it ends. In an outage that may be never: the connection is dropped, so that it keeps no place in the pool.
+/// Returns true if a released connection may be reused. The statement of a cancelled call may still run, and occupies
+/// its connection until it ends; in an outage that may be never, so an unresponsive connection is dropped from the
+/// pool.
 async fn is_released(connection: &mut PgConnection, calls: &CallMonitor, suspicion: &Suspicion) -> bool {
     if suspicion.last_unavailable.is_within(PING_TIMEOUT) {
         return answers(connection).await;

@@ -82,7 +82,7 @@ impl Lifecycle for Sqlite {
         self.calls.failed().await;
     }
 
-    /// A file does not keep calls waiting as a server does: they end by themselves.
+    /// No-op: calls to a local file never block on a network, so they end without being abandoned.
     fn abandon_calls(&self) {}
 
     async fn close(&self) {

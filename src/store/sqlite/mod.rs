@@ -119,7 +119,7 @@ async fn connect(
     super::retry::retrying_for(BUSY_TIMEOUT, connecting).await.map_err(|error| match error {
         StoreError::Unavailable(cause) | StoreError::ReadOnly(cause) | StoreError::Broken(cause) => cause,
         StoreError::Contention | StoreError::Locked | StoreError::Busy => {
-            "another process keeps it locked".to_owned()
+            "another process holds a lock on the database file".to_owned()
         }
     })
 }
