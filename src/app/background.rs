@@ -9,12 +9,16 @@ use crate::{
     config::ServeSettings,
     domain::jittered,
     flows::Flows,
+    grpc::status,
     http,
     state::{health::StoreState, revocation_feed, signing_keys::StartError, store_probe, unmarked_tokens},
 };
 
 /// Interval at which the signing keys are read.
 const KEYS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Interval at which the uses of client secrets are written.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Starts all of it; it stops when `ended` says so.
 pub(super) fn spawn(
@@ -24,6 +28,7 @@ pub(super) fn spawn(
     tasks: &mut JoinSet<()>,
 ) {
     tasks.spawn(probe_store(Arc::clone(flows), until(ended.clone())));
+    tasks.spawn(flush_secret_uses(Arc::clone(flows), until(ended.clone())));
     let own = Arc::clone(flows);
     let keys = move || keep_keys_current(Arc::clone(&own));
     tasks.spawn(repeat(KEYS_INTERVAL, "reading of signing keys", keys, until(ended.clone())));
@@ -101,11 +106,22 @@ async fn probe_store(flows: Arc<Flows>, end: impl Future<Output = ()>) {
 
 async fn keep_keys_current(flows: Arc<Flows>) -> Result<(), StartError> {
     http::fold_measurements();
-    flows.keep_keys_current().await?;
-    if let Err(error) = flows.flush_secret_uses().await {
-        tracing::debug!(%error, "the use of client secrets could not be noted");
+    status::report_suppressed();
+    flows.keep_keys_current().await
+}
+
+/// Writes the uses of client secrets to the store until `end`. Apart from the keys, which must not wait for a busy store.
+async fn flush_secret_uses(flows: Arc<Flows>, end: impl Future<Output = ()>) {
+    tokio::pin!(end);
+    loop {
+        tokio::select! {
+            () = &mut end => return,
+            () = tokio::time::sleep(FLUSH_INTERVAL) => {}
+        }
+        if let Err(error) = flows.flush_secret_uses().await {
+            tracing::debug!(%error, "the use of client secrets could not be noted");
+        }
     }
-    Ok(())
 }
 
 /// Cleans up until `end`, at intervals that differ by up to a quarter so that instances do not do it all at once.

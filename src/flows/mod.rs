@@ -40,7 +40,7 @@ use crate::{
         store_shares::{Share, StoreAccess, StoreShares, StoreTurn},
         unmarked_tokens::UnmarkedTokens,
     },
-    store::Store,
+    store::{Store, StoreError},
     token::{RootKeys, VerifiedTokens},
 };
 
@@ -160,14 +160,19 @@ impl Flows {
     /// call.
     pub async fn probe_store(&self, call_failed: bool) -> StoreState {
         self.shares.probe_begins();
-        let found = self.probe.run(self.store.as_ref(), &self.clock, call_failed).await;
+        let answer = self.probe.ask(self.store.as_ref(), &self.clock).await;
+        if matches!(answer, Ok(()) | Err(StoreError::Busy)) {
+            self.shares.probe_answered();
+        }
+        let found = self.probe.judge(answer, self.store.as_ref(), call_failed).await;
         let rejected = match found.state {
             StoreState::Down => {
                 self.shares.close();
                 self.store.abandon_calls();
                 None
             }
-            StoreState::Up | StoreState::NotWritable => self.shares.open(),
+            StoreState::Up | StoreState::NotWritable if found.is_answered => self.shares.open(),
+            StoreState::Up | StoreState::NotWritable => None,
         };
         self.probe.note(&found, rejected.unwrap_or_default());
         self.health.store_is(found.state);

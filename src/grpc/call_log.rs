@@ -12,11 +12,14 @@ use crate::{domain::LogLines, state::audit};
 const UNAUTHENTICATED_LINES: u32 = 20;
 
 /// Rate limit of the lines.
-pub(super) struct CallLog(LogLines);
+pub(super) struct CallLog(&'static LogLines);
+
+/// Their limit, of all calls of the process.
+static UNAUTHENTICATED: LogLines = LogLines::per_second(UNAUTHENTICATED_LINES);
 
 impl Default for CallLog {
     fn default() -> Self {
-        Self(LogLines::per_second(UNAUTHENTICATED_LINES))
+        Self(&UNAUTHENTICATED)
     }
 }
 
@@ -45,14 +48,18 @@ impl CallLog {
         if method.kind.is_frequent() {
             return true;
         }
-        if let Some(suppressed) = self.0.report() {
-            tracing::warn!(suppressed, "log lines of unauthenticated calls were suppressed");
-        }
         let has_line = call.is_authenticated() || self.0.take();
         if !has_line {
             metrics::counter!("countersign_log_lines_suppressed_total").increment(1);
         }
         has_line
+    }
+}
+
+/// Logs how many lines were suppressed, if a report is due.
+pub(super) fn report_suppressed() {
+    if let Some(suppressed) = UNAUTHENTICATED.report() {
+        tracing::warn!(suppressed, "log lines of unauthenticated calls were suppressed");
     }
 }
 

@@ -22,8 +22,9 @@ const CONTENTION_RETRY: Duration = Duration::from_millis(100);
 
 /// Log lines a second for failures that only an operator can fix; one cause may fail many calls at once.
 const FAILURE_LINES: u32 = 20;
-/// Their limit, of all calls of the process.
-static FAILURES: LogLines = LogLines::per_second(FAILURE_LINES);
+/// Their limit, of all calls of the process. Internal errors have their own: an outage of the store must not hide them.
+static STORE_FAILURES: LogLines = LogLines::per_second(FAILURE_LINES);
+static INTERNAL_FAILURES: LogLines = LogLines::per_second(FAILURE_LINES);
 
 /// gRPC status of a failed call. Errors that only an operator can fix are logged here, once and at a limited rate.
 /// Failures of RPC nodes are logged per endpoint, and a known outage of the store when it begins.
@@ -47,12 +48,20 @@ pub fn status(error: &Error) -> Status {
 }
 
 fn log_failure(error: &Error, cause: &Cause) {
-    if let Some(suppressed) = FAILURES.report() {
-        tracing::warn!(suppressed, "log lines of failed calls were suppressed");
-    }
-    if FAILURES.take() {
+    let lines = if matches!(error, Error::Internal(_)) { &INTERNAL_FAILURES } else { &STORE_FAILURES };
+    if lines.take() {
         tracing::error!(%cause, "{error}");
     }
+}
+
+/// Logs how many lines were suppressed, if a report is due; called every second.
+pub fn report_suppressed() {
+    for (lines, of) in [(&STORE_FAILURES, "the store"), (&INTERNAL_FAILURES, "the service")] {
+        if let Some(suppressed) = lines.report() {
+            tracing::warn!(suppressed, "log lines of failed calls were suppressed: {of}");
+        }
+    }
+    super::call_log::report_suppressed();
 }
 
 impl From<Error> for Status {

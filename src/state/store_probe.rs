@@ -19,6 +19,8 @@ pub const PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// Time that a trial write may take. One that takes longer says nothing: it may wait for other writes.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Trial writes without an outcome in a row after which an outage of writes ends: they wait, and do not fail.
+const UNENDED_TRIALS: u32 = 3;
 /// Interval of trial writes, however many calls fail.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -31,6 +33,8 @@ pub struct StoreProbe(Mutex<Known>);
 pub struct Found {
     /// State of the store.
     pub state: StoreState,
+    /// False if the probe says nothing new: no further calls are let in for it.
+    pub is_answered: bool,
     cause: String,
 }
 
@@ -39,6 +43,7 @@ struct Known {
     outage: Option<Outage>,
     write_wanted: bool,
     last_write: Option<Instant>,
+    unended: u32,
 }
 
 struct Outage {
@@ -47,13 +52,23 @@ struct Outage {
 }
 
 impl StoreProbe {
-    /// Reads the clock over a dedicated connection, so that a busy store is not mistaken for one that is down. A
-    /// failure counts only if it repeats over a new connection, since the first may just have been cut. A trial write
-    /// follows if `call_failed`, or if writes are known to fail.
-    pub async fn run(&self, store: &dyn Store, clock: &DatabaseClock, call_failed: bool) -> Found {
-        match answer(store, clock).await {
+    /// Reads the clock, over a connection that no other call can occupy; so a busy store is not taken for one that is down.
+    /// A failure counts once it has been repeated over a new connection: the first one may just have been cut.
+    ///
+    /// # Errors
+    /// If the store does not answer; [`StoreError::Busy`] if it has no room for a new connection.
+    pub async fn ask(&self, store: &dyn Store, clock: &DatabaseClock) -> Result<(), StoreError> {
+        match clock.measure(store).await {
+            Err(StoreError::Unavailable(_)) => clock.measure_within(LONGEST_WAIT, store).await,
+            answer => answer,
+        }
+    }
+
+    /// Judges an answer. If `call_failed`, or writes are known to fail, a trial write precedes.
+    pub async fn judge(&self, answer: Result<(), StoreError>, store: &dyn Store, call_failed: bool) -> Found {
+        match answer {
             Ok(()) => self.write(store, call_failed).await,
-            Err(error @ StoreError::ReadOnly(_)) => Found::new(StoreState::NotWritable, &error),
+            Err(StoreError::Busy) => Found::nothing_new(self.state()),
             Err(error) => Found::new(StoreState::Down, &error),
         }
     }
@@ -71,13 +86,25 @@ impl StoreProbe {
         if !self.may_write(call_failed || before == StoreState::NotWritable) {
             return Found::new(before, "");
         }
-        match tokio::time::timeout(WRITE_TIMEOUT, store.try_to_write()).await {
+        match tokio::time::timeout(WRITE_TIMEOUT, trial(store)).await {
             Ok(Ok(())) => Found::new(StoreState::Up, ""),
             Ok(Err(error @ (StoreError::Unavailable(_) | StoreError::ReadOnly(_)))) => {
                 Found::new(StoreState::NotWritable, &error)
             }
-            Ok(Err(_)) | Err(_) => Found::new(before, "the trial write did not complete"),
+            Ok(Err(_)) | Err(_) => self.unended(before),
         }
+    }
+
+    /// The outcome of a trial write that has none. It does not keep an outage of writes going, nor one that has ended.
+    fn unended(&self, before: StoreState) -> Found {
+        let mut known = self.known();
+        let was_down = known.outage.as_ref().is_some_and(|outage| outage.state == StoreState::Down);
+        known.unended = if before == StoreState::NotWritable { known.unended + 1 } else { 0 };
+        if was_down || known.unended >= UNENDED_TRIALS {
+            known.unended = 0;
+            return Found::new(StoreState::Up, "");
+        }
+        Found::nothing_new(before)
     }
 
     /// Returns true if a trial write is due. One that is wanted too early follows at a later probe.
@@ -119,13 +146,18 @@ impl StoreProbe {
 
 impl Found {
     fn new(state: StoreState, cause: impl ToString) -> Self {
-        Self { state, cause: cause.to_string() }
+        Self { state, is_answered: true, cause: cause.to_string() }
+    }
+
+    const fn nothing_new(state: StoreState) -> Self {
+        Self { state, is_answered: false, cause: String::new() }
     }
 }
 
-async fn answer(store: &dyn Store, clock: &DatabaseClock) -> Result<(), StoreError> {
-    match clock.measure(store).await {
-        Err(StoreError::Unavailable(_)) => clock.measure_within(LONGEST_WAIT, store).await,
-        answer => answer,
+/// A trial write. A failure counts once it has been repeated over a new connection.
+async fn trial(store: &dyn Store) -> Result<(), StoreError> {
+    match store.try_to_write().await {
+        Err(StoreError::Unavailable(_) | StoreError::ReadOnly(_)) => store.try_to_write().await,
+        outcome => outcome,
     }
 }

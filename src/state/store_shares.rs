@@ -183,21 +183,25 @@ impl<'a> StoreAccess<'a> {
     /// # Errors
     /// [`Error::Overloaded`] if no permit is granted in time.
     pub async fn turn(self) -> Result<StoreTurn<'a>> {
-        Ok(StoreTurn { store: self.store, _permit: self.shares.permit(self.share).await? })
+        let permit = Arc::new(self.shares.permit(self.share).await?);
+        let holding = self.store.holding(Arc::<StorePermit>::clone(&permit));
+        Ok(StoreTurn { store: self.store, holding, _permit: permit })
     }
 }
 
 /// The store, for one use.
 pub struct StoreTurn<'a> {
     store: &'a (dyn Store + 'static),
-    _permit: StorePermit,
+    /// The store that keeps the permit while a cancelled statement runs on.
+    holding: Option<Box<dyn Store>>,
+    _permit: Arc<StorePermit>,
 }
 
 impl std::ops::Deref for StoreTurn<'_> {
     type Target = dyn Store;
 
     fn deref(&self) -> &(dyn Store + 'static) {
-        self.store
+        self.holding.as_deref().unwrap_or(self.store)
     }
 }
 

@@ -19,7 +19,6 @@ pub(super) struct CallMonitor(Arc<Signals>);
 struct Signals {
     failed: Notify,
     abandoned: Notify,
-    last_cancelled: LastTime,
 }
 
 impl CallMonitor {
@@ -27,12 +26,9 @@ impl CallMonitor {
     pub(super) async fn run<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         let abandoned = self.abandoned();
         let mut call = pin!(call);
-        // Dropped before the call, whose connection goes back to its pool when it is dropped.
-        let mut cancelled = NoteCancelled(Some(&self.0.last_cancelled));
         tokio::select! {
             biased;
             outcome = &mut call => {
-                cancelled.0 = None;
                 if matches!(outcome, Err(StoreError::Unavailable(_) | StoreError::ReadOnly(_))) {
                     self.note_failure();
                 }
@@ -60,22 +56,6 @@ impl CallMonitor {
     /// Resolves when calls are abandoned.
     pub(super) fn abandoned(&self) -> Notified<'_> {
         self.0.abandoned.notified()
-    }
-
-    /// Returns true if a call was cancelled, or abandoned, within the last `while_`.
-    pub(super) fn was_cancelled_within(&self, while_: Duration) -> bool {
-        self.0.last_cancelled.is_within(while_)
-    }
-}
-
-/// Notes, when it is dropped, that a call did not run to its end.
-struct NoteCancelled<'a>(Option<&'a LastTime>);
-
-impl Drop for NoteCancelled<'_> {
-    fn drop(&mut self) {
-        if let Some(last) = self.0 {
-            last.note();
-        }
     }
 }
 
@@ -109,10 +89,8 @@ mod tests {
             async move { monitor.run(pending::<Result<()>>()).await }
         });
         tokio::task::yield_now().await;
-        assert!(!monitor.was_cancelled_within(Duration::MAX));
         monitor.abandon();
         assert!(matches!(hanging.await.unwrap(), Err(StoreError::Unavailable(_))));
-        assert!(monitor.was_cancelled_within(Duration::MAX));
         assert_eq!(monitor.run(ready(Ok(1))).await.unwrap(), 1);
     }
 

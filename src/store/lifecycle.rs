@@ -1,11 +1,11 @@
 //! Schema, clock and shutdown of the store.
 
-use std::path::PathBuf;
+use std::{any::Any, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use super::Result;
+use super::{Result, Store};
 
 /// How the schema compares with what this program needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,9 @@ impl Location {
     }
 }
 
+/// Something that counts a use of the store, until it is dropped.
+pub type Permit = Arc<dyn Any + Send + Sync>;
+
 /// The intents that concern the store as a whole.
 #[async_trait]
 pub trait Lifecycle: Send + Sync {
@@ -49,7 +52,7 @@ pub trait Lifecycle: Send + Sync {
     /// Brings the schema up to date; safe when two start at once. Answers how many migrations ran.
     async fn migrate(&self) -> Result<usize>;
 
-    /// The database's clock, over a connection that no other call occupies: this is the probe, too.
+    /// The database's clock, over a connection that no other call occupies, except in memory: this is the probe, too.
     async fn now(&self) -> Result<OffsetDateTime>;
 
     /// Tries a write and undoes it; fails if the store rejects writes.
@@ -61,6 +64,10 @@ pub trait Lifecycle: Send + Sync {
     /// Ends the calls that run as [`StoreError::Unavailable`](super::StoreError::Unavailable): the store is known to be
     /// down.
     fn abandon_calls(&self);
+
+    /// The same store for one use, which keeps the permit until its connections are free again: the statement of a cancelled
+    /// call runs on. `None` where permits do not count connections.
+    fn holding(&self, permit: Permit) -> Option<Box<dyn Store>>;
 
     /// Lets go of every connection.
     async fn close(&self);

@@ -41,7 +41,7 @@ pub use keys::{
     Canary, KeyRotation, KeyStore, NewSigningKey, RootKeyUse, RotateKeyOutcome, SigningKeyState,
     StoredSigningKey,
 };
-pub use lifecycle::{Lifecycle, Location, SchemaState};
+pub use lifecycle::{Lifecycle, Location, Permit, SchemaState};
 pub use redeem::{RedeemOutcome, RedeemStore, Redemption, SignedIn};
 pub use replay::{Replay, ReplayOutcome, ReplayStore, ReplayedRedemption, RequestDigest};
 pub use revocations::{

@@ -11,15 +11,12 @@ use crate::{
     support::TestStore,
 };
 
-on_both_stores!(
-    a_store_that_takes_no_writes_does_not_serve_and_reads_continue,
-    a_call_without_effect_is_not_a_store_failure,
-);
+on_both_stores!(a_store_that_takes_no_writes_does_not_serve_and_reads_continue,);
 
 /// A store that takes no writes from now on, as one whose disk is full.
 async fn fill_disk(store: &TestStore, process: &Process) {
     if !store.is_postgres() {
-        return limit_files(process, "0");
+        return limit_files(process, &one_page_more(store));
     }
     store
         .execute(
@@ -32,6 +29,13 @@ async fn fill_disk(store: &TestStore, process: &Process) {
         let trigger = format!("CREATE TRIGGER disk_full {event} ON {table} EXECUTE FUNCTION disk_full()");
         store.execute(&trigger).await;
     }
+}
+
+/// Size of SQLite's write-ahead log with one more page, which is not enough for any call.
+fn one_page_more(store: &TestStore) -> String {
+    let path = store.url.strip_prefix("sqlite:").unwrap().split('?').next().unwrap();
+    let log = std::fs::metadata(format!("{path}-wal")).unwrap();
+    (log.len() + 4_096 + 24).to_string()
 }
 
 async fn free_disk(store: &TestStore, process: &Process) {
@@ -78,14 +82,4 @@ async fn a_store_that_takes_no_writes_does_not_serve_and_reads_continue(store: &
     let log = process.logged_until("the store has recovered").await;
     assert_eq!(log.matches("the store rejects writes").count(), 1, "{log}");
     assert!(!log.contains("the store is down"), "{log}");
-}
-
-async fn a_call_without_effect_is_not_a_store_failure(store: &TestStore) {
-    let process = Process::start(store);
-    let caller = process.caller(&client_of(store)).await;
-    let wallet = wallet();
-    let challenge = caller.challenge_for(&wallet).await;
-    caller.redeem(&wallet, &challenge).await.unwrap();
-    caller.redeem(&wallet, &challenge).await.unwrap_err();
-    assert_eq!(health_of(process.grpc, "countersign.v1.ChallengeService").await, ServingStatus::Serving);
 }

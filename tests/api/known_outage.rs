@@ -10,7 +10,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_types::StatusExt as _;
 
 use crate::{
-    harness::{Caller, GIVE_UP, by_id, http_get, reason, wallet},
+    harness::{Caller, GIVE_UP, by_id, http_get, reason, start_for, wallet},
     outage::{Wire, answered_again, assert_unavailable, health_of, health_turns, wired},
     process::{Process, client_of},
     support::{TestStore, assert_promised},
@@ -77,8 +77,11 @@ mod on_postgres {
         // Connections that stop responding, that are cut, and that are lost silently.
         for (outage, begin) in [Wire::block as fn(&Wire), Wire::cut, Wire::lose].into_iter().enumerate() {
             let before = process.log();
+            let mut attempts = wire.vain_attempts();
             begin(&wire);
-            // One call has the permit, the others wait; none may be reported as OVERLOADED.
+            // The probe has had no answer, and asks again over a new connection.
+            attempts.changed().await.unwrap();
+            // One has the permit, the others wait for it. Nobody is told that too much is going on.
             all_find_it_unavailable(&caller, &tokens).await;
             health_turns(process.grpc, ServingStatus::NotServing).await;
             rejected_at_once(&caller.with(""), &tokens[0], 100).await;
@@ -148,5 +151,36 @@ mod on_postgres {
         assert_eq!(health_of(process.grpc, "countersign.v1.TokenService").await, ServingStatus::Serving);
         let log = process.log();
         assert!(!log.contains("the store is down") && !log.contains("rejects writes"), "{log}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_session_whose_calls_are_cancelled_holds_its_share_of_the_connections_and_no_more() {
+        let store = TestStore::postgres().await;
+        let process = Process::start_with(&store, &["--database-connections", "5"]);
+        let caller = process.caller(&client_of(&store)).await;
+        let signed_in = caller.sign_in(&wallet()).await;
+        let (session, tokens) = (signed_in.session.unwrap(), signed_in.tokens.unwrap());
+        let user = caller.with(&format!("Bearer {}", tokens.access_token));
+        user.get_session(&session.id).await.unwrap();
+        let kid = caller.jwks().await.unwrap()[0].kid.clone();
+        let _holder = store.hold_sessions().await;
+        for _ in 0..8 {
+            let call = user.get_session(&session.id);
+            assert!(tokio::time::timeout(Duration::from_millis(150), call).await.is_err());
+        }
+        // One of the callers' three, and now and then the one of the feed.
+        assert!((1..=2).contains(&waiting(&store).await));
+        let began = Instant::now();
+        caller.start(start_for(&wallet())).await.unwrap();
+        assert_promised("an unrelated call is served", began.elapsed(), Duration::from_millis(100));
+        // Keys are read over the connection of the feed, which waits for the lock again and again.
+        store
+            .execute(&format!("UPDATE signing_keys SET revoke_time = clock_timestamp() WHERE kid = '{kid}'"))
+            .await;
+        let began = Instant::now();
+        while caller.jwks().await.unwrap().iter().any(|key| key.kid == kid) {
+            assert!(began.elapsed() < GIVE_UP, "signing keys are not read");
+        }
+        assert_promised("a revoked key is read", began.elapsed(), Duration::from_secs(2));
     }
 }

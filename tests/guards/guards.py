@@ -452,13 +452,33 @@ RATE_LIMITS = (
         "known_outage::calls_in_a_known_outage_are_rejected_at_once_within_a_second",
         POSTGRES,
     ),
-    in_source(
+    # Either bound suffices in the case, where the outage is found more than once.
+    Guard(
         "known outage: a connection that was lost keeps no place in the pool",
         "api",
-        "store/postgres/mod.rs",
-        "        return answers(connection).await;\n",
-        "        return true;\n",
-        "known_outage::calls_in_a_known_outage_are_rejected_at_once_within_a_second",
+        "known_outage",
+        "calls_in_a_known_outage_are_rejected_at_once_within_a_second",
+        (
+            (
+                "src/store/postgres/mod.rs",
+                "        return answers(connection).await;\n",
+                "        return true;\n",
+            ),
+            (
+                "src/store/postgres/lease.rs",
+                "                () = calls.abandoned() => {}\n",
+                "",
+            ),
+        ),
+        (POSTGRES,),
+    ),
+    in_source(
+        "shares: a permit comes back with the connection of its call",
+        "api",
+        "state/store_shares.rs",
+        "let holding = self.store.holding(Arc::<StorePermit>::clone(&permit));",
+        "let holding = None;",
+        "known_outage::a_session_whose_calls_are_cancelled_holds_its_share_of_the_connections_and_no_more",
         POSTGRES,
     ),
     in_source(

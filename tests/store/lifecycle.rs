@@ -20,6 +20,7 @@ on_both_stores!(
     what_a_newer_version_has_migrated_is_current,
     the_clock_is_that_of_the_database,
     a_trial_write_changes_nothing,
+    a_call_that_changes_nothing_is_no_failure_of_the_store,
     a_closed_store_answers_that_it_is_unavailable,
     a_store_tells_its_backend_and_where_it_lives,
 );
@@ -112,6 +113,19 @@ async fn a_trial_write_changes_nothing(test: &TestStore) {
     let before = contents(test).await;
     bench.store.try_to_write().await.unwrap();
     assert_unchanged(test, &before, "a trial").await;
+}
+
+async fn a_call_that_changes_nothing_is_no_failure_of_the_store(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let challenge = bench.challenge(&new_address()).await;
+    bench.redeem(&challenge).await;
+    let failed = async || tokio::time::timeout(Duration::ZERO, bench.store.call_failed()).await.is_ok();
+    assert!(!failed().await);
+    bench.redeem(&challenge).await;
+    assert!(!failed().await);
+    bench.store.close().await;
+    bench.store.create_client(new_client("a realm")).await.unwrap_err();
+    assert!(failed().await, "a failure is noted");
 }
 
 async fn a_closed_store_answers_that_it_is_unavailable(test: &TestStore) {

@@ -25,7 +25,12 @@ impl StoreShares {
         self.0.queue().outage.probe = Some(Instant::now());
     }
 
-    /// Rejects waiting and new calls: the store is known to be down.
+    /// Notes that the store has answered the probe, whatever follows.
+    pub fn probe_answered(&self) {
+        self.0.queue().outage.probe = None;
+    }
+
+    /// Rejects the calls that wait, and those that come: the store is known to be down.
     pub fn close(&self) {
         let mut queue = self.0.queue();
         queue.outage.probe = None;
@@ -67,7 +72,7 @@ impl Queue {
 
     /// Returns true if an outage of the store is likely.
     pub(super) fn is_suspicious(&self) -> bool {
-        self.outage.probe.is_some_and(|began| began.elapsed() >= SUSPICIOUS)
+        self.open == 0 || self.outage.probe.is_some_and(|began| began.elapsed() >= SUSPICIOUS)
     }
 
     fn reject_waiters(&mut self) {

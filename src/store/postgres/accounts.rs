@@ -4,7 +4,7 @@
 //! see what the one it waited for did to other rows. The next statement does.
 
 use async_trait::async_trait;
-use sqlx::{PgTransaction, Row as _, postgres::PgRow};
+use sqlx::{Connection as _, PgTransaction, Row as _, postgres::PgRow};
 
 use super::{Postgres, bound_lock_waits, rows};
 use crate::{
@@ -20,7 +20,11 @@ use crate::{
 impl AccountStore for Postgres {
     async fn account(&self, id: AccountId, realm: Option<&str>) -> Result<Option<LinkedWallets>> {
         self.retrying(async || {
-            let found = sqlx::query(FIND).bind(id.uuid()).bind(realm).fetch_all(&self.pool).await?;
+            let found = sqlx::query(FIND)
+                .bind(id.uuid())
+                .bind(realm)
+                .fetch_all(&mut *self.connection().await?)
+                .await?;
             rows::linked_wallets(&found)
         })
         .await
@@ -32,7 +36,7 @@ impl AccountStore for Postgres {
                 .bind(id.uuid())
                 .bind(who.session_id.uuid())
                 .bind(who.account_id.uuid())
-                .fetch_optional(&self.pool)
+                .fetch_optional(&mut *self.connection().await?)
                 .await?;
             row.as_ref().map(rows::found_challenge).transpose()
         })
@@ -41,7 +45,8 @@ impl AccountStore for Postgres {
 
     async fn link_wallet(&self, link: WalletLink) -> Result<LinkOutcome> {
         self.retrying(async || {
-            let mut tx = self.pool.begin().await?;
+            let mut connection = self.connection().await?;
+            let mut tx = connection.begin().await?;
             lock_account(&mut tx, link.who.account_id).await?;
             let outcome = self::link(&mut tx, &link).await?;
             end(tx, matches!(outcome, LinkOutcome::Linked(_))).await?;
@@ -52,7 +57,8 @@ impl AccountStore for Postgres {
 
     async fn unlink_wallet(&self, unlink: WalletUnlink) -> Result<UnlinkOutcome> {
         self.retrying(async || {
-            let mut tx = self.pool.begin().await?;
+            let mut connection = self.connection().await?;
+            let mut tx = connection.begin().await?;
             lock_account(&mut tx, unlink.who.account_id).await?;
             let wallet = lock_wallet(&mut tx, &unlink).await?;
             let outcome = self::unlink(&mut tx, &unlink, wallet.as_ref()).await?;

@@ -25,14 +25,15 @@ impl ChallengeStore for Postgres {
                 .bind(challenge.create_time)
                 .bind(challenge.expire_time)
                 .bind(challenge.link_to.map(AccountId::uuid));
-            rows::challenge(&retry_if_missing(query.fetch_optional(&self.pool).await?)?)
+            rows::challenge(&retry_if_missing(query.fetch_optional(&mut *self.connection().await?).await?)?)
         })
         .await
     }
 
     async fn equal_challenge(&self, challenge: &NewChallenge) -> Result<Option<Challenge>> {
         self.retrying(async || {
-            let found = beside_equal(FIND_EQUAL, challenge, 0).fetch_optional(&self.pool).await?;
+            let found =
+                beside_equal(FIND_EQUAL, challenge, 0).fetch_optional(&mut *self.connection().await?).await?;
             found.as_ref().map(rows::challenge).transpose()
         })
         .await
@@ -58,7 +59,7 @@ impl ChallengeStore for Postgres {
                     .bind(i64::from(FOUND_LIMIT)),
             };
             query
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *self.connection().await?)
                 .await?
                 .iter()
                 .map(rows::found_challenge)

@@ -43,7 +43,7 @@ impl CleanUp for Postgres {
         };
         self.retrying(async || {
             let query = sqlx::query(statement).bind(rows::millis(retention)).bind(i64::from(limit));
-            Ok(bind_life(query, target).execute(&self.pool).await?.rows_affected())
+            Ok(bind_life(query, target).execute(&mut *self.connection().await?).await?.rows_affected())
         })
         .await
     }
@@ -76,7 +76,7 @@ impl CleanUp for Postgres {
         };
         self.retrying(async || {
             let query = sqlx::query(statement).bind(rows::millis(retention));
-            let row = bind_life(query, target).fetch_one(&self.pool).await?;
+            let row = bind_life(query, target).fetch_one(&mut *self.connection().await?).await?;
             let number =
                 |column| -> Result<u64> { Ok(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0)) };
             Ok(Backlog { rows: number("rows")?, oldest: Duration::from_millis(number("oldest")?) })

@@ -31,7 +31,7 @@ impl ClientStore for Postgres {
             .bind(&policy)
             .bind(SecretId::generate().uuid())
             .bind(&client.secret_hash[..])
-            .fetch_one(&self.pool)
+            .fetch_one(&mut *self.connection().await?)
             .await?;
             rows::client(&row)
         })
@@ -40,7 +40,7 @@ impl ClientStore for Postgres {
 
     async fn client(&self, id: ClientId) -> Result<Option<ClientRecord>> {
         self.retrying(async || {
-            let found = sqlx::query(FIND).bind(id.uuid()).fetch_all(&self.pool).await?;
+            let found = sqlx::query(FIND).bind(id.uuid()).fetch_all(&mut *self.connection().await?).await?;
             let Some(first) = found.first() else { return Ok(None) };
             let secrets =
                 found.iter().filter_map(|row| rows::secret(row).transpose()).collect::<Result<_>>()?;
@@ -51,7 +51,8 @@ impl ClientStore for Postgres {
 
     async fn client_secrets(&self, id: ClientId) -> Result<Vec<LiveSecret>> {
         self.retrying(async || {
-            let found = sqlx::query(FIND_SECRETS).bind(id.uuid()).fetch_all(&self.pool).await?;
+            let found =
+                sqlx::query(FIND_SECRETS).bind(id.uuid()).fetch_all(&mut *self.connection().await?).await?;
             found.iter().filter_map(|row| rows::secret(row).transpose()).collect()
         })
         .await
@@ -65,7 +66,7 @@ impl ClientStore for Postgres {
             )
             .bind(after.map_or(Uuid::nil(), ClientId::uuid))
             .bind(i64::from(limit))
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *self.connection().await?)
             .await?
             .iter()
             .map(rows::client)
@@ -86,7 +87,7 @@ impl ClientStore for Postgres {
                 .bind(id.uuid())
                 .bind(seen)
                 .bind(&policy)
-                .fetch_optional(&self.pool)
+                .fetch_optional(&mut *self.connection().await?)
                 .await?;
             row.as_ref().map(rows::client).transpose()
         })
@@ -96,14 +97,15 @@ impl ClientStore for Postgres {
     async fn set_client_disabled(&self, id: ClientId, disabled: bool) -> Result<bool> {
         self.retrying(async || {
             let statement = sqlx::query(SET_DISABLED).bind(id.uuid()).bind(disabled);
-            Ok(statement.fetch_optional(&self.pool).await?.is_some())
+            Ok(statement.fetch_optional(&mut *self.connection().await?).await?.is_some())
         })
         .await
     }
 
     async fn delete_client(&self, id: ClientId) -> Result<bool> {
         self.retrying(async || {
-            let row = sqlx::query(DELETE).bind(id.uuid()).fetch_optional(&self.pool).await?;
+            let row =
+                sqlx::query(DELETE).bind(id.uuid()).fetch_optional(&mut *self.connection().await?).await?;
             Ok(row.is_some())
         })
         .await
@@ -116,7 +118,7 @@ impl ClientStore for Postgres {
                 .bind(after.map_or(Uuid::nil(), SessionId::uuid))
                 .bind(i64::from(limit))
                 .bind(RevokeReason::ClientDeleted.as_str())
-                .fetch_one(&self.pool)
+                .fetch_one(&mut *self.connection().await?)
                 .await?;
             let revoked = row.try_get::<i64, _>("revoked")?;
             Ok(Sweep {
@@ -138,7 +140,7 @@ impl ClientStore for Postgres {
                 .bind(id.uuid())
                 .bind(secret.uuid())
                 .bind(&hash[..])
-                .fetch_one(&self.pool)
+                .fetch_one(&mut *self.connection().await?)
                 .await?;
             match (row.try_get("known")?, row.try_get("free")?, row.try_get("added")?) {
                 (false, ..) => Ok(AddSecretOutcome::Unknown),
@@ -154,7 +156,7 @@ impl ClientStore for Postgres {
     async fn revoke_client_secret(&self, id: ClientId, secret: SecretId) -> Result<bool> {
         self.retrying(async || {
             let statement = sqlx::query(REVOKE_SECRET).bind(id.uuid()).bind(secret.uuid());
-            Ok(statement.fetch_optional(&self.pool).await?.is_some())
+            Ok(statement.fetch_optional(&mut *self.connection().await?).await?.is_some())
         })
         .await
     }
@@ -162,7 +164,7 @@ impl ClientStore for Postgres {
     async fn client_secrets_used(&self, secrets: &[SecretId]) -> Result<()> {
         let ids: Vec<Uuid> = secrets.iter().map(|secret| secret.uuid()).collect();
         self.retrying(async || {
-            sqlx::query(NOTE_USE).bind(&ids).execute(&self.pool).await?;
+            sqlx::query(NOTE_USE).bind(&ids).execute(&mut *self.connection().await?).await?;
             Ok(())
         })
         .await

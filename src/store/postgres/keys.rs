@@ -26,7 +26,7 @@ impl KeyStore for Postgres {
                 " AND (remove_time IS NULL OR remove_time > clock_timestamp())
                  ORDER BY algorithm, create_time",
             ))
-            .fetch_all(&self.background)
+            .fetch_all(&mut *self.background().await?)
             .await?
             .iter()
             .map(rows::signing_key)
@@ -47,7 +47,7 @@ impl KeyStore for Postgres {
             .bind(&key.sealed.bytes)
             .bind(&key.sealed.root_key_id.0[..])
             .bind(active)
-            .execute(&self.pool)
+            .execute(&mut *self.connection().await?)
             .await?;
             Ok(added.rows_affected() == 1)
         })
@@ -64,7 +64,7 @@ impl KeyStore for Postgres {
                 .bind(rows::millis(rotation.active_for))
                 .bind(rows::millis(rotation.published_for))
                 .bind(rows::millis(MAX_ACCESS_TOKEN_AGE))
-                .fetch_one(&self.pool)
+                .fetch_one(&mut *self.connection().await?)
                 .await?;
             match verdict.as_str() {
                 "ROTATED" => Ok(RotateKeyOutcome::Rotated),
@@ -88,7 +88,7 @@ impl KeyStore for Postgres {
                 .bind(&replacement.sealed.bytes)
                 .bind(&replacement.sealed.root_key_id.0[..])
                 .bind(kid)
-                .fetch_optional(&self.pool)
+                .fetch_optional(&mut *self.connection().await?)
                 .await?;
             was.map(|was| rows::signing_key_state(&was)).transpose()
         })
@@ -105,7 +105,7 @@ impl KeyStore for Postgres {
             .bind(&from.0[..])
             .bind(&sealed.bytes)
             .bind(&sealed.root_key_id.0[..])
-            .execute(&self.pool)
+            .execute(&mut *self.connection().await?)
             .await?;
             Ok(resealed.rows_affected() == 1)
         })
@@ -121,7 +121,7 @@ impl KeyStore for Postgres {
                 root_key_uses!("clock_timestamp()"),
                 ") AS uses GROUP BY fingerprint ORDER BY fingerprint"
             ))
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *self.connection().await?)
             .await?
             .iter()
             .map(rows::root_key_use)
@@ -139,7 +139,7 @@ impl KeyStore for Postgres {
                 ") AS uses WHERE fingerprint = $1 AND NOT canary)"
             ))
             .bind(&root_key_id.0[..])
-            .execute(&self.pool)
+            .execute(&mut *self.connection().await?)
             .await?;
             Ok(forgotten.rows_affected() == 1)
         })
@@ -149,7 +149,7 @@ impl KeyStore for Postgres {
     async fn canaries(&self) -> Result<Vec<Canary>> {
         self.retrying(async || {
             sqlx::query("SELECT root_fingerprint, sealed FROM root_key_canaries")
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *self.connection().await?)
                 .await?
                 .iter()
                 .map(|row| Ok(Canary { sealed: rows::sealed(row)? }))
@@ -166,7 +166,7 @@ impl KeyStore for Postgres {
             )
             .bind(&canary.sealed.root_key_id.0[..])
             .bind(&canary.sealed.bytes)
-            .execute(&self.pool)
+            .execute(&mut *self.connection().await?)
             .await?;
             Ok(())
         })

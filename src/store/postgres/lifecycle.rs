@@ -8,7 +8,7 @@ use sqlx::{Connection as _, PgConnection, SqlSafeStr as _};
 use time::OffsetDateTime;
 
 use super::Postgres;
-use crate::store::{Lifecycle, Location, Result, SchemaState, StoreError};
+use crate::store::{Lifecycle, Location, Result, SchemaState, Store, StoreError, lifecycle::Permit};
 
 /// Version, name and text of each migration.
 const MIGRATIONS: [(i64, &str, &str); 7] = [
@@ -40,7 +40,7 @@ impl Lifecycle for Postgres {
     }
 
     async fn schema(&self) -> Result<SchemaState> {
-        let applied = self.retrying(async || applied(&mut *self.pool.acquire().await?).await).await?;
+        let applied = self.retrying(async || applied(&mut *self.connection().await?).await).await?;
         let missing = MIGRATIONS.iter().filter(|(version, ..)| !applied.contains(version));
         let missing: Vec<_> = missing.map(|(version, name, _)| format!("{version:04} {name}")).collect();
         Ok(if missing.is_empty() { SchemaState::Current } else { SchemaState::Behind(missing) })
@@ -62,7 +62,7 @@ impl Lifecycle for Postgres {
     async fn now(&self) -> Result<OffsetDateTime> {
         self.retrying(async || {
             let mut connection = self.probe.lend().await?;
-            let now = self.read_clock(&mut connection).await?;
+            let (now, _) = self.read_clock(&mut connection).await?;
             connection.keep();
             Ok(now)
         })
@@ -72,17 +72,25 @@ impl Lifecycle for Postgres {
     async fn try_to_write(&self) -> Result<()> {
         self.retrying(async || {
             let mut connection = self.probe.lend().await?;
-            let mut tx = connection.begin().await?;
-            sqlx::query(WRITE_NEW_PAGES).execute(&mut *tx).await?;
+            let mut tx = connection.begin_with(BEGIN_TRIAL).await?;
+            let written = sqlx::query(WRITE_NEW_PAGES).execute(&mut *tx).await;
+            let is_slow = written.as_ref().is_err_and(is_cancelled);
+            if !is_slow {
+                written?;
+            }
             tx.rollback().await?;
             connection.keep();
-            Ok(())
+            if is_slow { Err(StoreError::Locked) } else { Ok(()) }
         })
         .await
     }
 
     async fn call_failed(&self) {
         self.calls.failed().await;
+    }
+
+    fn holding(&self, permit: Permit) -> Option<Box<dyn Store>> {
+        Some(Box::new(Self { permit: Some(permit), ..self.clone() }))
     }
 
     fn abandon_calls(&self) {
@@ -104,16 +112,20 @@ const WRITE_NEW_PAGES: &str = "
     SELECT substring(uuid_send(gen_random_uuid()) FOR 8), string_agg(uuid_send(gen_random_uuid()), '')
     FROM generate_series(1, 2048)";
 
+/// Begins a trial write, which the server ends before the probe loses patience, so that the connection is kept.
+const BEGIN_TRIAL: &str = "BEGIN; SET LOCAL statement_timeout = '800ms'";
+
+fn is_cancelled(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|refusal| refusal.code().as_deref() == Some("57014"))
+}
+
 impl Postgres {
-    /// Reads the clock of a primary. A standby is rejected: its data may be stale. A read-only primary may have been
-    /// fenced by a failover: reads are served, but without its clock, so that decisions made from memory soon fail
-    /// closed.
-    pub(super) async fn read_clock(&self, connection: &mut PgConnection) -> Result<OffsetDateTime> {
+    /// The clock, and true if the server only reads. A standby's clock goes on, and what it holds may be old: it is not read.
+    pub(super) async fn read_clock(&self, connection: &mut PgConnection) -> Result<(OffsetDateTime, bool)> {
         let sql =
             "SELECT clock_timestamp(), current_setting('transaction_read_only') = 'on', pg_is_in_recovery()";
         match sqlx::query_as(sql).fetch_one(connection).await? {
-            (now, false, false) => Ok(now),
-            (_, _, false) => Err(StoreError::ReadOnly("the PostgreSQL server is read-only".to_owned())),
+            (now, only_reads, false) => Ok((now, only_reads)),
             (_, _, true) => {
                 self.suspicion.last_read_only.note();
                 Err(StoreError::Unavailable("the PostgreSQL server is a standby".to_owned()))
@@ -126,7 +138,8 @@ impl Postgres {
     ///
     /// A lock on a table is not waited for longer than a moment: whoever reads that table queues up behind.
     async fn migrate_once(&self) -> Result<usize> {
-        let mut tx = self.pool.begin().await?;
+        let mut connection = self.connection().await?;
+        let mut tx = connection.begin().await?;
         sqlx::query(
             "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true)",
         )

@@ -5,6 +5,7 @@ mod challenges;
 mod clean_up;
 mod clients;
 mod keys;
+mod lease;
 mod lifecycle;
 mod probe;
 mod redeem;
@@ -14,7 +15,7 @@ mod rotate;
 mod rows;
 mod sessions;
 
-use std::{future::Future, str::FromStr as _, time::Duration};
+use std::{future::Future, str::FromStr as _, sync::Arc, time::Duration};
 
 use sqlx::{
     ConnectOptions as _, Connection as _, PgConnection, PgPool,
@@ -24,7 +25,9 @@ use sqlx::{
 use super::{
     OpenError, RESERVED_CONNECTIONS, Result, StoreError,
     call_monitor::{CallMonitor, LastTime},
+    lifecycle::Permit,
 };
+use lease::Lease;
 use probe::ProbeConnection;
 
 /// How long a call waits for a free connection, or for one to be made.
@@ -38,15 +41,18 @@ const LONG_IDLE: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The PostgreSQL backend.
+#[derive(Clone)]
 pub(super) struct Postgres {
     /// Connections of the callers.
     pool: PgPool,
     /// Connection for signing keys and revocations, independent of the callers' pool.
     background: PgPool,
     /// The connection of the clock, which is the probe.
-    probe: ProbeConnection,
+    probe: Arc<ProbeConnection>,
     calls: CallMonitor,
     suspicion: Suspicion,
+    /// Permit that comes back once no connection of this use is occupied.
+    permit: Option<Permit>,
 }
 
 /// Failures that make older connections suspect.
@@ -76,14 +82,25 @@ impl Postgres {
             .await
             .map_err(|error| unreachable(error.to_string()))?;
         let (calls, suspicion) = (CallMonitor::default(), Suspicion::default());
-        let pool = |connections| pool(options.clone(), connections, &calls, &suspicion);
+        let pool = |connections| pool(options.clone(), connections, &suspicion);
         Ok(Self {
             pool: pool(connections.saturating_sub(RESERVED_CONNECTIONS).max(1)),
             background: pool(1),
-            probe: ProbeConnection::new(options),
+            probe: Arc::new(ProbeConnection::new(options)),
             calls,
             suspicion,
+            permit: None,
         })
+    }
+
+    /// A connection of the callers.
+    async fn connection(&self) -> Result<Lease> {
+        Lease::of(&self.pool, &self.calls, self.permit.as_ref()).await
+    }
+
+    /// The connection of keys and revocations.
+    async fn background(&self) -> Result<Lease> {
+        Lease::of(&self.background, &self.calls, None).await
     }
 
     /// Runs a statement, again where a serialisation failure, a deadlock or a lost race (`None` of
@@ -105,8 +122,8 @@ impl Postgres {
 /// A pool that tests a connection before use only where it may have been cut: it has been idle since
 /// before the last failure, or for long. Testing each time would double the round trips. One that is older
 /// than the last word of a server that only reads may lead to a demoted primary, and is dropped.
-fn pool(options: PgConnectOptions, connections: u32, calls: &CallMonitor, suspicion: &Suspicion) -> PgPool {
-    let (calls, suspicion, released) = (calls.clone(), suspicion.clone(), suspicion.clone());
+fn pool(options: PgConnectOptions, connections: u32, suspicion: &Suspicion) -> PgPool {
+    let (suspicion, released) = (suspicion.clone(), suspicion.clone());
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -117,8 +134,8 @@ fn pool(options: PgConnectOptions, connections: u32, calls: &CallMonitor, suspic
             Box::pin(async move { Ok(!useless && (!suspect || answers(connection).await)) })
         })
         .after_release(move |connection, _| {
-            let (calls, suspicion) = (calls.clone(), released.clone());
-            Box::pin(async move { Ok(is_released(connection, &calls, &suspicion).await) })
+            let suspicion = released.clone();
+            Box::pin(async move { Ok(is_released(connection, &suspicion).await) })
         })
         .connect_lazy_with(options)
 }
@@ -127,21 +144,14 @@ async fn answers(connection: &mut PgConnection) -> bool {
     matches!(tokio::time::timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(())))
 }
 
-/// Returns true if a released connection may be reused. The statement of a cancelled call may still run, and occupies
-/// its connection until it ends; in an outage that may be never, so an unresponsive connection is dropped from the
-/// pool.
-async fn is_released(connection: &mut PgConnection, calls: &CallMonitor, suspicion: &Suspicion) -> bool {
+/// Tests a connection that comes back: true if it may be used again. Its statement may still run; in an outage it may never end: the
+/// connection is closed, so that it keeps no place in the pool.
+async fn is_released(connection: &mut PgConnection, suspicion: &Suspicion) -> bool {
     if suspicion.last_unavailable.is_within(PING_TIMEOUT) {
         return answers(connection).await;
     }
-    if !calls.was_cancelled_within(PING_TIMEOUT) {
-        // sqlx tests it, without a bound.
-        return true;
-    }
-    tokio::select! {
-        pong = connection.ping() => pong.is_ok(),
-        () = calls.abandoned() => false,
-    }
+    // sqlx tests it, without a bound but that of the lease.
+    true
 }
 
 /// Refuses what sqlx would read as something else, and might log or show: a password with a `/` in it, which
@@ -199,6 +209,10 @@ macro_rules! bound_lock_waits {
     };
 }
 use bound_lock_waits;
+
+/// Begins a transaction that waits for locks only briefly: the connection for keys and revocations must not wait for long where
+/// somebody holds a lock on a table that only one of them needs.
+const BEGIN_BRIEF: &str = "BEGIN; SET LOCAL lock_timeout = '500ms'";
 
 /// For a statement that answers no row when another was faster.
 fn retry_if_missing<T>(row: Option<T>) -> Result<T> {

@@ -43,7 +43,7 @@ impl Postgres {
             .bind(method.as_str())
             .bind(method.block_number().map(|block| i64::try_from(block).unwrap_or(i64::MAX)))
             .bind(wallet.kind.signs_on_any_network())
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.connection().await?)
             .await?;
         match row {
             Some(row) => self.outcome(&row, redemption).await,
@@ -82,7 +82,7 @@ impl Postgres {
             None => {
                 sqlx::query_scalar("SELECT create_time FROM accounts WHERE id = $1")
                     .bind(id.uuid())
-                    .fetch_one(&self.pool)
+                    .fetch_one(&mut *self.connection().await?)
                     .await?
             }
         };

@@ -22,7 +22,7 @@ impl ReplayStore for Postgres {
                 .bind(replay.scope.client_id.uuid())
                 .bind(replay.scope.session_id.map(SessionId::uuid))
                 .bind(rows::millis(replay.access_token_ttl))
-                .fetch_optional(&self.pool)
+                .fetch_optional(&mut *self.connection().await?)
                 .await?;
             row.as_ref().map_or(Ok(ReplayOutcome::Unknown), outcome)
         })

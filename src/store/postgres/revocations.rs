@@ -1,16 +1,16 @@
 //! Revocations, on PostgreSQL.
 
 use async_trait::async_trait;
-use sqlx::Row as _;
+use sqlx::{Connection as _, Row as _};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Postgres, rows};
+use super::{BEGIN_BRIEF, Postgres, rows};
 use crate::{
     domain::{ClientId, MAX_ACCESS_TOKEN_AGE, MAX_CHECKER_LEEWAY, token_audience},
     store::{
-        InactiveClient, Result, RevocationStore, Revocations, RevokedKey, RevokedSession, TokenAudience,
-        policy_json, revocations::REVOCATIONS_AT_ONCE,
+        InactiveClient, Result, RevocationStore, Revocations, RevokedKey, RevokedSession, StoreError,
+        TokenAudience, policy_json, revocations::REVOCATIONS_AT_ONCE,
     },
 };
 
@@ -38,7 +38,7 @@ impl RevocationStore for Postgres {
             )
             .bind(id.uuid())
             .bind(rows::millis(MAX_ACCESS_TOKEN_AGE))
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.connection().await?)
             .await?;
             row.map(|(policy, changed_lately)| {
                 let audience = token_audience(id, &policy_json::read(&policy)?);
@@ -52,7 +52,12 @@ impl RevocationStore for Postgres {
 
 impl Postgres {
     async fn feed_clock(&self) -> Result<OffsetDateTime> {
-        self.retrying(async || self.read_clock(&mut *self.background.acquire().await?).await).await
+        self.retrying(async || match self.read_clock(&mut *self.background().await?).await? {
+            (now, false) => Ok(now),
+            // It may have been fenced off by a failover: what is decided from memory fails closed.
+            (_, true) => Err(StoreError::ReadOnly("this server only reads".to_owned())),
+        })
+        .await
     }
 
     /// The next of them, in the order of their revocations and ids: how many.
@@ -64,7 +69,9 @@ impl Postgres {
         let (time, id) = *after;
         let read = self
             .retrying(async || {
-                sqlx::query(
+                let mut connection = self.background().await?;
+                let mut tx = connection.begin_with(BEGIN_BRIEF).await?;
+                let read = sqlx::query(
                     "SELECT id, client_id, account_id, revoke_time, revoke_reason, access_expire_time
                      FROM sessions
                      WHERE revoke_time >= $1 AND (revoke_time, id) > ($1, $2)
@@ -75,11 +82,10 @@ impl Postgres {
                 .bind(id)
                 .bind(i64::try_from(REVOCATIONS_AT_ONCE).unwrap_or(i64::MAX))
                 .bind(rows::millis(MAX_CHECKER_LEEWAY))
-                .fetch_all(&self.background)
-                .await?
-                .iter()
-                .map(rows::revoked_session)
-                .collect::<Result<Vec<RevokedSession>>>()
+                .fetch_all(&mut *tx)
+                .await?;
+                tx.rollback().await?;
+                read.iter().map(rows::revoked_session).collect::<Result<Vec<RevokedSession>>>()
             })
             .await?;
         if let Some(last) = read.last() {
@@ -97,7 +103,7 @@ impl Postgres {
                  WHERE (disabled OR delete_time IS NOT NULL) AND (delete_time IS NULL OR delete_time >= $1)",
             )
             .bind(oldest)
-            .fetch_all(&self.background)
+            .fetch_all(&mut *self.background().await?)
             .await?
             .iter()
             .map(|row| {
@@ -113,7 +119,7 @@ impl Postgres {
         self.retrying(async || {
             sqlx::query("SELECT kid, revoke_time FROM signing_keys WHERE revoke_time >= $1")
                 .bind(oldest)
-                .fetch_all(&self.background)
+                .fetch_all(&mut *self.background().await?)
                 .await?
                 .iter()
                 .map(|row| {

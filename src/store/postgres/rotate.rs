@@ -24,7 +24,7 @@ impl RotateStore for Postgres {
                 .bind(rotation.client_id.map(ClientId::uuid))
                 .bind(&rotation.root_key_id.0[..])
                 .bind(RevokeReason::RefreshTokenReused.as_str())
-                .fetch_optional(&self.pool)
+                .fetch_optional(&mut *self.connection().await?)
                 .await?;
             row.as_ref().map_or(Ok(RotateOutcome::Unknown), outcome)
         })

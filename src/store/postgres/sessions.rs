@@ -1,10 +1,10 @@
 //! Sessions, on PostgreSQL.
 
 use async_trait::async_trait;
-use sqlx::Row as _;
+use sqlx::{Connection as _, Row as _};
 use uuid::Uuid;
 
-use super::{Postgres, bound_lock_waits, rows};
+use super::{BEGIN_BRIEF, Postgres, bound_lock_waits, rows};
 use crate::{
     domain::{AccountId, ClientId, RevokeReason, Session, SessionId},
     store::{NewSession, Result, RevokeScope, SessionQuery, SessionStore, sql_fragments::session_columns},
@@ -33,7 +33,7 @@ impl SessionStore for Postgres {
             .bind(session.deposit.network.as_str())
             .bind(rows::millis(session.pending_ttl))
             .bind(&session.token_root_key_id.0[..])
-            .fetch_one(&self.pool)
+            .fetch_one(&mut *self.connection().await?)
             .await?;
             rows::session(&row)
         })
@@ -48,7 +48,7 @@ impl SessionStore for Postgres {
                 ", clock_timestamp() AS now FROM sessions WHERE id = $1"
             ))
             .bind(id.uuid())
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.connection().await?)
             .await?;
             row.as_ref().map(rows::session).transpose()
         })
@@ -63,7 +63,7 @@ impl SessionStore for Postgres {
                 ", clock_timestamp() AS now FROM sessions WHERE token_hash = $1"
             ))
             .bind(&token_hash[..])
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.connection().await?)
             .await?;
             row.as_ref().map(rows::session).transpose()
         })
@@ -72,7 +72,11 @@ impl SessionStore for Postgres {
 
     async fn has_unmarked_tokens(&self) -> Result<bool> {
         self.retrying(async || {
-            Ok(sqlx::query(FIND_UNMARKED_TOKEN).fetch_optional(&self.background).await?.is_some())
+            let mut connection = self.background().await?;
+            let mut tx = connection.begin_with(BEGIN_BRIEF).await?;
+            let found = sqlx::query(FIND_UNMARKED_TOKEN).fetch_optional(&mut *tx).await?;
+            tx.rollback().await?;
+            Ok(found.is_some())
         })
         .await
     }
@@ -94,7 +98,7 @@ impl SessionStore for Postgres {
                 .bind(&wanted)
                 .bind(before.map_or(Uuid::max(), SessionId::uuid))
                 .bind(i64::from(limit))
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *self.connection().await?)
                 .await?
                 .iter()
                 .map(rows::session)
@@ -105,8 +109,11 @@ impl SessionStore for Postgres {
 
     async fn revoke_session(&self, id: SessionId, reason: RevokeReason) -> Result<Option<Session>> {
         self.retrying(async || {
-            let row =
-                sqlx::query(REVOKE).bind(id.uuid()).bind(reason.as_str()).fetch_optional(&self.pool).await?;
+            let row = sqlx::query(REVOKE)
+                .bind(id.uuid())
+                .bind(reason.as_str())
+                .fetch_optional(&mut *self.connection().await?)
+                .await?;
             row.as_ref().map(rows::session).transpose()
         })
         .await
@@ -127,7 +134,7 @@ impl SessionStore for Postgres {
                 .bind(client_id)
                 .bind(realm.as_deref())
                 .bind(RevokeReason::AccountSessionsRevoked.as_str())
-                .fetch_optional(&self.pool)
+                .fetch_optional(&mut *self.connection().await?)
                 .await?;
             row.map(|row| Ok(u32::try_from(row.try_get::<i64, _>("revoked")?).unwrap_or(u32::MAX)))
                 .transpose()

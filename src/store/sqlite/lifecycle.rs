@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr as _, SqliteConnection};
+use sqlx::{Row as _, SqlSafeStr as _, SqliteConnection};
 use time::OffsetDateTime;
 
 use super::{Sqlite, retrying, rows};
-use crate::store::{Lifecycle, Location, Result, SchemaState, StoreError, retry};
+use crate::store::{Lifecycle, Location, Result, SchemaState, Store, StoreError, lifecycle::Permit, retry};
 
 /// Version, name and text of each migration.
 const MIGRATIONS: [(i64, &str, &str); 7] = [
@@ -66,14 +66,11 @@ impl Lifecycle for Sqlite {
         .await
     }
 
-    /// The header's page goes into the write-ahead log again, with what it held: SQLite does not look for a change there.
     async fn try_to_write(&self) -> Result<()> {
         retrying(async || {
-            let mut tx = self.begin().await?;
-            let version: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *tx).await?;
-            let same = AssertSqlSafe(format!("PRAGMA user_version = {version}"));
-            sqlx::query(same).execute(&mut *tx).await?;
-            tx.commit().await
+            let mut tx = self.trial.begin_with("BEGIN IMMEDIATE").await?;
+            sqlx::query(WRITE_NEW_PAGES).execute(&mut *tx).await?;
+            Ok(tx.rollback().await?)
         })
         .await
     }
@@ -82,17 +79,28 @@ impl Lifecycle for Sqlite {
         self.calls.failed().await;
     }
 
-    /// No-op: calls to a local file never block on a network, so they end without being abandoned.
+    fn holding(&self, _permit: Permit) -> Option<Box<dyn Store>> {
+        None
+    }
+
+    /// A file does not keep calls waiting as a server does: they end by themselves.
     fn abandon_calls(&self) {}
 
     async fn close(&self) {
         self.probe.close().await;
+        self.trial.close().await;
         self.background.close().await;
         self.reader.close().await;
         // The last one to close the file folds the write-ahead log into it.
         self.writer.close().await;
     }
 }
+
+/// Fills 32 pages. The cache of the trial's connection holds fewer, so that most go into the write-ahead log before the row is
+/// rolled back: on a full disk a smaller change may fit into what the log has already.
+const WRITE_NEW_PAGES: &str = "
+    INSERT INTO root_key_canaries (root_fingerprint, sealed, create_time)
+    VALUES (randomblob(8), randomblob(32 * 4096), 0)";
 
 /// The versions of the migrations that have run.
 async fn applied(connection: &mut SqliteConnection) -> Result<Vec<i64>> {

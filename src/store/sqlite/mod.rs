@@ -33,6 +33,8 @@ use super::{OpenError, Result, StoreError, call_monitor::CallMonitor};
 /// How long a call waits for its turn to write, or for another process to let go of the file. Longer
 /// than any caller waits: to them, SQLite is slow rather than busy.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Pages that the connection of trial writes keeps in memory.
+const TRIAL_CACHE: &str = "8";
 /// Connections that only read, each a thread.
 const READERS: u32 = 4;
 
@@ -48,6 +50,8 @@ pub(super) struct Sqlite {
     background: SqlitePool,
     /// The one of the clock, which is the probe.
     probe: SqlitePool,
+    /// The one of trial writes, with a small cache.
+    trial: SqlitePool,
     calls: CallMonitor,
     /// The database, unless it is in memory.
     file: Option<PathBuf>,
@@ -73,7 +77,8 @@ impl Sqlite {
         // The database ends with its connection, so nothing may close that.
         let writer = connect(pool(1).min_connections(1), options).await.map_err(unreachable)?;
         let (reader, background, probe) = (writer.clone(), writer.clone(), writer.clone());
-        Ok(Self { reader, background, probe, writer, calls: CallMonitor::default(), file: None })
+        let (trial, calls) = (writer.clone(), CallMonitor::default());
+        Ok(Self { reader, background, probe, trial, writer, calls, file: None })
     }
 
     async fn in_file(options: SqliteConnectOptions) -> std::result::Result<Self, OpenError> {
@@ -82,10 +87,13 @@ impl Sqlite {
         make_private(&file).map_err(|error| unreachable(error.to_string()))?;
         let wal = options.clone().journal_mode(SqliteJournalMode::Wal);
         let writer = connect(healed(pool(1)), wal).await.map_err(unreachable)?;
+        let small = options.clone().pragma("cache_size", TRIAL_CACHE);
+        let trial = healed(pool(1)).connect_lazy_with(small);
         let options = options.pragma("query_only", "ON");
         let readers = |connections| pool(connections).connect_lazy_with(options.clone());
         let (reader, background, probe) = (readers(READERS), readers(1), readers(1));
-        Ok(Self { writer, reader, background, probe, calls: CallMonitor::default(), file: Some(file) })
+        let calls = CallMonitor::default();
+        Ok(Self { writer, reader, background, probe, trial, calls, file: Some(file) })
     }
 }
 

@@ -257,3 +257,15 @@ async fn only_its_user_may_read_a_new_file() {
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
     }
 }
+
+#[tokio::test]
+async fn a_write_that_is_cancelled_while_it_queues_is_no_failure_of_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Sqlite::open(&url(&directory)).await.unwrap();
+    let held = store.begin().await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(20), store.begin()).await.is_err());
+    let failed = async || tokio::time::timeout(Duration::ZERO, store.call_failed()).await.is_ok();
+    assert!(!failed().await);
+    drop(held);
+    assert!(failed().await, "one that began and did not end is");
+}
