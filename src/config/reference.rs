@@ -28,7 +28,7 @@ what a limit costs when it is reached with the default settings.
 | 8 on a connection | Health/Watch streams | above |
 | `database-connections`, less two | uses of the store at once; a session has a quarter of them at most | |
 | the same, from an eighth on doubled each second | uses of the store at once after an outage | |
-| two thirds of `max-calls` | calls that wait for the store, for 2 seconds at most; a client has half of what is free, callers without valid credentials together the same and one address half of that, a session 32 calls | in the calls |
+| two thirds of `max-calls` | calls that wait for the store, for 2 seconds at most; a client has half of what is free, callers without valid credentials together the same and one address half of that, a session 32 calls, and 32 look-ups beyond the limits of addresses, one at a time for each address | in the calls |
 | a 24th of `max-calls` | refreshes of one session that wait for each other, for 2 seconds at most | in the calls |
 | a 12th of `max-calls` | calls with a token of an unknown signing key, or a session token without a MAC, that wait for the store's answer | in the calls |
 | 64 at an endpoint | calls to the nodes of a chain; a client has half of what is free, a session eight | |

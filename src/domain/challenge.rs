@@ -38,7 +38,7 @@ impl ChallengeFormat {
 }
 
 /// What a signature over the challenge does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ChallengePurpose {
     /// Signs a wallet in.
     SignIn,

@@ -33,7 +33,7 @@ use crate::{
         health::{Health, StoreState},
         rate_limiter::{RateLimiter, SessionBudgets},
         revocation_feed::RevocationFeed,
-        rotation_lanes::RotationLanes,
+        rotation_lanes::{ReusableLanes, RotationLanes},
         running_calls::RunningCalls,
         signing_keys::{self, RevocationAwareKeys, Schedule, SigningKeys, StartError},
         store_probe::StoreProbe,
@@ -74,6 +74,7 @@ pub struct Flows {
     calls: RunningCalls,
     shares: StoreShares,
     rotations: RotationLanes,
+    reusable_challenges: ReusableLanes,
 }
 
 impl Flows {
@@ -120,6 +121,7 @@ impl Flows {
             probe: StoreProbe::default(),
             shares: StoreShares::new(limits.store_permits, calls.of_the_api()),
             rotations: RotationLanes::new(limits.max_calls / 24),
+            reusable_challenges: ReusableLanes::default(),
             calls,
         })
     }

@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -14,8 +15,8 @@ use tokio::sync::watch;
 
 use super::{Error, Result};
 use crate::{
-    domain::{ClientId, SessionId},
-    store::RotateOutcome,
+    domain::{Address, ChallengePurpose, ClientId, SessionId},
+    store::{ChallengeScope, ReusableChallenge, RotateOutcome},
 };
 
 /// Identity of a rotation within its session: the bytes of the token, as their SHA-256, and the client that
@@ -31,46 +32,63 @@ pub struct RotationKey {
 /// Time that a rotation waits for its turn.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 /// The error of a refresh beyond one of these limits.
-const OVERLOADED: Error = Error::Overloaded("concurrent refreshes of this session");
+const REFRESHES: &str = "concurrent refreshes of this session";
+/// The error of a look-up whose turn does not come.
+const LOOK_UPS: &str = "concurrent look-ups beyond the limit of this address";
 
-type Answer = Option<Result<RotateOutcome>>;
+type Answer<T> = Option<Result<T>>;
 
-/// The lanes of the sessions that are being refreshed, each with the number of calls in it.
-pub struct RotationLanes {
-    /// Calls of one session; further ones are rejected at once.
+/// The lanes of the sessions that are being refreshed.
+pub type RotationLanes = Lanes<SessionId, RotationKey, RotateOutcome>;
+/// The lanes of the addresses beyond their limit, whose challenges are read to be handed out again. The calls that wait are
+/// bounded by those that the process may run: a bound of its own would be filled by a flood, and its victim rejected.
+pub type ReusableLanes = Lanes<(ChallengeScope, ChallengePurpose, Address), (), Arc<Vec<ReusableChallenge>>>;
+
+/// Lanes with one statement at a time, each with the number of calls in it.
+pub struct Lanes<L: Clone + Eq + Hash, K, T> {
+    /// Calls of one lane; further ones are rejected at once.
     max_calls: usize,
     max_wait: Duration,
-    sessions: Mutex<HashMap<SessionId, (usize, Arc<Lane>)>>,
+    overloaded: &'static str,
+    lanes: Mutex<HashMap<L, (usize, Arc<Lane<K, T>>)>>,
 }
 
-/// The rotations of one session.
-#[derive(Default)]
-struct Lane {
+/// The statements of one lane.
+struct Lane<K, T> {
     turn: tokio::sync::Mutex<()>,
-    /// Rotations that have not been sent, and may be joined.
-    unsent: Mutex<HashMap<RotationKey, watch::Receiver<Answer>>>,
+    /// Statements that have not been sent, and may be joined.
+    unsent: Mutex<HashMap<K, watch::Receiver<Answer<T>>>>,
+}
+
+impl<K, T> Default for Lane<K, T> {
+    fn default() -> Self {
+        Self { turn: tokio::sync::Mutex::default(), unsent: Mutex::default() }
+    }
 }
 
 impl RotationLanes {
     /// Lanes for so many calls of each session.
     pub fn new(max_calls: usize) -> Self {
-        Self { max_calls, max_wait: MAX_WAIT, sessions: Mutex::default() }
+        Self { max_calls, max_wait: MAX_WAIT, overloaded: REFRESHES, lanes: Mutex::default() }
     }
+}
 
-    /// The outcome of `rotate`, or of an equal rotation that had not been sent when this one came.
+impl Default for ReusableLanes {
+    fn default() -> Self {
+        Self { max_calls: usize::MAX, max_wait: MAX_WAIT, overloaded: LOOK_UPS, lanes: Mutex::default() }
+    }
+}
+
+impl<L: Clone + Eq + Hash, K: Copy + Eq + Hash, T: Clone> Lanes<L, K, T> {
+    /// The answer of `statement`, or of an equal one that had not been sent when this one came.
     ///
     /// # Errors
-    /// That of the rotation; [`Error::Overloaded`] if too many refreshes of the session wait, or wait for too long.
-    pub async fn rotate<F>(
-        &self,
-        session_id: SessionId,
-        key: RotationKey,
-        rotate: impl Fn() -> F,
-    ) -> Result<RotateOutcome>
+    /// That of the statement; [`Error::Overloaded`] if too many calls of the lane wait, or wait for too long.
+    pub async fn answer<F>(&self, lane: L, key: K, statement: impl Fn() -> F) -> Result<T>
     where
-        F: Future<Output = Result<RotateOutcome>>,
+        F: Future<Output = Result<T>>,
     {
-        let used = self.enter(session_id)?;
+        let used = self.enter(lane)?;
         loop {
             match used.lane.join_or_lead(key) {
                 Place::Joined(mut answer) => {
@@ -85,8 +103,8 @@ impl RotationLanes {
                     let turn = tokio::time::timeout(self.max_wait, used.lane.turn.lock()).await;
                     lead.is_sent();
                     let outcome = match turn {
-                        Ok(_turn) => rotate().await,
-                        Err(_) => Err(OVERLOADED),
+                        Ok(_turn) => statement().await,
+                        Err(_) => Err(Error::Overloaded(self.overloaded)),
                     };
                     lead.answer.send_replace(Some(outcome.clone()));
                     return outcome;
@@ -95,51 +113,52 @@ impl RotationLanes {
         }
     }
 
-    fn enter(&self, session_id: SessionId) -> Result<LaneUse<'_>> {
-        let mut lanes = lock(&self.sessions);
-        let (calls, lane) = lanes.entry(session_id).or_default();
+    fn enter(&self, key: L) -> Result<LaneUse<'_, L, K, T>> {
+        let mut lanes = lock(&self.lanes);
+        let (calls, lane) = lanes.entry(key.clone()).or_default();
         if *calls >= self.max_calls {
-            return Err(OVERLOADED);
+            return Err(Error::Overloaded(self.overloaded));
         }
         *calls += 1;
-        Ok(LaneUse { lanes: self, session_id, lane: Arc::clone(lane) })
+        let lane = Arc::clone(lane);
+        Ok(LaneUse { lanes: self, key, lane })
     }
 }
 
 /// A call in a lane; the last one to leave removes it.
-struct LaneUse<'a> {
-    lanes: &'a RotationLanes,
-    session_id: SessionId,
-    lane: Arc<Lane>,
+struct LaneUse<'a, L: Clone + Eq + Hash, K, T> {
+    lanes: &'a Lanes<L, K, T>,
+    key: L,
+    lane: Arc<Lane<K, T>>,
 }
 
-impl Drop for LaneUse<'_> {
+impl<L: Clone + Eq + Hash, K, T> Drop for LaneUse<'_, L, K, T> {
     fn drop(&mut self) {
-        let mut lanes = lock(&self.lanes.sessions);
-        if let Some((calls, _)) = lanes.get_mut(&self.session_id) {
+        let mut lanes = lock(&self.lanes.lanes);
+        if let Some((calls, _)) = lanes.get_mut(&self.key) {
             *calls -= 1;
             if *calls == 0 {
-                lanes.remove(&self.session_id);
+                lanes.remove(&self.key);
             }
         }
     }
 }
 
 /// Place of a call in a lane.
-enum Place<'a> {
-    Joined(watch::Receiver<Answer>),
-    Leads(Lead<'a>),
+enum Place<'a, K: Eq + Hash, T> {
+    Joined(watch::Receiver<Answer<T>>),
+    Leads(Lead<'a, K, T>),
 }
 
-/// A rotation that others may join until it is sent.
-struct Lead<'a> {
-    lane: &'a Lane,
+/// A statement that others may join until it is sent.
+struct Lead<'a, K: Eq + Hash, T> {
+    lane: &'a Lane<K, T>,
     /// `None` once it is sent.
-    key: Option<RotationKey>,
-    answer: watch::Sender<Answer>,
+    key: Option<K>,
+    answer: watch::Sender<Answer<T>>,
 }
 
-impl Lead<'_> {
+impl<K: Eq + Hash, T> Lead<'_, K, T> {
     fn is_sent(&mut self) {
         if let Some(key) = self.key.take() {
             lock(&self.lane.unsent).remove(&key);
@@ -147,14 +166,14 @@ impl Lead<'_> {
     }
 }
 
-impl Drop for Lead<'_> {
+impl<K: Eq + Hash, T> Drop for Lead<'_, K, T> {
     fn drop(&mut self) {
         self.is_sent();
     }
 }
 
-impl Lane {
-    fn join_or_lead(&self, key: RotationKey) -> Place<'_> {
+impl<K: Copy + Eq + Hash, T> Lane<K, T> {
+    fn join_or_lead(&self, key: K) -> Place<'_, K, T> {
         let mut unsent = lock(&self.unsent);
         if let Some(answer) = unsent.get(&key) {
             return Place::Joined(answer.clone());
@@ -204,7 +223,7 @@ mod tests {
             answers.acquire().await.unwrap().forget();
             Ok(RotateOutcome::Unknown)
         };
-        trial.lanes.rotate(session, key, statement).await.is_ok()
+        trial.lanes.answer(session, key, statement).await.is_ok()
     }
 
     #[tokio::test]
@@ -226,7 +245,7 @@ mod tests {
             assert!(call.await.unwrap());
         }
         assert_eq!(trial.sent.load(Ordering::SeqCst), 3);
-        assert!(lock(&trial.lanes.sessions).is_empty());
+        assert!(lock(&trial.lanes.lanes).is_empty());
     }
 
     #[tokio::test]
@@ -242,7 +261,7 @@ mod tests {
         answers.add_permits(2);
         assert!(holder.await.unwrap() && joined.await.unwrap());
         assert_eq!(trial.sent.load(Ordering::SeqCst), 2);
-        assert!(lock(&trial.lanes.sessions).is_empty());
+        assert!(lock(&trial.lanes.lanes).is_empty());
     }
 
     #[tokio::test]

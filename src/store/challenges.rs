@@ -13,9 +13,17 @@ use crate::domain::{
 /// several are issued at once.
 pub const LIVE_CHALLENGE_LIMIT: usize = 8;
 
-/// Bound on each kind of challenge that a look-up by address returns: [`ChallengeStore::find_challenges`] lists the kinds.
-/// More than the 180 that the default limit of an address allows one instance to issue within their two minutes.
-pub const FOUND_LIMIT: u32 = 192;
+/// Bound on what a look-up by address returns: each challenge costs a verification of the signature.
+pub const FOUND_LIMIT: u32 = FOUND_EXPECTED + 2 * FOUND_ELSEWHERE;
+/// Bound on those of expected networks: [`LIVE_CHALLENGE_LIMIT`] each for eight pairs of network and format. Beyond, each
+/// pair has an equal part.
+pub const FOUND_EXPECTED: u32 = 64;
+/// Bound on each of the other kinds, which [`ChallengeStore::find_challenges`] lists.
+pub const FOUND_ELSEWHERE: u32 = 32;
+/// Bound on the challenges of sessions that a look-up by address of a client reads.
+pub(super) const READ_OF_SESSIONS: u32 = 8 * FOUND_ELSEWHERE;
+/// Bound on what [`ChallengeStore::reusable_challenges`] reads, from the latest deadline on.
+pub(super) const REUSABLE_LIMIT: u32 = 1_024;
 
 /// SHA-256 over everything that a challenge states but its nonce and times.
 pub type ContentDigest = [u8; 32];
@@ -52,10 +60,26 @@ impl NewChallenge {
     pub fn purpose(&self) -> ChallengePurpose {
         self.link_to.map_or(ChallengePurpose::SignIn, |_| ChallengePurpose::LinkWallet)
     }
+
+    /// Whether a challenge of the same scope, purpose and address may be handed out in its place.
+    pub fn is_equal(&self, other: &ReusableChallenge) -> bool {
+        self.content_digest == other.content_digest
+            && self.format == other.challenge.format
+            && self.signer == other.challenge.signer
+    }
+}
+
+/// A challenge that may be handed out again.
+#[derive(Clone, Debug)]
+pub struct ReusableChallenge {
+    /// The challenge.
+    pub challenge: Challenge,
+    /// Digest of what it states.
+    pub content_digest: ContentDigest,
 }
 
 /// Whose challenges a caller may see.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChallengeScope {
     /// The client.
     pub client_id: ClientId,
@@ -92,6 +116,8 @@ pub struct FoundChallenge {
     pub challenge: Challenge,
     /// Its state on the database's clock.
     pub state: ChallengeState,
+    /// Whether the look-up left out others that are live, because there are too many.
+    pub cut: bool,
 }
 
 /// The intents of challenges.
@@ -102,15 +128,22 @@ pub trait ChallengeStore: Send + Sync {
     /// issued, and the oldest leaves the look-up by address: id and nonce name it until its deadline.
     async fn issue_challenge(&self, challenge: NewChallenge) -> Result<Challenge>;
 
-    /// A live challenge that [`Self::issue_challenge`] would hand out again at the limit; issues nothing.
-    async fn equal_challenge(&self, challenge: &NewChallenge) -> Result<Option<Challenge>>;
+    /// The live challenges of exactly a scope's session (or of none) that [`Self::issue_challenge`] would hand out again at
+    /// the limit, newest first: whatever they state, so that one look-up serves all who ask for an address.
+    async fn reusable_challenges(
+        &self,
+        scope: ChallengeScope,
+        purpose: ChallengePurpose,
+        address: &Address,
+    ) -> Result<Vec<ReusableChallenge>>;
 
     /// The sign-in challenges of a scope that a key names, newest first.
     ///
-    /// By address: the live ones on the network, if one is given, up to [`FOUND_LIMIT`] of each kind, so that no kind
-    /// crowds out another: those of exactly the scope's session (or of none) on a main network or one that the wallet has
-    /// signed in on; those of exactly the scope's session on any network; for a client, those of its sessions. The newest
-    /// of all where none is live.
+    /// By address: the live ones on the network, if one is given, each kind with a bound of its own, so that none crowds
+    /// out another: those of exactly the scope's session (or of none) on a main network or one that the wallet has signed
+    /// in on, or on the network that is given, [`FOUND_EXPECTED`]; those of exactly the scope's session on any network,
+    /// [`FOUND_ELSEWHERE`]; for a client, those of its sessions, as many. The newest of all where none is live. The rows
+    /// that are read are bounded, too.
     async fn find_challenges(
         &self,
         scope: ChallengeScope,

@@ -31,8 +31,8 @@ pub use accounts::{
     AccountStore, LinkOutcome, SessionRejected, SignedInAs, UnlinkOutcome, WalletLink, WalletUnlink,
 };
 pub use challenges::{
-    ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore, ContentDigest, FOUND_LIMIT, FoundChallenge,
-    LIVE_CHALLENGE_LIMIT, NewChallenge,
+    ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore, ContentDigest, FOUND_ELSEWHERE,
+    FOUND_EXPECTED, FOUND_LIMIT, FoundChallenge, LIVE_CHALLENGE_LIMIT, NewChallenge, ReusableChallenge,
 };
 pub use clean_up::{Backlog, CleanUp, CleanupTarget};
 pub use clients::{AddSecretOutcome, ClientRecord, ClientStore, NewClient, Sweep};

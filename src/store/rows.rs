@@ -7,8 +7,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    ChallengeState, FoundChallenge, Result, RevokedSession, RootKeyUse, SigningKeyState, StoreError,
-    StoredSigningKey, policy_json,
+    ChallengeState, FoundChallenge, Result, ReusableChallenge, RevokedSession, RootKeyUse, SigningKeyState,
+    StoreError, StoredSigningKey, policy_json,
 };
 use crate::domain::{
     Account, Address, ChainAddress, Challenge, ChallengeFormat, ChallengePurpose, Client, Content,
@@ -132,7 +132,13 @@ pub(super) fn found_challenge(row: &impl StoredRow) -> Result<FoundChallenge> {
         None if challenge.expire_time <= now => ChallengeState::Expired,
         None => ChallengeState::Live,
     };
-    Ok(FoundChallenge { challenge, state })
+    Ok(FoundChallenge { challenge, state, cut: false })
+}
+
+/// A challenge that may be handed out again.
+pub(super) fn reusable_challenge(row: &impl StoredRow) -> Result<ReusableChallenge> {
+    let content_digest = bytes(row, "content_digest")?;
+    Ok(ReusableChallenge { challenge: challenge(row)?, content_digest })
 }
 
 fn content(row: &impl StoredRow) -> Result<Content> {

@@ -32,6 +32,13 @@ macro_rules! known_format {
     };
 }
 
+/// The formats of [`known_format`] as rows, so that an index is read at one format after the other.
+macro_rules! format_rows {
+    () => {
+        "VALUES ('TEXT'), ('SIWX'), ('TYPED_DATA'), ('NONCE')"
+    };
+}
+
 /// Only signing keys of an algorithm in [`SigningAlgorithm::ALL`], for the same reason.
 ///
 /// [`SigningAlgorithm::ALL`]: crate::domain::SigningAlgorithm::ALL
@@ -57,8 +64,8 @@ macro_rules! sign_in_in_scope {
     };
 }
 
-/// Networks on which a wallet is expected: the main ones, and those of the latest sign-ins of its account. Others
-/// cannot add to them: a sign-in requires the wallet's signature.
+/// Networks on which a wallet is expected: the main ones, those of the latest sign-ins of its account, and the chains of
+/// contract wallets at its address. Others cannot add to them: a sign-in requires the wallet's signature.
 macro_rules! expected_networks {
     ($client:literal, $address:literal) => {
         concat!(
@@ -71,7 +78,15 @@ macro_rules! expected_networks {
             ") AND scope IN ('eip155', 'solana') AND address = ",
             $address,
             " LIMIT 1) \
-                 ORDER BY id DESC LIMIT 32) AS latest"
+                 ORDER BY id DESC LIMIT 16) AS latest \
+             UNION SELECT scope FROM ( \
+                 SELECT scope FROM wallets \
+                 WHERE realm = (SELECT realm FROM clients WHERE id = ",
+            $client,
+            ") AND address = ",
+            $address,
+            " AND scope NOT IN ('eip155', 'solana') \
+                 ORDER BY last_sign_in_time DESC LIMIT 8) AS contracts"
         )
     };
 }
@@ -97,8 +112,8 @@ macro_rules! root_key_uses {
 }
 
 pub(super) use {
-    challenge_columns, expected_networks, known_algorithm, known_format, root_key_uses, session_columns,
-    sign_in_in_scope,
+    challenge_columns, expected_networks, format_rows, known_algorithm, known_format, root_key_uses,
+    session_columns, sign_in_in_scope,
 };
 
 #[cfg(test)]
@@ -119,6 +134,7 @@ mod tests {
     fn statements_read_all_formats_and_algorithms_of_the_domain_and_no_others() {
         let formats = ChallengeFormat::ALL.map(|format| format!("'{}'", format.as_str())).join(", ");
         assert_eq!(known_format!(), format!("format IN ({formats})"));
+        assert_eq!(format_rows!(), format!("VALUES ({})", formats.replace(", ", "), (")));
         let algorithms =
             SigningAlgorithm::ALL.map(|algorithm| format!("'{}'", algorithm.as_str())).join(", ");
         assert_eq!(known_algorithm!(), format!("algorithm IN ({algorithms})"));

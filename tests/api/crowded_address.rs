@@ -21,6 +21,8 @@ on_both_stores![
     beyond_the_limit_of_the_address_an_equal_challenge_is_handed_out_again,
     beyond_the_limit_of_the_address_each_stated_field_makes_another_content,
     beyond_the_address_limit_redeemed_or_half_expired_challenges_are_not_reused,
+    a_flood_beyond_the_limit_of_the_address_does_not_keep_its_owner_out,
+    a_malformed_signature_is_reported_among_many_challenges,
     beyond_the_limit_of_the_address_a_changed_policy_makes_another_content,
     no_challenge_of_another_client_or_session_is_handed_out,
     at_eight_live_ones_an_equal_challenge_is_handed_out_again,
@@ -112,6 +114,45 @@ async fn beyond_the_address_limit_redeemed_or_half_expired_challenges_are_not_re
     store.age("challenges", challenge.id.parse().unwrap(), 61).await;
     limited(client.start(start_for(&other)).await);
     client.redeem(&other, &challenge).await.unwrap();
+}
+
+async fn a_flood_beyond_the_limit_of_the_address_does_not_keep_its_owner_out(store: &TestStore) {
+    let server = Server::start(store).await;
+    let client = server.client(policy(1)).await;
+    let wallet = wallet();
+    let challenge = client.start(siwx(&wallet)).await.unwrap();
+    let start_at_once = |requests: Vec<StartChallengeRequest>| {
+        let calls = requests.into_iter().map(|request| {
+            let caller = client.caller.clone();
+            tokio::spawn(async move { caller.start(request).await })
+        });
+        calls.collect::<Vec<_>>()
+    };
+    let flood = (0..200).map(|number| match number % 2 {
+        0 => siwx(&wallet),
+        _ => StartChallengeRequest { request_id: number.to_string(), ..siwx(&wallet) },
+    });
+    let flood = start_at_once(flood.collect());
+    for owner in start_at_once(vec![siwx(&wallet); 20]) {
+        assert_eq!(owner.await.unwrap().unwrap(), challenge);
+    }
+    for (number, call) in flood.into_iter().enumerate() {
+        match call.await.unwrap() {
+            Ok(again) => assert_eq!((again, number % 2), (challenge.clone(), 0)),
+            refused => limited(refused),
+        }
+    }
+    client.redeem(&wallet, &challenge).await.unwrap();
+    limited(client.start(siwx(&wallet)).await);
+}
+
+async fn a_malformed_signature_is_reported_among_many_challenges(store: &TestStore) {
+    let server = Server::start(store).await;
+    let client = server.client(unlimited()).await;
+    let wallet = wallet();
+    flood(&client, &wallet, 40).await;
+    let malformed = client.verify(by_address(&wallet, "0x00")).await;
+    assert_eq!(reason(malformed), "INVALID_SIGNATURE_ENCODING");
 }
 
 async fn beyond_the_limit_of_the_address_a_changed_policy_makes_another_content(store: &TestStore) {

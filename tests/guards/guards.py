@@ -264,12 +264,20 @@ LOOK_UP = (
     Guard(
         "equal challenge: equal content",
         "store",
-        "equal_challenge",
-        "one_of_other_content_or_another_scope_is_never_found",
+        "challenge_limit",
+        "at_the_limit_other_content_is_new_and_the_oldest_leaves_the_look_up_by_address_only",
         (
             ("src/store/postgres/challenges.rs", "content_digest = $7", "(content_digest = $7 OR TRUE)"),
             ("src/store/sqlite/challenges.rs", "content_digest = ?7", "TRUE"),
         ),
+    ),
+    in_source(
+        "equal challenge: equal content beyond the limit of the address",
+        "store",
+        "store/challenges.rs",
+        "self.content_digest == other.content_digest",
+        "true",
+        "equal_challenge::one_of_other_content_or_another_scope_is_never_found",
     ),
     in_store(
         "equal challenge: half of its life",
@@ -282,8 +290,8 @@ LOOK_UP = (
     Guard(
         "equal challenge: of the same session",
         "store",
-        "equal_challenge",
-        "one_of_other_content_or_another_scope_is_never_found",
+        "challenge_limit",
+        "each_session_client_network_format_and_address_counts_by_itself",
         (
             (
                 "src/store/postgres/challenges.rs",

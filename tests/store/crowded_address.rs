@@ -2,7 +2,7 @@
 
 use countersign::{
     domain::{Address, ChainAddress, Challenge, ChallengeId, Network, SessionId},
-    store::{ChallengeKey, ChallengeScope, FOUND_LIMIT, NewChallenge},
+    store::{ChallengeKey, ChallengeScope, FOUND_ELSEWHERE, FOUND_LIMIT, NewChallenge},
 };
 
 use crate::{
@@ -16,6 +16,9 @@ on_both_stores!(
     a_session_without_a_sign_in_adds_no_expected_network,
     client_and_session_challenges_do_not_displace_each_other,
     a_named_network_is_not_crowded_out_by_others,
+    invented_networks_do_not_crowd_out_the_chain_of_a_contract_wallet,
+    other_formats_and_networks_do_not_crowd_out_an_expected_network,
+    a_look_up_says_whether_it_left_some_out,
     the_answer_is_bounded,
 );
 
@@ -37,7 +40,7 @@ async fn start(
     bench.store.issue_challenge(new).await.unwrap()
 }
 
-/// Starts more challenges over invented chains than a look-up returns of a kind.
+/// Starts more challenges over invented chains than a look-up returns.
 async fn flood(bench: &Bench<'_>, address: &Address, session: Option<SessionId>) {
     for chain in 0..=LIMIT {
         start(bench, address, network(1_000_000 + chain), session).await;
@@ -116,6 +119,53 @@ async fn a_named_network_is_not_crowded_out_by_others(test: &TestStore) {
     assert_eq!(found(&bench, &address, None, Some(network(137))).await, [own.id]);
 }
 
+async fn invented_networks_do_not_crowd_out_the_chain_of_a_contract_wallet(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let address = new_address();
+    bench.contract_sign_in(&address, "eip155:137").await;
+    let own = start(&bench, &address, network(137), None).await;
+    let elsewhere = start(&bench, &address, network(10), None).await;
+    flood(&bench, &address, None).await;
+    let found = found(&bench, &address, None, None).await;
+    assert!(found.contains(&own.id));
+    assert!(!found.contains(&elsewhere.id), "more are live than a look-up returns");
+}
+
+/// The other networks are expected, too: each has a part of the places.
+async fn other_formats_and_networks_do_not_crowd_out_an_expected_network(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let address = new_address();
+    let networks = 101..=108;
+    for chain in networks.clone() {
+        bench.redeem(&start(&bench, &address, network(chain), None).await).await;
+    }
+    let own = start(&bench, &address, Network::ethereum(), None).await;
+    for chain in networks {
+        for digest in 0..8 {
+            let usual = bench.new_challenge(&bench.client, &address).await;
+            let signer = Some(ChainAddress { address: address.clone(), network: network(chain) });
+            let new = NewChallenge { signer, content_digest: [digest; 32], ..usual };
+            bench.store.issue_challenge(new).await.unwrap();
+        }
+    }
+    assert!(found(&bench, &address, None, None).await.contains(&own.id));
+}
+
+async fn a_look_up_says_whether_it_left_some_out(test: &TestStore) {
+    let bench = Bench::on(test).await;
+    let address = new_address();
+    let cut = async || {
+        let found = bench.find(ChallengeKey::Address(address.clone())).await;
+        found.iter().map(|one| one.cut).collect::<std::collections::HashSet<_>>()
+    };
+    for chain in 0..FOUND_ELSEWHERE as usize {
+        start(&bench, &address, network(1_000_000 + chain), None).await;
+    }
+    assert_eq!(cut().await, [false].into());
+    start(&bench, &address, network(2_000_000), None).await;
+    assert_eq!(cut().await, [true].into());
+}
+
 async fn the_answer_is_bounded(test: &TestStore) {
     let bench = Bench::on(test).await;
     let address = new_address();
@@ -124,5 +174,6 @@ async fn the_answer_is_bounded(test: &TestStore) {
     flood(&bench, &address, None).await;
     flood(&bench, &address, Some(session)).await;
     let found = found(&bench, &address, None, None).await;
-    assert_eq!((found.len(), found[2 * LIMIT]), (2 * LIMIT + 1, own.id), "each once, newest first");
+    let others = 2 * FOUND_ELSEWHERE as usize;
+    assert_eq!((found.len(), found[others]), (others + 1, own.id), "each once, newest first");
 }

@@ -67,7 +67,7 @@ impl Flows {
         let now = self.clock.now()?;
         let chains = Some(&self.chains);
         let (challenge, verification) =
-            find_signer(user.client, vec![challenge], lookup, &request.signature, now, chains).await?;
+            find_signer(user.client, vec![challenge], false, lookup, &request.signature, now, chains).await?;
         user.client.policy.check_challenge(challenge.format, &verification.wallet.network)?;
         Ok(verification)
     }

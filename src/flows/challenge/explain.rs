@@ -2,7 +2,7 @@
 
 use super::{
     find_signer::find_signer,
-    lookup::{ChallengeLookup, live, newest},
+    lookup::{ChallengeLookup, is_cut, live, newest},
     owner::share,
     requests::VerifyChallenge,
     signed_message::signed_message,
@@ -128,10 +128,12 @@ impl Flows {
         let now = self.clock.now()?;
         report.check("agreement", Some(lookup.agrees_with(&newest)))?;
         let all = found.iter().map(|one| one.challenge.clone()).collect();
+        let cut = is_cut(&found);
         let live = report.check("state", Some(live(found)))?;
         // Nodes are not asked about what would be refused anyway.
         let chains = report.accepted().then_some(&self.chains);
-        let signed = find_signer(client, live.unwrap_or(all), &lookup, &request.signature, now, chains).await;
+        let signed =
+            find_signer(client, live.unwrap_or(all), cut, &lookup, &request.signature, now, chains).await;
         let challenge = signed.as_ref().map_or(newest, |(challenge, _)| challenge.clone());
         let message =
             report.check("message", Some(signed_message(&challenge, &lookup, &client.policy, now)))?;

@@ -2,16 +2,12 @@
 
 use time::OffsetDateTime;
 
-use super::{
-    lookup::{ChallengeLookup, too_many},
-    signed_message::signed_message,
-};
+use super::{lookup::ChallengeLookup, signed_message::signed_message};
 use crate::{
     chain::{Accepted, ChainCall, ChainError, Chains},
     domain::{Challenge, Client, Verification},
     flows::{Error, Result},
     state::error::Cause,
-    store::FOUND_LIMIT,
     wallet::SignedMessage,
 };
 
@@ -25,16 +21,17 @@ const TRIED_AT_ONCE: usize = 16;
 type Unsigned = (Challenge, SignedMessage);
 
 /// Tries key recovery on all candidates before calling any node. Candidates that cannot match are skipped. If none can
-/// match, the error is the first reason, or that more challenges are live than the look-up returns.
+/// match, the error is the first reason; if `cut`, the look-up left candidates out, and a mismatch is no reason.
 pub(crate) async fn find_signer(
     client: &Client,
     candidates: Vec<Challenge>,
+    cut: bool,
     lookup: &ChallengeLookup,
     signature: &str,
     now: OffsetDateTime,
     chains: Option<&Chains>,
 ) -> Result<(Challenge, Verification)> {
-    let mut why = (candidates.len() >= FOUND_LIMIT as usize).then(too_many);
+    let mut why = None;
     let mut unsigned = Vec::new();
     for (tried, challenge) in candidates.into_iter().enumerate() {
         if tried % TRIED_AT_ONCE == TRIED_AT_ONCE - 1 {
@@ -55,17 +52,22 @@ pub(crate) async fn find_signer(
         unsigned.push((challenge, message));
     }
     if let Some(chains) = chains.filter(|_| client.policy.contract_wallets)
-        && let Some(signed) = contract_signer(client, unsigned, signature, chains).await?
+        && let Some(signed) = contract_signer(client, unsigned, cut, lookup, signature, chains).await?
     {
         return Ok(signed);
     }
-    Err(why.unwrap_or(Error::SignatureMismatch))
+    match why {
+        None | Some(Error::SignatureMismatch) if cut => Err(lookup.too_many()),
+        why => Err(why.unwrap_or(Error::SignatureMismatch)),
+    }
 }
 
 /// The challenge that a contract accepts the signature for; `None` where there is no contract to ask.
 async fn contract_signer(
     client: &Client,
     unsigned: Vec<Unsigned>,
+    cut: bool,
+    lookup: &ChallengeLookup,
     signature: &str,
     chains: &Chains,
 ) -> Result<Option<(Challenge, Verification)>> {
@@ -76,8 +78,9 @@ async fn contract_signer(
         return Ok(message.verified_by_contract(answer).map(|verification| (challenge, verification)));
     }
     match calls.is_empty() {
-        _ if passed_over => Err(too_many()),
+        _ if passed_over => Err(lookup.too_many()),
         true => Ok(None),
+        false if cut => Err(lookup.too_many()),
         false => Err(Error::SignatureMismatch),
     }
 }

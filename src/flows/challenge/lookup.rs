@@ -94,6 +94,15 @@ impl ChallengeLookup {
         Ok(())
     }
 
+    /// Where an address does not say which challenge is meant.
+    pub(crate) fn too_many(&self) -> Error {
+        let why = match self.network {
+            None => "alone names too many live challenges: give `challenge_id`, `nonce` or `network`",
+            Some(_) => "and `network` name too many live challenges: give `challenge_id` or `nonce`",
+        };
+        Violation::new("address", Problem::Address, why).into()
+    }
+
     /// Where the text was handed out, the message, if given, must be that text.
     pub(crate) fn same_message(&self, content: &Content) -> Result<()> {
         let Some(message) = &self.message else { return Ok(()) };
@@ -130,10 +139,9 @@ pub(crate) fn live(found: Vec<FoundChallenge>) -> Result<Vec<Challenge>> {
     }
 }
 
-/// Where an address alone does not say which challenge is meant.
-pub(crate) fn too_many() -> Error {
-    let why = "matches too many live challenges: also set `challenge_id`, `nonce` or `network`";
-    Violation::new("address", Problem::Address, why).into()
+/// True if the look-up left out other live challenges.
+pub(crate) fn is_cut(found: &[FoundChallenge]) -> bool {
+    found.iter().any(|one| one.cut)
 }
 
 fn differs(field: &str, problem: Problem) -> Error {

@@ -16,6 +16,9 @@ pub(crate) fn signed_message(
     policy: &Policy,
     now: OffsetDateTime,
 ) -> Result<SignedMessage> {
+    if challenge.content != Content::Nonce {
+        lookup.same_message(&challenge.content)?;
+    }
     let payload = match &challenge.content {
         Content::Nonce => {
             let (claimed, text) = composed_message::check(challenge, lookup, policy, now)?;
@@ -29,7 +32,6 @@ pub(crate) fn signed_message(
             ))
         }
     };
-    lookup.same_message(&challenge.content)?;
     let claimed =
         challenge.signer.clone().ok_or_else(|| Error::internal("a challenge without an address"))?;
     Ok(SignedMessage { claimed, payload })

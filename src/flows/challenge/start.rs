@@ -1,5 +1,7 @@
 //! StartChallenge: issues a challenge.
 
+use std::sync::Arc;
+
 use time::OffsetDateTime;
 
 use super::{
@@ -12,8 +14,8 @@ use crate::{
         ChainAddress, Challenge, ChallengeFormat, ChallengeId, Client, Network, Problem, Session, Violation,
     },
     flows::{Caller, Error, Flows, Result},
-    state::rate_limiter::ADDRESS,
-    store::NewChallenge,
+    state::{rate_limiter::ADDRESS, store_shares::Share},
+    store::{ChallengeScope, NewChallenge},
     wallet::parse_address,
 };
 
@@ -40,10 +42,26 @@ impl Flows {
         match limited {
             None => Ok(self.store_turn(caller.share()).await?.issue_challenge(challenge).await?),
             Some(limited) => {
-                let store = self.store_turn(caller.share().beyond_limit()).await?;
-                store.equal_challenge(&challenge).await?.ok_or(limited)
+                self.equal_challenge(caller.share().beyond_limit(), &challenge).await?.ok_or(limited)
             }
         }
+    }
+
+    /// A live challenge of equal content. One look-up at a time serves all who ask for the same address, whatever is to be
+    /// stated: so a flood of them delays its owner by two look-ups at most, and costs others no more than one permit.
+    async fn equal_challenge(&self, share: Share, wanted: &NewChallenge) -> Result<Option<Challenge>> {
+        let Some(signer) = &wanted.signer else { return Ok(None) };
+        let scope = ChallengeScope { client_id: wanted.client_id, session_id: wanted.session_id };
+        let (purpose, address) = (wanted.purpose(), &signer.address);
+        let found = self
+            .reusable_challenges
+            .answer((scope, purpose, address.clone()), (), async || {
+                Ok(Arc::new(
+                    self.store_turn(share).await?.reusable_challenges(scope, purpose, address).await?,
+                ))
+            })
+            .await?;
+        Ok(found.iter().find(|found| wanted.is_equal(found)).map(|found| found.challenge.clone()))
     }
 }
 

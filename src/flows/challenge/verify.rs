@@ -2,7 +2,7 @@
 
 use super::{
     find_signer::find_signer,
-    lookup::ChallengeLookup,
+    lookup::{ChallengeLookup, is_cut},
     owner::{ChallengeOwner, share},
     replay::request_digest,
     requests::VerifyChallenge,
@@ -72,10 +72,11 @@ impl Flows {
             .await?
             .find_challenges(scope, lookup.key()?, lookup.network.clone())
             .await?;
+        let cut = is_cut(&found);
         let candidates = lookup.candidates(found)?;
         let now = self.clock.now()?;
         let (challenge, verification) =
-            find_signer(client, candidates, lookup, &request.signature, now, Some(&self.chains)).await?;
+            find_signer(client, candidates, cut, lookup, &request.signature, now, Some(&self.chains)).await?;
         client.policy.check_challenge(challenge.format, &verification.wallet.network)?;
         let redemption = self.redemption(client, scope, challenge.id, &verification, digest);
         let signed_in = signed_in(self.store_turn(share(scope)).await?.redeem_challenge(redemption).await?)?;

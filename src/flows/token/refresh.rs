@@ -36,7 +36,7 @@ impl Flows {
         let share = self.session_share(SessionKey::Session(token.session_id));
         let key = RotationKey { token: digest, client_id };
         let rotate = || self.rotate(share, &token, client_id);
-        let outcome = self.rotations.rotate(token.session_id, key, rotate).await?;
+        let outcome = self.rotations.answer(token.session_id, key, rotate).await?;
         let Rotated { session, client, generation, root_key_id, now } = rotated(outcome)?;
         if counted.is_none() {
             self.rate_limits.note_refresh(&client);

@@ -1,15 +1,16 @@
 //! Challenges, on PostgreSQL.
 
 use async_trait::async_trait;
-use sqlx::{postgres::PgArguments, query::Query};
+use sqlx::{Row as _, postgres::PgArguments, query::Query};
 
 use super::{Postgres, bound_lock_waits, retry_if_missing, rows};
 use crate::{
-    domain::{AccountId, Challenge, Network, SessionId},
+    domain::{AccountId, Address, Challenge, ChallengePurpose, Network, SessionId},
     store::{
-        ChallengeKey, ChallengeScope, ChallengeStore, FOUND_LIMIT, FoundChallenge, LIVE_CHALLENGE_LIMIT,
-        NewChallenge, Result,
-        sql_fragments::{challenge_columns, expected_networks, sign_in_in_scope},
+        ChallengeKey, ChallengeScope, ChallengeStore, FOUND_ELSEWHERE, FOUND_EXPECTED, FoundChallenge,
+        LIVE_CHALLENGE_LIMIT, NewChallenge, Result, ReusableChallenge,
+        challenges::{READ_OF_SESSIONS, REUSABLE_LIMIT},
+        sql_fragments::{challenge_columns, expected_networks, format_rows, known_format, sign_in_in_scope},
     },
 };
 
@@ -30,11 +31,24 @@ impl ChallengeStore for Postgres {
         .await
     }
 
-    async fn equal_challenge(&self, challenge: &NewChallenge) -> Result<Option<Challenge>> {
+    async fn reusable_challenges(
+        &self,
+        scope: ChallengeScope,
+        purpose: ChallengePurpose,
+        address: &Address,
+    ) -> Result<Vec<ReusableChallenge>> {
         self.retrying(async || {
-            let found =
-                beside_equal(FIND_EQUAL, challenge, 0).fetch_optional(&mut *self.connection().await?).await?;
-            found.as_ref().map(rows::challenge).transpose()
+            sqlx::query(REUSABLE)
+                .bind(scope.client_id.uuid())
+                .bind(scope.session_id.map(SessionId::uuid))
+                .bind(address.as_str())
+                .bind(purpose.as_str())
+                .bind(i64::from(REUSABLE_LIMIT))
+                .fetch_all(&mut *self.connection().await?)
+                .await?
+                .iter()
+                .map(rows::reusable_challenge)
+                .collect()
         })
         .await
     }
@@ -56,13 +70,15 @@ impl ChallengeStore for Postgres {
                 ChallengeKey::Address(address) => scoped(FIND_BY_ADDRESS)
                     .bind(address.as_str())
                     .bind(network.as_ref().map(Network::as_str))
-                    .bind(i64::from(FOUND_LIMIT)),
+                    .bind(i64::from(FOUND_EXPECTED))
+                    .bind(i64::from(FOUND_ELSEWHERE))
+                    .bind(i64::from(READ_OF_SESSIONS)),
             };
             query
                 .fetch_all(&mut *self.connection().await?)
                 .await?
                 .iter()
-                .map(rows::found_challenge)
+                .map(|row| Ok(FoundChallenge { cut: row.try_get("cut")?, ..rows::found_challenge(row)? }))
                 .collect::<Result<Vec<FoundChallenge>>>()
         })
         .await
@@ -86,12 +102,20 @@ fn beside_equal<'q>(
         .bind(i64::try_from(least).unwrap_or(i64::MAX))
 }
 
+/// At least half of a challenge's life is left.
+macro_rules! half_of_life_left {
+    () => {
+        "expire_time - clock_timestamp() >= (expire_time - create_time) / 2"
+    };
+}
+
 /// $1 address, $2 client, $3 network, $4 format, $5 purpose, $6 session, $7 digest of the content, $8 the least number of
 /// live ones: what look-ups by address see of a scope, and the challenge that is handed out again. Where anybody may sign,
 /// the address is NULL and nothing is found.
 macro_rules! equal {
     () => {
-        "held AS MATERIALIZED (
+        concat!(
+            "held AS MATERIALIZED (
             SELECT * FROM challenges
             WHERE address = $1 AND client_id = $2 AND network = $3 AND format = $4 AND purpose = $5
               AND COALESCE(session_id, '00000000-0000-0000-0000-000000000000')
@@ -102,14 +126,14 @@ macro_rules! equal {
             WHERE redeem_time IS NULL AND expire_time > clock_timestamp()
         ), equal AS MATERIALIZED (
             SELECT * FROM live
-            WHERE content_digest = $7 AND expire_time - clock_timestamp() >= (expire_time - create_time) / 2
-              AND (SELECT count(*) FROM live) >= $8
+            WHERE content_digest = $7 AND ",
+            half_of_life_left!(),
+            " AND (SELECT count(*) FROM live) >= $8
             ORDER BY id DESC LIMIT 1
         )"
+        )
     };
 }
-
-const FIND_EQUAL: &str = concat!("WITH ", equal!(), " SELECT ", challenge_columns!(), " FROM equal");
 
 /// As above, $9 id, $10 nonce, $11 text, $12 typed data, $13 create, $14 expire, $15 account to link to. Displaced and
 /// ended challenges lose their slots in id order, unless another transaction has locked them. The slot is random in a
@@ -144,7 +168,7 @@ const ISSUE: &str = concat!(
 const FIND_BY_ID: &str = concat!(
     "SELECT ",
     challenge_columns!(),
-    ", redeem_time, clock_timestamp() AS now FROM challenges WHERE id = $3 AND ",
+    ", redeem_time, clock_timestamp() AS now, FALSE AS cut FROM challenges WHERE id = $3 AND ",
     sign_in_in_scope!("$1", "$2::uuid")
 );
 
@@ -152,63 +176,140 @@ const FIND_BY_ID: &str = concat!(
 const FIND_BY_NONCE: &str = concat!(
     "SELECT ",
     challenge_columns!(),
-    ", redeem_time, clock_timestamp() AS now FROM challenges WHERE nonce = $3 AND ",
+    ", redeem_time, clock_timestamp() AS now, FALSE AS cut FROM challenges WHERE nonce = $3 AND ",
     sign_in_in_scope!("$1", "$2::uuid"),
+    " ORDER BY id DESC"
+);
+
+/// $1 client, $2 session, $3 address: exactly the scope's session, or none.
+macro_rules! own {
+    () => {
+        "address = $3 AND client_id = $1 AND COALESCE(session_id, '00000000-0000-0000-0000-000000000000') \
+           = COALESCE($2::uuid, '00000000-0000-0000-0000-000000000000')"
+    };
+}
+
+/// What look-ups by address see, in the terms of the indexes that have the deadlines in order. Statements that say
+/// `slot IS NOT NULL` instead are answered by `challenges_live`: the planner is left no choice.
+macro_rules! by_deadline {
+    () => {
+        "COALESCE(slot, -1) >= 0"
+    };
+}
+
+/// $1 client, $2 session, $3 address, $4 purpose, $5 bound on what is read.
+const REUSABLE: &str = concat!(
+    "WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now), latest AS MATERIALIZED (
+        SELECT * FROM challenges WHERE ",
+    own!(),
+    " AND purpose = $4 AND ",
+    by_deadline!(),
+    " AND expire_time > (SELECT now FROM clock) ORDER BY expire_time DESC LIMIT $5
+    ) SELECT ",
+    challenge_columns!(),
+    ", content_digest FROM latest WHERE redeem_time IS NULL AND content_digest IS NOT NULL AND ",
+    known_format!(),
+    " AND ",
+    half_of_life_left!(),
     " ORDER BY id DESC"
 );
 
 /// Challenges of [`FIND_BY_ADDRESS`] that can be redeemed. The clock is a constant of the statement, so that an index on
 /// deadlines serves.
-macro_rules! live_at_address {
+macro_rules! is_live {
+    () => {
+        concat!("redeem_time IS NULL AND expire_time > (SELECT now FROM clock) AND ", known_format!())
+    };
+}
+
+/// What is bound to any session of the client.
+macro_rules! of_sessions {
     () => {
         concat!(
-            "address = $3 AND ($4::text IS NULL OR network = $4) AND redeem_time IS NULL \
-             AND expire_time > (SELECT now FROM clock) AND ",
-            sign_in_in_scope!("$1", "$2::uuid")
+            "$2::uuid IS NULL AND session_id IS NOT NULL AND address = $3 AND client_id = $1 \
+             AND purpose = 'SIGN_IN' AND ",
+            by_deadline!()
         )
     };
 }
 
-/// As above, $3 address, $4 network if one is given, $5 bound on each kind.
+/// $1 client, $2 session if it must be bound to one, $3 address, $4 network if one is given, $5 bound on those of expected
+/// networks, $6 bound on each other kind, $7 bound on those of sessions that are read. One more of each kind is read than
+/// is returned, which says whether some are left out.
 ///
-/// On any network, `challenges_by_address` is read in deadline order, so no ended row is read, and no more than the
-/// bound. `COALESCE` keeps the planner from `challenges_live`, which would read every live row of a flood. On a given
-/// network the few live rows are read.
+/// No part reads more than its bound of the rows that others can add: on a given network `challenges_live` has the few of
+/// one session, and everything else is read in deadline order. Ended rows are read only where nothing is live.
 const FIND_BY_ADDRESS: &str = concat!(
     "WITH clock AS MATERIALIZED (
         SELECT clock_timestamp() AS now
     ), expected AS MATERIALIZED (",
     expected_networks!("$1", "$3"),
-    "), own_expected AS MATERIALIZED (
-        SELECT found.* FROM expected CROSS JOIN LATERAL (
+    " UNION SELECT $4::text
+    ), own_expected AS MATERIALIZED (
+        SELECT found.*, row_number() OVER (PARTITION BY found.network, found.format ORDER BY found.id DESC) AS place
+        FROM expected CROSS JOIN (",
+    format_rows!(),
+    ") AS formats (format) CROSS JOIN LATERAL (
             SELECT * FROM challenges
-            WHERE challenges.network = expected.network AND slot IS NOT NULL
-              AND COALESCE(session_id, '00000000-0000-0000-0000-000000000000')
-                = COALESCE($2, '00000000-0000-0000-0000-000000000000') AND ",
-    live_at_address!(),
-    " ORDER BY expire_time DESC LIMIT $5
+            WHERE challenges.network = expected.network AND challenges.format = formats.format AND slot IS NOT NULL AND purpose = 'SIGN_IN' AND ",
+    own!(),
+    " AND ",
+    is_live!(),
+    " ORDER BY id DESC LIMIT $5 + 1
         ) AS found
-        ORDER BY expire_time DESC LIMIT $5
+        WHERE $4::text IS NULL OR found.network = $4
+        ORDER BY place, found.id DESC LIMIT $5 + 1
     ), own AS MATERIALIZED (
-        SELECT * FROM challenges
-        WHERE session_id IS NOT DISTINCT FROM $2 AND COALESCE(slot, -1) >= 0 AND ",
-    live_at_address!(),
-    " ORDER BY expire_time DESC LIMIT $5
+        SELECT * FROM challenges WHERE $4::text IS NULL AND purpose = 'SIGN_IN' AND ",
+    by_deadline!(),
+    " AND ",
+    own!(),
+    " AND ",
+    is_live!(),
+    " ORDER BY expire_time DESC LIMIT $6 + 1
+    ), of_sessions AS MATERIALIZED (
+        SELECT * FROM challenges WHERE expire_time > (SELECT now FROM clock) AND ",
+    of_sessions!(),
+    " ORDER BY expire_time DESC LIMIT $7
     ), bound AS MATERIALIZED (
-        SELECT * FROM challenges
-        WHERE $2 IS NULL AND session_id IS NOT NULL AND COALESCE(slot, -1) >= 0 AND ",
-    live_at_address!(),
-    " ORDER BY expire_time DESC LIMIT $5
+        SELECT * FROM of_sessions WHERE ($4::text IS NULL OR network = $4) AND ",
+    is_live!(),
+    " ORDER BY expire_time DESC LIMIT $6 + 1
     ), live AS MATERIALIZED (
-        SELECT * FROM own_expected UNION SELECT * FROM own UNION SELECT * FROM bound
+        (SELECT ",
+    challenge_columns!(),
+    ", redeem_time FROM own_expected ORDER BY place, id DESC LIMIT $5) UNION (SELECT ",
+    challenge_columns!(),
+    ", redeem_time FROM own ORDER BY expire_time DESC LIMIT $6) UNION (SELECT ",
+    challenge_columns!(),
+    ", redeem_time FROM bound ORDER BY expire_time DESC LIMIT $6)
     ), newest AS MATERIALIZED (
-        SELECT * FROM challenges
-        WHERE address = $3 AND ($4::text IS NULL OR network = $4) AND NOT EXISTS (SELECT FROM live) AND ",
-    sign_in_in_scope!("$1", "$2::uuid"),
+        SELECT * FROM (
+            (SELECT * FROM challenges WHERE NOT EXISTS (SELECT FROM live) AND purpose = 'SIGN_IN' AND ",
+    by_deadline!(),
+    " AND ",
+    own!(),
+    " ORDER BY expire_time DESC LIMIT $6)
+            UNION ALL
+            (SELECT * FROM challenges WHERE NOT EXISTS (SELECT FROM live) AND ",
+    of_sessions!(),
+    " ORDER BY expire_time DESC LIMIT $6)
+            UNION ALL
+            (SELECT * FROM challenges WHERE NOT EXISTS (SELECT FROM live) AND purpose = 'SIGN_IN'
+                AND network = $4 AND slot IS NOT NULL AND ",
+    own!(),
+    ")
+        ) AS ended WHERE ($4::text IS NULL OR network = $4) AND ",
+    known_format!(),
     " ORDER BY expire_time DESC LIMIT 1
     )
     SELECT ",
     challenge_columns!(),
-    ", redeem_time, now FROM (SELECT * FROM live UNION ALL SELECT * FROM newest) AS found, clock
+    ", redeem_time, now,
+        (SELECT count(*) FROM own_expected) > $5 OR (SELECT count(*) FROM own) > $6
+            OR (SELECT count(*) FROM bound) > $6 OR (SELECT count(*) FROM of_sessions) >= $7 AS cut
+    FROM (SELECT * FROM live UNION ALL SELECT ",
+    challenge_columns!(),
+    ", redeem_time FROM newest) AS found, clock
     ORDER BY id DESC"
 );

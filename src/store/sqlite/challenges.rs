@@ -1,15 +1,16 @@
 //! Challenges, on SQLite.
 
 use async_trait::async_trait;
-use sqlx::{query::Query, sqlite::SqliteArguments};
+use sqlx::{Row as _, query::Query, sqlite::SqliteArguments};
 
 use super::{Sqlite, retrying, rows, write_transaction::WriteTransaction};
 use crate::{
-    domain::{AccountId, Challenge, Network, SessionId},
+    domain::{AccountId, Address, Challenge, ChallengePurpose, Network, SessionId},
     store::{
-        ChallengeKey, ChallengeScope, ChallengeStore, FOUND_LIMIT, FoundChallenge, LIVE_CHALLENGE_LIMIT,
-        NewChallenge, Result,
-        sql_fragments::{challenge_columns, expected_networks, sign_in_in_scope},
+        ChallengeKey, ChallengeScope, ChallengeStore, FOUND_ELSEWHERE, FOUND_EXPECTED, FoundChallenge,
+        LIVE_CHALLENGE_LIMIT, NewChallenge, Result, ReusableChallenge,
+        challenges::{READ_OF_SESSIONS, REUSABLE_LIMIT},
+        sql_fragments::{challenge_columns, expected_networks, known_format, sign_in_in_scope},
     },
 };
 
@@ -29,10 +30,24 @@ impl ChallengeStore for Sqlite {
         .await
     }
 
-    async fn equal_challenge(&self, challenge: &NewChallenge) -> Result<Option<Challenge>> {
+    async fn reusable_challenges(
+        &self,
+        scope: ChallengeScope,
+        purpose: ChallengePurpose,
+        address: &Address,
+    ) -> Result<Vec<ReusableChallenge>> {
         retrying(async || {
-            let found = beside_equal(FIND_EQUAL, challenge, 0).fetch_optional(&self.reader).await?;
-            found.as_ref().map(rows::challenge).transpose()
+            sqlx::query(REUSABLE)
+                .bind(scope.client_id.uuid())
+                .bind(scope.session_id.map(SessionId::uuid))
+                .bind(address.as_str())
+                .bind(purpose.as_str())
+                .bind(REUSABLE_LIMIT)
+                .fetch_all(&self.reader)
+                .await?
+                .iter()
+                .map(rows::reusable_challenge)
+                .collect()
         })
         .await
     }
@@ -54,13 +69,15 @@ impl ChallengeStore for Sqlite {
                 ChallengeKey::Address(address) => scoped(FIND_BY_ADDRESS)
                     .bind(address.as_str())
                     .bind(network.as_ref().map(Network::as_str))
-                    .bind(FOUND_LIMIT),
+                    .bind(FOUND_EXPECTED)
+                    .bind(FOUND_ELSEWHERE)
+                    .bind(READ_OF_SESSIONS),
             };
             query
                 .fetch_all(&self.reader)
                 .await?
                 .iter()
-                .map(rows::found_challenge)
+                .map(|row| Ok(FoundChallenge { cut: row.try_get("cut")?, ..rows::found_challenge(row)? }))
                 .collect::<Result<Vec<FoundChallenge>>>()
         })
         .await
@@ -94,6 +111,13 @@ macro_rules! live_in_scope {
     };
 }
 
+/// At least half of a challenge's life is left.
+macro_rules! half_of_life_left {
+    () => {
+        "expire_time - now >= (expire_time - create_time) / 2.0"
+    };
+}
+
 /// As above, ?7 digest of the content, ?8 the least number of live ones: the challenge that is handed out again.
 const FIND_EQUAL: &str = concat!(
     "WITH live AS MATERIALIZED (",
@@ -101,8 +125,9 @@ const FIND_EQUAL: &str = concat!(
     ") SELECT ",
     challenge_columns!(),
     " FROM live, clock
-     WHERE content_digest = ?7 AND expire_time - now >= (expire_time - create_time) / 2.0
-       AND (SELECT count(*) FROM live) >= ?8
+     WHERE content_digest = ?7 AND ",
+    half_of_life_left!(),
+    " AND (SELECT count(*) FROM live) >= ?8
      ORDER BY id DESC LIMIT 1"
 );
 
@@ -127,7 +152,7 @@ const ADD: &str = concat!(
 const FIND_BY_ID: &str = concat!(
     "SELECT ",
     challenge_columns!(),
-    ", redeem_time, (SELECT now FROM clock) AS now FROM challenges WHERE id = ?3 AND ",
+    ", redeem_time, (SELECT now FROM clock) AS now, FALSE AS cut FROM challenges WHERE id = ?3 AND ",
     sign_in_in_scope!("?1", "?2")
 );
 
@@ -135,51 +160,113 @@ const FIND_BY_ID: &str = concat!(
 const FIND_BY_NONCE: &str = concat!(
     "SELECT ",
     challenge_columns!(),
-    ", redeem_time, (SELECT now FROM clock) AS now FROM challenges WHERE nonce = ?3 AND ",
+    ", redeem_time, (SELECT now FROM clock) AS now, FALSE AS cut FROM challenges WHERE nonce = ?3 AND ",
     sign_in_in_scope!("?1", "?2"),
     " ORDER BY id DESC"
 );
 
-/// Challenges of [`FIND_BY_ADDRESS`] that can be redeemed.
-macro_rules! live_at_address {
+/// ?1 client, ?2 session, ?3 address: what look-ups by address see of exactly the scope's session, or of none.
+macro_rules! own {
     () => {
-        concat!(
-            "address = ?3 AND (?4 IS NULL OR network = ?4) AND redeem_time IS NULL AND NOT displaced \
-             AND expire_time > (SELECT now FROM clock) AND ",
-            sign_in_in_scope!("?1", "?2")
-        )
+        "address = ?3 AND client_id = ?1 AND session_id IS ?2 AND NOT displaced"
     };
 }
 
-/// As above, ?3 address, ?4 network if one is given, ?5 bound on each kind. They are picked by their deadlines, which an
-/// index has in order.
+/// ?1 client, ?2 session, ?3 address, ?4 purpose, ?5 bound on what is read.
+const REUSABLE: &str = concat!(
+    "WITH latest AS MATERIALIZED (
+         SELECT * FROM challenges INDEXED BY challenges_by_address WHERE ",
+    own!(),
+    " AND purpose = ?4 AND expire_time > (SELECT now FROM clock) ORDER BY expire_time DESC LIMIT ?5
+     ) SELECT ",
+    challenge_columns!(),
+    ", content_digest FROM latest, clock WHERE redeem_time IS NULL AND content_digest IS NOT NULL AND ",
+    known_format!(),
+    " AND ",
+    half_of_life_left!(),
+    " ORDER BY id DESC"
+);
+
+/// Challenges of [`FIND_BY_ADDRESS`] that can be redeemed.
+macro_rules! is_live {
+    () => {
+        concat!("redeem_time IS NULL AND expire_time > (SELECT now FROM clock) AND ", known_format!())
+    };
+}
+
+/// What is bound to any session of the client.
+macro_rules! of_sessions {
+    () => {
+        "?2 IS NULL AND session_id IS NOT NULL AND address = ?3 AND client_id = ?1 AND purpose = 'SIGN_IN'
+           AND NOT displaced"
+    };
+}
+
+/// ?1 client, ?2 session if it must be bound to one, ?3 address, ?4 network if one is given, ?5 bound on those of expected
+/// networks, ?6 bound on each other kind, ?7 bound on those of sessions that are read. One more of each kind is read than
+/// is returned, which says whether some are left out. No part reads more than its bound of what strangers can start, in
+/// the order of the deadlines.
 const FIND_BY_ADDRESS: &str = concat!(
     "WITH expected AS MATERIALIZED (",
     expected_networks!("?1", "?3"),
-    "), own_expected AS MATERIALIZED (
-         SELECT * FROM challenges
-         WHERE network IN (SELECT network FROM expected) AND session_id IS ?2 AND ",
-    live_at_address!(),
-    " ORDER BY expire_time DESC LIMIT ?5
+    " UNION SELECT ?4
+     ), own_expected AS MATERIALIZED (
+         SELECT *, row_number() OVER (PARTITION BY network, format ORDER BY id DESC) AS place
+         FROM challenges INDEXED BY challenges_live
+         WHERE network IN (SELECT network FROM expected) AND (?4 IS NULL OR network = ?4) AND purpose = 'SIGN_IN' AND ",
+    own!(),
+    " AND ",
+    is_live!(),
+    " ORDER BY place, id DESC LIMIT ?5 + 1
      ), own AS MATERIALIZED (
-         SELECT * FROM challenges WHERE session_id IS ?2 AND ",
-    live_at_address!(),
-    " ORDER BY expire_time DESC LIMIT ?5
+         SELECT * FROM challenges INDEXED BY challenges_by_address WHERE ?4 IS NULL AND purpose = 'SIGN_IN' AND ",
+    own!(),
+    " AND ",
+    is_live!(),
+    " ORDER BY expire_time DESC LIMIT ?6 + 1
+     ), of_sessions AS MATERIALIZED (
+         SELECT * FROM challenges INDEXED BY challenges_of_sessions WHERE expire_time > (SELECT now FROM clock) AND ",
+    of_sessions!(),
+    " ORDER BY expire_time DESC LIMIT ?7
      ), bound AS MATERIALIZED (
-         SELECT * FROM challenges WHERE ?2 IS NULL AND session_id IS NOT NULL AND ",
-    live_at_address!(),
-    " ORDER BY expire_time DESC LIMIT ?5
+         SELECT * FROM of_sessions WHERE (?4 IS NULL OR network = ?4) AND ",
+    is_live!(),
+    " ORDER BY expire_time DESC LIMIT ?6 + 1
      ), live AS MATERIALIZED (
-         SELECT * FROM own_expected UNION SELECT * FROM own UNION SELECT * FROM bound
+         SELECT * FROM (SELECT ",
+    challenge_columns!(),
+    ", redeem_time FROM own_expected ORDER BY place, id DESC LIMIT ?5)
+         UNION SELECT * FROM (SELECT ",
+    challenge_columns!(),
+    ", redeem_time FROM own ORDER BY expire_time DESC LIMIT ?6)
+         UNION SELECT * FROM (SELECT ",
+    challenge_columns!(),
+    ", redeem_time FROM bound ORDER BY expire_time DESC LIMIT ?6)
      ), newest AS MATERIALIZED (
-         SELECT * FROM challenges
-         WHERE address = ?3 AND (?4 IS NULL OR network = ?4) AND NOT EXISTS (SELECT 1 FROM live) AND ",
-    sign_in_in_scope!("?1", "?2"),
+         SELECT * FROM (
+             SELECT * FROM (
+                 SELECT * FROM challenges INDEXED BY challenges_by_address
+                 WHERE NOT EXISTS (SELECT 1 FROM live) AND purpose = 'SIGN_IN' AND ",
+    own!(),
+    " ORDER BY expire_time DESC LIMIT ?6)
+             UNION ALL
+             SELECT * FROM (
+                 SELECT * FROM challenges INDEXED BY challenges_of_sessions
+                 WHERE NOT EXISTS (SELECT 1 FROM live) AND ",
+    of_sessions!(),
+    " ORDER BY expire_time DESC LIMIT ?6)
+         ) WHERE (?4 IS NULL OR network = ?4) AND ",
+    known_format!(),
     " ORDER BY expire_time DESC LIMIT 1
      )
      SELECT ",
     challenge_columns!(),
-    ", redeem_time, (SELECT now FROM clock) AS now FROM (SELECT * FROM live UNION ALL SELECT * FROM newest)
+    ", redeem_time, (SELECT now FROM clock) AS now,
+            (SELECT count(*) FROM own_expected) > ?5 OR (SELECT count(*) FROM own) > ?6
+                OR (SELECT count(*) FROM bound) > ?6 OR (SELECT count(*) FROM of_sessions) >= ?7 AS cut
+     FROM (SELECT * FROM live UNION ALL SELECT ",
+    challenge_columns!(),
+    ", redeem_time FROM newest)
      ORDER BY id DESC"
 );
 

@@ -10,7 +10,8 @@ use crate::store::{
 
 pub(super) use crate::store::rows::{
     bytes, challenge, client, client_of_session, found_challenge, generation, linked_wallets, millis,
-    revoked_session, root_key_use, sealed, secret, session, signing_key, signing_key_state, wallet_kind,
+    reusable_challenge, revoked_session, root_key_use, sealed, secret, session, signing_key,
+    signing_key_state, wallet_kind,
 };
 
 impl StoredRow for SqliteRow {
