@@ -31,9 +31,9 @@ use crate::{
         client_cache::ClientCache,
         database_clock::DatabaseClock,
         health::{Health, StoreState},
+        lanes::{ReusableLanes, RotationLanes},
         rate_limiter::{RateLimiter, SessionBudgets},
         revocation_feed::RevocationFeed,
-        rotation_lanes::{ReusableLanes, RotationLanes},
         running_calls::RunningCalls,
         signing_keys::{self, RevocationAwareKeys, Schedule, SigningKeys, StartError},
         store_probe::StoreProbe,
@@ -121,7 +121,7 @@ impl Flows {
             probe: StoreProbe::default(),
             shares: StoreShares::new(limits.store_permits, calls.of_the_api()),
             rotations: RotationLanes::new(limits.max_calls / 24),
-            reusable_challenges: ReusableLanes::default(),
+            reusable_challenges: ReusableLanes::new(limits.max_calls / 3),
             calls,
         })
     }

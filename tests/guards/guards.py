@@ -265,7 +265,7 @@ LOOK_UP = (
         "equal challenge: equal content",
         "store",
         "challenge_limit",
-        "at_the_limit_other_content_is_new_and_the_oldest_leaves_the_look_up_by_address_only",
+        "at_the_limit_a_different_challenge_hides_the_oldest_from_look_up_by_address",
         (
             ("src/store/postgres/challenges.rs", "content_digest = $7", "(content_digest = $7 OR TRUE)"),
             ("src/store/sqlite/challenges.rs", "content_digest = ?7", "TRUE"),

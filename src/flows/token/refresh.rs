@@ -6,8 +6,8 @@ use crate::{
     flows::{Error, Flows, Presented, Result, caller::client_required},
     state::{
         audit::audit,
+        lanes::RotationKey,
         rate_limiter::{ClientLimits, SessionKey},
-        rotation_lanes::RotationKey,
         store_shares::Share,
     },
     store::{RotateOutcome, Rotated, Rotation},

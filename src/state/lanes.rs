@@ -1,8 +1,9 @@
-//! Rotations of a session's refresh token: one statement at a time, whose answer equal calls share.
+//! Lanes with one statement at a time, whose answer equal calls share: rotations of a session's refresh token, and look-ups
+//! of an address beyond its limit.
 //!
-//! Statements of one session contend for one row lock, so a flood of refreshes with one token would hold a connection
-//! each. They wait here instead, before the store, and all that arrive before a statement is sent share its result.
-//! Waiting calls are bounded in number and time, because each counts against `max-calls`.
+//! Rotations of one session contend for one row lock, so a flood of refreshes with one token would hold a connection each.
+//! They wait here instead, before the store, and all that arrive before a statement is sent share its result. Waiting calls
+//! are bounded in number and time, because each counts against `max-calls`.
 
 use std::{
     collections::HashMap,
@@ -38,10 +39,9 @@ const LOOK_UPS: &str = "concurrent look-ups beyond the limit of this address";
 
 type Answer<T> = Option<Result<T>>;
 
-/// The lanes of the sessions that are being refreshed.
+/// Lanes of the sessions that are being refreshed.
 pub type RotationLanes = Lanes<SessionId, RotationKey, RotateOutcome>;
-/// The lanes of the addresses beyond their limit, whose challenges are read to be handed out again. The calls that wait are
-/// bounded by those that the process may run: a bound of its own would be filled by a flood, and its victim rejected.
+/// Lanes of the addresses beyond their limit, whose challenges are read to be returned again.
 pub type ReusableLanes = Lanes<(ChallengeScope, ChallengePurpose, Address), (), Arc<Vec<ReusableChallenge>>>;
 
 /// Lanes with one statement at a time, each with the number of calls in it.
@@ -73,9 +73,10 @@ impl RotationLanes {
     }
 }
 
-impl Default for ReusableLanes {
-    fn default() -> Self {
-        Self { max_calls: usize::MAX, max_wait: MAX_WAIT, overloaded: LOOK_UPS, lanes: Mutex::default() }
+impl ReusableLanes {
+    /// Lanes for so many calls of each address. All of a lane share one answer, so that a flood fills none for long.
+    pub fn new(max_calls: usize) -> Self {
+        Self { max_calls, max_wait: MAX_WAIT, overloaded: LOOK_UPS, lanes: Mutex::default() }
     }
 }
 
@@ -92,7 +93,7 @@ impl<L: Clone + Eq + Hash, K: Copy + Eq + Hash, T: Clone> Lanes<L, K, T> {
         loop {
             match used.lane.join_or_lead(key) {
                 Place::Joined(mut answer) => {
-                    // No answer: the leading call was cancelled, so another call must run the rotation.
+                    // No answer: the leading call was cancelled, so another call must run the statement.
                     let answer =
                         answer.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone());
                     if let Some(answer) = answer {
