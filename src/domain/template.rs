@@ -109,11 +109,10 @@ impl<'a> TextValues<'a> {
 
 /// The first placeholder: what stands before it, itself, and the rest.
 fn next_placeholder(text: &str) -> Option<(&str, &str, &str)> {
-    PLACEHOLDERS
-        .iter()
-        .filter_map(|placeholder| text.find(placeholder).map(|at| (at, placeholder.len())))
-        .min()
-        .map(|(at, length)| (&text[..at], &text[at..at + length], &text[at + length..]))
+    let begins_at = |at: usize| PLACEHOLDERS.iter().find(|placeholder| text[at..].starts_with(**placeholder));
+    text.match_indices('{')
+        .find_map(|(at, _)| begins_at(at).map(|placeholder| (at, at + placeholder.len())))
+        .map(|(at, end)| (&text[..at], &text[at..end], &text[end..]))
 }
 
 /// The first `{word}` that is no placeholder, or is one but for its spelling. Other braces are plain text.

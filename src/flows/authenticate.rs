@@ -221,6 +221,9 @@ impl Flows {
         secret: &ClientSecret,
         unauthenticated: Share,
     ) -> Result<Arc<ClientRecord>> {
+        if let Some(record) = self.clients.authenticated_lately(id, secret) {
+            return enabled(record);
+        }
         let is_known = self.clients.recognises(id, secret);
         let share = if is_known { Share::of(Party::Client(id)) } else { unauthenticated };
         self.clients.authenticate(self.store_for(share), id, secret).await

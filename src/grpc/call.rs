@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
 use tonic::{
     Code, Extensions, Status,
@@ -36,11 +36,11 @@ use crate::{
 };
 
 /// Carries a call's id in and out.
-const REQUEST_ID: &str = "x-request-id";
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// gRPC's own header for a caller's deadline.
-const TIMEOUT: &str = "grpc-timeout";
+static TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// Names the addresses that a call has come through.
-const FORWARDED: &str = "x-forwarded-for";
+static FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The largest request. The largest valid one holds a text of a few kilobytes.
 pub(super) const MAX_REQUEST_BYTES: usize = 64 * 1024;
 /// The largest Check: a gateway lets through up to 96 KiB of headers, and may send them twice.
@@ -217,7 +217,8 @@ impl CallLayer {
 
     /// The address that a call came from. The first `x-forwarded-for` of an untrusted peer is logged.
     fn origin(&self, connection: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let is_ignored = headers.contains_key(FORWARDED) && !self.proxies.contains(connection.to_canonical());
+        let is_ignored =
+            headers.contains_key(&FORWARDED) && !self.proxies.contains(connection.to_canonical());
         if is_ignored && !self.has_warned.swap(true, Ordering::AcqRel) {
             let advice = "x-forwarded-for is ignored: the peer is not in `trusted-proxies`";
             tracing::warn!(%connection, "{advice}; this is logged once");
@@ -238,7 +239,7 @@ fn health_watch(kind: CallKind, peer: Option<&Peer>) -> Result<Option<HealthWatc
 }
 
 fn forwarded(headers: &HeaderMap) -> impl DoubleEndedIterator<Item = &str> {
-    headers.get_all(FORWARDED).iter().map(|line| line.to_str().unwrap_or_default())
+    headers.get_all(&FORWARDED).iter().map(|line| line.to_str().unwrap_or_default())
 }
 
 /// The error of a body, as a status if the peer stopped sending.
@@ -290,7 +291,7 @@ fn finished(
     };
     log.note(method, call, refusal.as_ref(), began.elapsed());
     if let Ok(value) = HeaderValue::from_str(&call.request_id) {
-        response.headers_mut().insert(REQUEST_ID, value);
+        response.headers_mut().insert(&REQUEST_ID, value);
     }
     response
 }
@@ -314,14 +315,14 @@ fn with_reason(refused: Status) -> Status {
 
 /// The caller's id for the call if it is fit for a log, else a new one.
 fn request_id(headers: &HeaderMap) -> String {
-    let sent = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let sent = headers.get(&REQUEST_ID).and_then(|value| value.to_str().ok());
     let fit = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
     sent.filter(fit).map_or_else(|| RequestId::generate().to_string(), str::to_owned)
 }
 
 /// How long a call may take: as long as its caller waits, but not longer than is allowed.
 fn bound(headers: &HeaderMap, longest: Duration) -> Duration {
-    let asked = headers.get(TIMEOUT).and_then(|value| value.to_str().ok()).and_then(timeout);
+    let asked = headers.get(&TIMEOUT).and_then(|value| value.to_str().ok()).and_then(timeout);
     match asked {
         Some(asked) if asked < longest => asked.saturating_sub(HEAD_START).max(asked / 2),
         _ => longest,
@@ -352,7 +353,7 @@ mod tests {
     fn the_callers_deadline_counts_up_to_the_longest() {
         let longest = Duration::from_secs(10);
         let of = |text: &str| {
-            let headers = HeaderMap::from_iter([(TIMEOUT.parse().unwrap(), text.parse().unwrap())]);
+            let headers = HeaderMap::from_iter([(TIMEOUT.clone(), text.parse().unwrap())]);
             bound(&headers, longest)
         };
         assert_eq!(bound(&HeaderMap::new(), longest), longest);
@@ -366,9 +367,8 @@ mod tests {
 
     #[test]
     fn a_callers_id_is_kept_if_it_is_fit_for_a_log() {
-        let of = |value: &str| {
-            request_id(&HeaderMap::from_iter([(REQUEST_ID.parse().unwrap(), value.parse().unwrap())]))
-        };
+        let of =
+            |value: &str| request_id(&HeaderMap::from_iter([(REQUEST_ID.clone(), value.parse().unwrap())]));
         assert_eq!(of("abc-123"), "abc-123");
         for invalid in ["", "a b", &"a".repeat(129)] {
             assert!(of(invalid).parse::<uuid::Uuid>().is_ok(), "{invalid}");

@@ -66,6 +66,9 @@ pub(super) fn report_suppressed() {
 /// A rejected call of the API is an audit event. Probes and gateways ask all the time; a gateway has a log of its own, and
 /// its checks are counted.
 fn write_line(method: Method, call: &Call, code: Code, reason: &str, took: Duration) {
+    if method.kind.is_frequent() && !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
     let milliseconds = took.as_secs_f64() * 1_000.0;
     let client = call.client_id().map(|id| id.to_string()).unwrap_or_default();
     let origin = call.origin.map(|origin| origin.to_string());

@@ -44,14 +44,17 @@ pub type RotationLanes = Lanes<SessionId, RotationKey, RotateOutcome>;
 /// Lanes of the addresses beyond their limit, whose challenges are read to be returned again.
 pub type ReusableLanes = Lanes<(ChallengeScope, ChallengePurpose, Address), (), Arc<Vec<ReusableChallenge>>>;
 
-/// Lanes with one statement at a time, each with the number of calls in it.
+/// Lanes with one statement at a time.
 pub struct Lanes<L: Clone + Eq + Hash, K, T> {
     /// Calls of one lane; further ones are rejected at once.
     max_calls: usize,
     max_wait: Duration,
     overloaded: &'static str,
-    lanes: Mutex<HashMap<L, (usize, Arc<Lane<K, T>>)>>,
+    lanes: Mutex<HashMap<L, CountedLane<K, T>>>,
 }
+
+/// A lane, and the number of calls in it.
+type CountedLane<K, T> = (usize, Arc<Lane<K, T>>);
 
 /// The statements of one lane.
 struct Lane<K, T> {
