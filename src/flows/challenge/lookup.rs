@@ -94,11 +94,11 @@ impl ChallengeLookup {
         Ok(())
     }
 
-    /// Where an address does not say which challenge is meant.
+    /// Error for an address that does not determine the challenge.
     pub(crate) fn too_many(&self) -> Error {
         let why = match self.network {
-            None => "alone names too many live challenges: give `challenge_id`, `nonce` or `network`",
-            Some(_) => "and `network` name too many live challenges: give `challenge_id` or `nonce`",
+            None => "matches too many live challenges: also set `challenge_id`, `nonce` or `network`",
+            Some(_) => "and `network` match too many live challenges: also set `challenge_id` or `nonce`",
         };
         Violation::new("address", Problem::Address, why).into()
     }

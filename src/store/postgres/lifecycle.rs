@@ -113,7 +113,7 @@ const WRITE_NEW_PAGES: &str = "
     FROM generate_series(1, 2048)";
 
 /// Begins a trial write, which the server ends before the probe loses patience, so that the connection is kept.
-const BEGIN_TRIAL: &str = "BEGIN; SET LOCAL statement_timeout = '800ms'";
+const BEGIN_TRIAL: &str = "BEGIN; SELECT set_config('statement_timeout', '800ms', true)";
 
 fn is_cancelled(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|refusal| refusal.code().as_deref() == Some("57014"))

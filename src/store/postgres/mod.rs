@@ -212,7 +212,7 @@ use bound_lock_waits;
 
 /// Begins a transaction that waits for locks only briefly: the connection for keys and revocations must not wait for long where
 /// somebody holds a lock on a table that only one of them needs.
-const BEGIN_BRIEF: &str = "BEGIN; SET LOCAL lock_timeout = '500ms'";
+const BEGIN_BRIEF: &str = "BEGIN; SELECT set_config('lock_timeout', '500ms', true)";
 
 /// For a statement that answers no row when another was faster.
 fn retry_if_missing<T>(row: Option<T>) -> Result<T> {
