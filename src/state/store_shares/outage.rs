@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Queue, StoreShares};
+use super::{StoreShares, queue::Queue};
 use crate::state::{Error, error::Cause};
 
 /// Time after which a probe without an answer makes an outage of the store the likely cause of a wait.
