@@ -9,8 +9,7 @@ use crate::{
     config::ServeSettings,
     domain::jittered,
     flows::Flows,
-    grpc::status,
-    http,
+    grpc, http,
     state::{health::StoreState, revocation_feed, signing_keys::StartError, store_probe, unmarked_tokens},
 };
 
@@ -106,11 +105,12 @@ async fn probe_store(flows: Arc<Flows>, end: impl Future<Output = ()>) {
 
 async fn keep_keys_current(flows: Arc<Flows>) -> Result<(), StartError> {
     http::fold_measurements();
-    status::report_suppressed();
+    grpc::report_suppressed_lines();
     flows.keep_keys_current().await
 }
 
-/// Writes the uses of client secrets to the store until `end`. Apart from the keys, which must not wait for a busy store.
+/// Writes the uses of client secrets to the store until `end`. Separate from the keys, which must not wait for a busy
+/// store.
 async fn flush_secret_uses(flows: Arc<Flows>, end: impl Future<Output = ()>) {
     tokio::pin!(end);
     loop {

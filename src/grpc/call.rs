@@ -23,9 +23,7 @@ use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use super::{
-    authorization::denied_call, call_log::CallLog, guarded_body::guarded, methods::Method, status::status,
-};
+use super::{authorization::denied_call, call_log, guarded_body::guarded, methods::Method, status::status};
 use crate::{
     domain::{
         ClientId, Peer, RequestId, TrustedProxies, Violation,
@@ -108,13 +106,12 @@ pub struct CallLayer {
     proxies: Arc<TrustedProxies>,
     /// True once an ignored `x-forwarded-for` was logged.
     has_warned: Arc<AtomicBool>,
-    log: Arc<CallLog>,
 }
 
 impl CallLayer {
     /// With the longest time of a call, and the proxies that say where a call came from.
     pub(super) fn new(flows: Arc<Flows>, longest: Duration, proxies: TrustedProxies) -> Self {
-        Self { flows, longest, proxies: Arc::new(proxies), has_warned: Arc::default(), log: Arc::default() }
+        Self { flows, longest, proxies: Arc::new(proxies), has_warned: Arc::default() }
     }
 }
 
@@ -161,7 +158,6 @@ where
             false => tracing::info_span!("call", request_id = %call.request_id),
         };
         let bound = bound(request.headers(), self.layer.longest);
-        let log = Arc::clone(&self.layer.log);
         Box::pin(
             async move {
                 let response = match admitted {
@@ -170,7 +166,7 @@ where
                     }
                     Err(error) => rejected(method, &error),
                 };
-                Ok(finished(response, method, &call, &log, began))
+                Ok(finished(response, method, &call, began))
             }
             .instrument(span),
         )
@@ -274,13 +270,7 @@ async fn within<E>(
 }
 
 /// Makes sure that a refusal has a reason, notes the outcome, and sends the call's id back.
-fn finished(
-    response: Response<Body>,
-    method: Method,
-    call: &Call,
-    log: &CallLog,
-    began: Instant,
-) -> Response<Body> {
+fn finished(response: Response<Body>, method: Method, call: &Call, began: Instant) -> Response<Body> {
     let refusal = Status::from_header_map(response.headers()).filter(|status| status.code() != Code::Ok);
     let (mut response, refusal) = match refusal {
         Some(status) => {
@@ -289,7 +279,7 @@ fn finished(
         }
         None => (response, None),
     };
-    log.note(method, call, refusal.as_ref(), began.elapsed());
+    call_log::note(method, call, refusal.as_ref(), began.elapsed());
     if let Ok(value) = HeaderValue::from_str(&call.request_id) {
         response.headers_mut().insert(&REQUEST_ID, value);
     }

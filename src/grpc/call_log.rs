@@ -1,7 +1,12 @@
 //! One line in the log for each call, and its count. Lines of unauthenticated calls are bounded in number.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{LazyLock, PoisonError, RwLock},
+    time::Duration,
+};
 
+use metrics::{Counter, Histogram};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -11,52 +16,68 @@ use crate::{domain::LogLines, state::audit};
 /// Log lines a second for unauthenticated calls.
 const UNAUTHENTICATED_LINES: u32 = 20;
 
-/// Rate limit of the lines.
-pub(super) struct CallLog(&'static LogLines);
-
-/// Their limit, of all calls of the process.
+/// Limit on the lines of all unauthenticated calls of the process.
 static UNAUTHENTICATED: LogLines = LogLines::per_second(UNAUTHENTICATED_LINES);
 
-impl Default for CallLog {
-    fn default() -> Self {
-        Self(&UNAUTHENTICATED)
+/// Counts a call and writes its line.
+pub(super) fn note(method: Method, call: &Call, refusal: Option<&Status>, took: Duration) {
+    let code = refusal.map_or(Code::Ok, Status::code);
+    let info = refusal.and_then(|status| status.get_details_error_info());
+    let reason = info.map_or_else(String::new, |info| info.reason);
+    match refusal {
+        _ if method == Method::UNKNOWN => {}
+        None => measure_success(method, took),
+        Some(_) => {
+            count(method, code, &reason).increment(1);
+            seconds(method).record(took);
+        }
+    }
+    if has_line(method, call) {
+        write_line(method, call, code, &reason, took);
     }
 }
 
-impl CallLog {
-    /// Counts a call and writes its line.
-    pub(super) fn note(&self, method: Method, call: &Call, refusal: Option<&Status>, took: Duration) {
-        let code = refusal.map_or(Code::Ok, Status::code);
-        let info = refusal.and_then(|status| status.get_details_error_info());
-        let reason = info.map_or_else(String::new, |info| info.reason);
-        if method != Method::UNKNOWN {
-            let labels = [
-                ("method", method.name.to_owned()),
-                ("code", format!("{code:?}")),
-                ("reason", reason.clone()),
-            ];
-            metrics::counter!("countersign_calls_total", &labels).increment(1);
-            metrics::histogram!("countersign_call_seconds", "method" => method.name).record(took);
-        }
-        if self.has_line(method, call) {
-            write_line(method, call, code, &reason, took);
-        }
-    }
+/// Handles of the metrics of successful calls, by method. Finding them costs a Check as much as its other log work.
+static SUCCESSES: LazyLock<RwLock<HashMap<&'static str, (Counter, Histogram)>>> =
+    LazyLock::new(RwLock::default);
 
-    /// True if a call gets its line. Lines of calls without valid credentials are suppressed beyond their rate.
-    fn has_line(&self, method: Method, call: &Call) -> bool {
-        if method.kind.is_frequent() {
-            return true;
-        }
-        let has_line = call.is_authenticated() || self.0.take();
-        if !has_line {
-            metrics::counter!("countersign_log_lines_suppressed_total").increment(1);
-        }
-        has_line
+fn measure_success(method: Method, took: Duration) {
+    let known = SUCCESSES.read().unwrap_or_else(PoisonError::into_inner);
+    if let Some((count, seconds)) = known.get(method.name) {
+        count.increment(1);
+        seconds.record(took);
+        return;
     }
+    drop(known);
+    let handles = (count(method, Code::Ok, ""), seconds(method));
+    handles.0.increment(1);
+    handles.1.record(took);
+    SUCCESSES.write().unwrap_or_else(PoisonError::into_inner).insert(method.name, handles);
 }
 
-/// Logs how many lines were suppressed, if a report is due.
+fn count(method: Method, code: Code, reason: &str) -> Counter {
+    let labels =
+        [("method", method.name.to_owned()), ("code", format!("{code:?}")), ("reason", reason.to_owned())];
+    metrics::counter!("countersign_calls_total", &labels)
+}
+
+fn seconds(method: Method) -> Histogram {
+    metrics::histogram!("countersign_call_seconds", "method" => method.name)
+}
+
+/// True if a call gets its line. Lines of unauthenticated calls are suppressed beyond their rate.
+fn has_line(method: Method, call: &Call) -> bool {
+    if method.kind.is_frequent() {
+        return true;
+    }
+    let has_line = call.is_authenticated() || UNAUTHENTICATED.take();
+    if !has_line {
+        metrics::counter!("countersign_log_lines_suppressed_total").increment(1);
+    }
+    has_line
+}
+
+/// Logs the number of suppressed lines, if a report is due.
 pub(super) fn report_suppressed() {
     if let Some(suppressed) = UNAUTHENTICATED.report() {
         tracing::warn!(suppressed, "log lines of unauthenticated calls were suppressed");

@@ -21,6 +21,12 @@ pub mod session;
 pub mod status;
 pub mod token;
 
+/// Logs how many lines of rejected and failed calls were suppressed; called every second.
+pub fn report_suppressed_lines() {
+    call_log::report_suppressed();
+    status::report_suppressed();
+}
+
 /// What `proto/countersign/v1` says, as Rust: messages, clients and servers.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used)]
 pub mod v1 {

@@ -22,7 +22,8 @@ const CONTENTION_RETRY: Duration = Duration::from_millis(100);
 
 /// Log lines a second for failures that only an operator can fix; one cause may fail many calls at once.
 const FAILURE_LINES: u32 = 20;
-/// Their limit, of all calls of the process. Internal errors have their own: an outage of the store must not hide them.
+/// Limits on these lines of the process. Internal errors have their own, because an outage of the store must not hide
+/// them.
 static STORE_FAILURES: LogLines = LogLines::per_second(FAILURE_LINES);
 static INTERNAL_FAILURES: LogLines = LogLines::per_second(FAILURE_LINES);
 
@@ -54,14 +55,13 @@ fn log_failure(error: &Error, cause: &Cause) {
     }
 }
 
-/// Logs how many lines were suppressed, if a report is due; called every second.
-pub fn report_suppressed() {
+/// Logs the number of suppressed lines, if a report is due.
+pub(super) fn report_suppressed() {
     for (lines, of) in [(&STORE_FAILURES, "the store"), (&INTERNAL_FAILURES, "the service")] {
         if let Some(suppressed) = lines.report() {
             tracing::warn!(suppressed, "log lines of failed calls were suppressed: {of}");
         }
     }
-    super::call_log::report_suppressed();
 }
 
 impl From<Error> for Status {

@@ -40,15 +40,15 @@ impl ClientCache {
         }
     }
 
-    /// The client that these credentials are of, if it was read within the last half second. Whatever does not match must
-    /// be looked up by [`Self::authenticate`].
+    /// The client with these credentials, if it was read within the last half second. If nothing matches, the caller must
+    /// use [`Self::authenticate`].
     pub fn authenticated_lately(&self, id: ClientId, secret: &ClientSecret) -> Option<Arc<ClientRecord>> {
         let record = self.remembered(id)?;
         self.uses.note(matching(secret, &record.secrets)?.id);
         Some(record)
     }
 
-    /// Looks up the client that these credentials are of. An unknown id and a wrong secret are the same work and the same
+    /// Looks up the client with these credentials. An unknown id and a wrong secret cost the same work and give the same
     /// error.
     ///
     /// # Errors

@@ -1,9 +1,9 @@
-//! Lanes with one statement at a time, whose answer equal calls share: rotations of a session's refresh token, and look-ups
-//! of an address beyond its limit.
+//! Lanes with one statement at a time, whose answer equal calls share: rotations of a session's refresh token, and
+//! look-ups for an address beyond its limit.
 //!
-//! Rotations of one session contend for one row lock, so a flood of refreshes with one token would hold a connection each.
-//! They wait here instead, before the store, and all that arrive before a statement is sent share its result. Waiting calls
-//! are bounded in number and time, because each counts against `max-calls`.
+//! Rotations of one session contend for one row lock, so a flood of refreshes with one token would hold a connection
+//! each. They wait here instead, before the store, and all that arrive before a statement is sent share its result.
+//! Waiting calls are bounded in number and time, because each counts against `max-calls`.
 
 use std::{
     collections::HashMap,
@@ -32,9 +32,9 @@ pub struct RotationKey {
 
 /// Time that a rotation waits for its turn.
 const MAX_WAIT: Duration = Duration::from_secs(2);
-/// The error of a refresh beyond one of these limits.
+/// Error of a refresh beyond one of these limits.
 const REFRESHES: &str = "concurrent refreshes of this session";
-/// The error of a look-up whose turn does not come.
+/// Error of a look-up beyond one of these limits.
 const LOOK_UPS: &str = "concurrent look-ups beyond the limit of this address";
 
 type Answer<T> = Option<Result<T>>;
@@ -70,21 +70,21 @@ impl<K, T> Default for Lane<K, T> {
 }
 
 impl RotationLanes {
-    /// Lanes for so many calls of each session.
+    /// Lanes for `max_calls` calls of each session.
     pub fn new(max_calls: usize) -> Self {
         Self { max_calls, max_wait: MAX_WAIT, overloaded: REFRESHES, lanes: Mutex::default() }
     }
 }
 
 impl ReusableLanes {
-    /// Lanes for so many calls of each address. All of a lane share one answer, so that a flood fills none for long.
+    /// Lanes for `max_calls` calls of each address. All calls of a lane share one answer, so that none stays full.
     pub fn new(max_calls: usize) -> Self {
         Self { max_calls, max_wait: MAX_WAIT, overloaded: LOOK_UPS, lanes: Mutex::default() }
     }
 }
 
 impl<L: Clone + Eq + Hash, K: Copy + Eq + Hash, T: Clone> Lanes<L, K, T> {
-    /// The answer of `statement`, or of an equal one that had not been sent when this one came.
+    /// The answer of `statement`, or of an equal one that had not been sent when this call arrived.
     ///
     /// # Errors
     /// That of the statement; [`Error::Overloaded`] if too many calls of the lane wait, or wait for too long.

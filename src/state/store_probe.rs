@@ -1,4 +1,4 @@
-//! The probe of the store, and what it knows of an outage.
+//! Probe of the store, and the outage that it has found.
 //!
 //! A statement every second, and one after each failed call, decide whether the store is down; nothing else does. Trial
 //! writes run only after a failed call, and every second while they fail, so that a healthy store is never written to.
@@ -15,16 +15,16 @@ use crate::store::{Store, StoreError};
 pub const INTERVAL: Duration = Duration::from_secs(1);
 /// Shortest time between a probe and one that a failed call asks for.
 pub const PAUSE: Duration = Duration::from_millis(250);
-/// Time that a repeated probe has for its answer, which is longer: the store may be slow.
+/// Timeout of a repeated probe. It is longer than the first, because the store may be slow.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
-/// Time that a trial write may take. One that takes longer says nothing: it may wait for other writes.
+/// Timeout of a trial write. One that takes longer has no result: it may wait for other writes.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Trial writes without an outcome in a row after which an outage of writes ends: they wait, and do not fail.
+/// Consecutive trial writes without a result after which an outage of writes ends: writes wait instead of failing.
 const UNENDED_TRIALS: u32 = 3;
 /// Interval of trial writes, however many calls fail.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Prober of the store, with the outage that it knows of.
+/// Probe of the store, and the outage that it has found.
 #[derive(Default)]
 pub struct StoreProbe(Mutex<Known>);
 
@@ -33,7 +33,7 @@ pub struct StoreProbe(Mutex<Known>);
 pub struct Found {
     /// State of the store.
     pub state: StoreState,
-    /// False if the probe says nothing new: no further calls are let in for it.
+    /// False if the probe has no result; then the number of permits stays as it is.
     pub is_answered: bool,
     cause: String,
 }
@@ -52,8 +52,8 @@ struct Outage {
 }
 
 impl StoreProbe {
-    /// Reads the clock, over a connection that no other call can occupy; so a busy store is not taken for one that is down.
-    /// A failure counts once it has been repeated over a new connection: the first one may just have been cut.
+    /// Reads the clock over a dedicated connection, so that a busy store is not mistaken for one that is down. A failure
+    /// counts only if it repeats over a new connection, since the first may just have been cut.
     ///
     /// # Errors
     /// If the store does not answer; [`StoreError::Busy`] if it has no room for a new connection.
@@ -64,7 +64,8 @@ impl StoreProbe {
         }
     }
 
-    /// Judges an answer. If `call_failed`, or writes are known to fail, a trial write precedes.
+    /// Determines the state of the store from an answer, and from a trial write if `call_failed` or writes are known to
+    /// fail.
     pub async fn judge(&self, answer: Result<(), StoreError>, store: &dyn Store, call_failed: bool) -> Found {
         match answer {
             Ok(()) => self.write(store, call_failed).await,
@@ -95,7 +96,8 @@ impl StoreProbe {
         }
     }
 
-    /// The outcome of a trial write that has none. It does not keep an outage of writes going, nor one that has ended.
+    /// Outcome of a trial write without a result. Repeated, it ends an outage of writes; it never extends an outage that has
+    /// ended.
     fn unended(&self, before: StoreState) -> Found {
         let mut known = self.known();
         let was_down = known.outage.as_ref().is_some_and(|outage| outage.state == StoreState::Down);
@@ -107,7 +109,7 @@ impl StoreProbe {
         Found::nothing_new(before)
     }
 
-    /// Returns true if a trial write is due. One that is wanted too early follows at a later probe.
+    /// Returns true if a trial write is due. One that is requested too early runs at a later probe.
     fn may_write(&self, wanted: bool) -> bool {
         let mut known = self.known();
         known.write_wanted |= wanted;
@@ -154,7 +156,7 @@ impl Found {
     }
 }
 
-/// A trial write. A failure counts once it has been repeated over a new connection.
+/// Runs a trial write. A failure counts only if it repeats over a new connection.
 async fn trial(store: &dyn Store) -> Result<(), StoreError> {
     match store.try_to_write().await {
         Err(StoreError::Unavailable(_) | StoreError::ReadOnly(_)) => store.try_to_write().await,

@@ -302,7 +302,7 @@ mod tests {
         let busy = client();
         for _ in 0..2 * WAITERS {
             let given_up = tokio::time::timeout(Duration::ZERO, shares.permit(session(busy))).await;
-            assert!(given_up.is_err(), "it waits, whoever has given up before");
+            assert!(given_up.is_err(), "it waits: callers that have given up do not count");
         }
         drop(held);
         drop(shares.permit(session(busy)).await.unwrap());

@@ -25,7 +25,7 @@ pub(super) const READ_OF_SESSIONS: u32 = 8 * FOUND_ELSEWHERE;
 /// Bound on what [`ChallengeStore::reusable_challenges`] reads, from the latest deadline on.
 pub(super) const REUSABLE_LIMIT: u32 = 1_024;
 
-/// SHA-256 over everything that a challenge states but its nonce and times.
+/// SHA-256 of a challenge's content without nonce and times.
 pub type ContentDigest = [u8; 32];
 
 /// A challenge to be handed out.
@@ -45,7 +45,7 @@ pub struct NewChallenge {
     pub nonce: Nonce,
     /// What is handed out.
     pub content: Content,
-    /// Digest of what it states. Two challenges have equal content if purpose, format and digest are equal.
+    /// Digest of its content. Two challenges have equal content if purpose, format and digest are equal.
     pub content_digest: ContentDigest,
     /// Who is asked to sign; `None` where anybody may.
     pub signer: Option<ChainAddress>,
@@ -61,7 +61,7 @@ impl NewChallenge {
         self.link_to.map_or(ChallengePurpose::SignIn, |_| ChallengePurpose::LinkWallet)
     }
 
-    /// Whether a challenge of the same scope, purpose and address may be handed out in its place.
+    /// True if a challenge of the same scope, purpose and address may be returned instead.
     pub fn is_equal(&self, other: &ReusableChallenge) -> bool {
         self.content_digest == other.content_digest
             && self.format == other.challenge.format
@@ -69,12 +69,12 @@ impl NewChallenge {
     }
 }
 
-/// A challenge that may be handed out again.
+/// A challenge that may be returned again.
 #[derive(Clone, Debug)]
 pub struct ReusableChallenge {
     /// The challenge.
     pub challenge: Challenge,
-    /// Digest of what it states.
+    /// Digest of its content.
     pub content_digest: ContentDigest,
 }
 
@@ -116,20 +116,20 @@ pub struct FoundChallenge {
     pub challenge: Challenge,
     /// Its state on the database's clock.
     pub state: ChallengeState,
-    /// Whether the look-up left out others that are live, because there are too many.
+    /// True if the look-up left out other live challenges because of its bounds.
     pub cut: bool,
 }
 
 /// The intents of challenges.
 #[async_trait]
 pub trait ChallengeStore: Send + Sync {
-    /// Hands out a challenge. At [`LIVE_CHALLENGE_LIMIT`] a live one of the same client, session, address, network and
-    /// format is handed out again if its content is equal and at least half of its life is left. Otherwise the new one is
-    /// issued, and the oldest leaves the look-up by address: id and nonce name it until its deadline.
+    /// Issues a challenge. At [`LIVE_CHALLENGE_LIMIT`] a live one of the same client, session, address, network and format is
+    /// returned again if its content is equal and at least half of its life is left. Otherwise the new one is issued, and
+    /// the oldest is found by id and nonce only, until its deadline.
     async fn issue_challenge(&self, challenge: NewChallenge) -> Result<Challenge>;
 
-    /// The live challenges of exactly a scope's session (or of none) that [`Self::issue_challenge`] would hand out again at
-    /// the limit, newest first: whatever they state, so that one look-up serves all who ask for an address.
+    /// The live challenges of exactly a scope's session (or of none) that [`Self::issue_challenge`] would return again at
+    /// the limit, newest first, whatever their content, so that one look-up serves all callers that ask for an address.
     async fn reusable_challenges(
         &self,
         scope: ChallengeScope,
@@ -139,8 +139,8 @@ pub trait ChallengeStore: Send + Sync {
 
     /// The sign-in challenges of a scope that a key names, newest first.
     ///
-    /// By address: the live ones on the network, if one is given, each kind with a bound of its own, so that none crowds
-    /// out another: those of exactly the scope's session (or of none) on a main network or one that the wallet has signed
+    /// By address: the live ones on the network, if one is given, each kind with a bound of its own, so that none
+    /// displaces another: those of exactly the scope's session (or of none) on a main network or one that the wallet has signed
     /// in on, or on the network that is given, [`FOUND_EXPECTED`]; those of exactly the scope's session on any network,
     /// [`FOUND_ELSEWHERE`]; for a client, those of its sessions, as many. The newest of all where none is live. The rows
     /// that are read are bounded, too.

@@ -34,7 +34,7 @@ impl Location {
     }
 }
 
-/// Something that counts a use of the store, until it is dropped.
+/// Token of a use of the store, which counts until it is dropped.
 pub type Permit = Arc<dyn Any + Send + Sync>;
 
 /// The intents that concern the store as a whole.
@@ -52,7 +52,7 @@ pub trait Lifecycle: Send + Sync {
     /// Brings the schema up to date; safe when two start at once. Answers how many migrations ran.
     async fn migrate(&self) -> Result<usize>;
 
-    /// The database's clock, over a connection that no other call occupies, except in memory: this is the probe, too.
+    /// The database's clock, read over a dedicated connection (except in memory). It also serves as the probe.
     async fn now(&self) -> Result<OffsetDateTime>;
 
     /// Tries a write and undoes it; fails if the store rejects writes.
@@ -65,8 +65,8 @@ pub trait Lifecycle: Send + Sync {
     /// down.
     fn abandon_calls(&self);
 
-    /// The same store for one use, which keeps the permit until its connections are free again: the statement of a cancelled
-    /// call runs on. `None` where permits do not count connections.
+    /// The same store for one use. It keeps the permit until its connections are free again, because the statement of a
+    /// cancelled call keeps running. `None` where permits do not count connections.
     fn holding(&self, permit: Permit) -> Option<Box<dyn Store>>;
 
     /// Lets go of every connection.

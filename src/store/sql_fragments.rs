@@ -32,7 +32,7 @@ macro_rules! known_format {
     };
 }
 
-/// The formats of [`known_format`] as rows, so that an index is read at one format after the other.
+/// The formats of [`known_format`] as rows, so that an index is read for one format at a time.
 macro_rules! format_rows {
     () => {
         "VALUES ('TEXT'), ('SIWX'), ('TYPED_DATA'), ('NONCE')"

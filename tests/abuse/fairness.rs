@@ -49,8 +49,8 @@ const SIGN_INS: usize = 5;
 const MEASURED_SIGN_INS: usize = 104;
 /// Sign-ins at a time.
 const AT_A_TIME: usize = 8;
-/// Pause of a caller between its calls, unless the whole attack is made: a development build that rejects calls without a
-/// pause uses all of a small machine's processors, and the calls of other tests miss their deadlines.
+/// Pause of a caller between its calls, unless the whole attack is made. Without it a development build uses all processors
+/// of a small machine to reject calls, and calls of other tests miss their deadlines.
 const PAUSE: Duration = Duration::from_secs(2);
 /// Rounds of a measurement, each with the attack and with GetJwks.
 const ROUNDS: usize = 2;

@@ -79,9 +79,9 @@ mod on_postgres {
             let before = process.log();
             let mut attempts = wire.vain_attempts();
             begin(&wire);
-            // The probe has had no answer, and asks again over a new connection.
+            // The probe had no answer and retries over a new connection.
             attempts.changed().await.unwrap();
-            // One has the permit, the others wait for it. Nobody is told that too much is going on.
+            // One call has the permit, the others wait; none may be reported as OVERLOADED.
             all_find_it_unavailable(&caller, &tokens).await;
             health_turns(process.grpc, ServingStatus::NotServing).await;
             rejected_at_once(&caller.with(""), &tokens[0], 100).await;
@@ -167,12 +167,12 @@ mod on_postgres {
             let call = user.get_session(&session.id);
             assert!(tokio::time::timeout(Duration::from_millis(150), call).await.is_err());
         }
-        // One of the callers' three, and now and then the one of the feed.
+        // One of the callers' three connections, and at times that of the feed.
         assert!((1..=2).contains(&waiting(&store).await));
         let began = Instant::now();
         caller.start(start_for(&wallet())).await.unwrap();
         assert_promised("an unrelated call is served", began.elapsed(), Duration::from_millis(100));
-        // Keys are read over the connection of the feed, which waits for the lock again and again.
+        // Keys and the feed share a connection, whose statements wait for the lock.
         store
             .execute("UPDATE signing_keys SET revoke_time = clock_timestamp() WHERE activate_time IS NULL")
             .await;

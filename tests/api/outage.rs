@@ -27,7 +27,7 @@ use crate::{
 pub struct Wire {
     pub address: SocketAddr,
     state: Arc<watch::Sender<WireState>>,
-    /// Connections that were made while it was not up.
+    /// Number of connections that were attempted while the wire was down.
     vain: Arc<watch::Sender<u32>>,
 }
 
@@ -63,7 +63,7 @@ impl Wire {
         Self { address, state, vain }
     }
 
-    /// Connections that are made from now on while it is not up.
+    /// Attempts from now on to connect while the wire is down.
     pub fn vain_attempts(&self) -> watch::Receiver<u32> {
         self.vain.subscribe()
     }
@@ -243,7 +243,7 @@ async fn connections_to_a_server_that_only_reads_are_dropped_and_writes_come_bac
     for _ in 0..20 {
         assert_unavailable(refused().await);
     }
-    // Reads go on, and so does the clock that they need. It may have been fenced off: what is decided from memory fails closed.
+    // Reads continue, with the clock that they need. The server may be fenced: decisions made from memory fail closed.
     server.store.now().await.unwrap();
     assert!(matches!(server.store.revocations(None).await, Err(StoreError::ReadOnly(_))));
     let back = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET default_transaction_read_only', current_database()); END $$";

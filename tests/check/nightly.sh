@@ -16,8 +16,9 @@ nightly_fuzz() {
   COUNTERSIGN_TEST_FUZZ_SECONDS=${COUNTERSIGN_TEST_FUZZ_SECONDS:-60} cargo test --locked --test fuzz
 }
 
-# Whole attacks; `./check` makes a tenth of each.
-nightly_abuse() { COUNTERSIGN_TEST_ABUSE=full cargo test --locked --test abuse -- --test-threads 1 --show-output; }
+# Whole attacks on a release build, which also judge how long the sign-ins of other clients take; `./check` makes a tenth of
+# each and judges no times.
+nightly_abuse() { COUNTERSIGN_TEST_ABUSE=full cargo test --release --locked --test abuse -- --test-threads 1 --show-output; }
 
 # The suites that wait most, again and again beside a busy loop: flaky cases fail here. COUNTERSIGN_TEST_ROUNDS asks for
 # more rounds.

@@ -47,8 +47,8 @@ impl Flows {
         }
     }
 
-    /// A live challenge of equal content. One look-up at a time serves all who ask for the same address, whatever is to be
-    /// stated: so a flood of them delays its owner by two look-ups at most, and costs others no more than one permit.
+    /// Finds a live challenge of equal content. One look-up at a time serves all callers that ask for an address, whatever
+    /// their content, so that a flood delays the owner by two look-ups at most and uses one permit.
     async fn equal_challenge(&self, share: Share, wanted: &NewChallenge) -> Result<Option<Challenge>> {
         let Some(signer) = &wanted.signer else { return Ok(None) };
         let scope = ChallengeScope { client_id: wanted.client_id, session_id: wanted.session_id };

@@ -7,7 +7,7 @@ use crate::state::{Error, error::Cause};
 
 /// Time after which a probe without an answer makes an outage of the store the likely cause of a wait.
 const SUSPICIOUS: Duration = Duration::from_millis(500);
-/// Part of the permits that is handed out first after an outage; it doubles at each probe that is answered.
+/// Divisor for the number of permits granted first after an outage; the number doubles with each answered probe.
 const FIRST_PART: usize = 8;
 
 /// Knowledge of the store that the shares act on.
@@ -25,12 +25,12 @@ impl StoreShares {
         self.0.queue().outage.probe = Some(Instant::now());
     }
 
-    /// Notes that the store has answered the probe, whatever follows.
+    /// Notes that the store has answered the probe.
     pub fn probe_answered(&self) {
         self.0.queue().outage.probe = None;
     }
 
-    /// Rejects the calls that wait, and those that come: the store is known to be down.
+    /// Rejects waiting and new calls: the store is known to be down.
     pub fn close(&self) {
         let mut queue = self.0.queue();
         queue.outage.probe = None;

@@ -85,7 +85,7 @@ impl ChallengeStore for Postgres {
     }
 }
 
-/// Binds the scope and the content of a challenge, and how many live ones there must be before one is handed out again.
+/// Binds the scope and the content of a challenge, and the number of live ones from which one is returned again.
 fn beside_equal<'q>(
     statement: &'static str,
     challenge: &'q NewChallenge,
@@ -110,8 +110,8 @@ macro_rules! half_of_life_left {
 }
 
 /// $1 address, $2 client, $3 network, $4 format, $5 purpose, $6 session, $7 digest of the content, $8 the least number of
-/// live ones: what look-ups by address see of a scope, and the challenge that is handed out again. Where anybody may sign,
-/// the address is NULL and nothing is found.
+/// live ones: the challenges of a scope that look-ups by address return, and the one that is returned again. Without an
+/// address nothing is found.
 macro_rules! equal {
     () => {
         concat!(
@@ -189,8 +189,8 @@ macro_rules! own {
     };
 }
 
-/// What look-ups by address see, in the terms of the indexes that have the deadlines in order. Statements that say
-/// `slot IS NOT NULL` instead are answered by `challenges_live`: the planner is left no choice.
+/// Condition for challenges that look-ups by address return, as the indexes in deadline order state it. With
+/// `slot IS NOT NULL` instead, only `challenges_live` fits, so the wording decides which index is used.
 macro_rules! by_deadline {
     () => {
         "COALESCE(slot, -1) >= 0"
@@ -222,7 +222,7 @@ macro_rules! is_live {
     };
 }
 
-/// What is bound to any session of the client.
+/// Condition for challenges of any session of the client.
 macro_rules! of_sessions {
     () => {
         concat!(
@@ -235,7 +235,7 @@ macro_rules! of_sessions {
 
 /// $1 client, $2 session if it must be bound to one, $3 address, $4 network if one is given, $5 bound on those of expected
 /// networks, $6 bound on each other kind, $7 bound on those of sessions that are read. One more of each kind is read than
-/// is returned, which says whether some are left out.
+/// returned, which shows whether the look-up is cut.
 ///
 /// No part reads more than its bound of the rows that others can add: on a given network `challenges_live` has the few of
 /// one session, and everything else is read in deadline order. Ended rows are read only where nothing is live.

@@ -1,7 +1,7 @@
 //! A connection of a pool, with the permit of the call that uses it.
 //!
-//! The statement of a cancelled call runs on, and occupies its connection until it ends. The permit comes back with the
-//! connection, so that cancelled calls hold no more connections than others.
+//! The statement of a cancelled call keeps running and occupies its connection until it ends. The permit is released with
+//! the connection, so that cancelled calls hold no more connections than others.
 
 use std::ops::{Deref, DerefMut};
 
@@ -9,7 +9,7 @@ use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
 
 use crate::store::{Result, call_monitor::CallMonitor, lifecycle::Permit};
 
-/// The connection. Dropped, it goes back to its pool once it may be used again; in an outage it is closed.
+/// A borrowed connection. When dropped, it returns to its pool once it is usable again; in an outage it is closed.
 pub(super) struct Lease {
     connection: PoolConnection<Postgres>,
     calls: CallMonitor,

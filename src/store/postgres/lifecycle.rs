@@ -112,7 +112,7 @@ const WRITE_NEW_PAGES: &str = "
     SELECT substring(uuid_send(gen_random_uuid()) FOR 8), string_agg(uuid_send(gen_random_uuid()), '')
     FROM generate_series(1, 2048)";
 
-/// Begins a trial write, which the server ends before the probe loses patience, so that the connection is kept.
+/// Begins a trial write. The server's timeout ends it before that of the probe, so that the connection is kept.
 const BEGIN_TRIAL: &str = "BEGIN; SELECT set_config('statement_timeout', '800ms', true)";
 
 fn is_cancelled(error: &sqlx::Error) -> bool {
@@ -120,7 +120,7 @@ fn is_cancelled(error: &sqlx::Error) -> bool {
 }
 
 impl Postgres {
-    /// The clock, and true if the server only reads. A standby's clock goes on, and what it holds may be old: it is not read.
+    /// The clock, and true if the server is read-only. A standby is rejected: its data may be stale.
     pub(super) async fn read_clock(&self, connection: &mut PgConnection) -> Result<(OffsetDateTime, bool)> {
         let sql =
             "SELECT clock_timestamp(), current_setting('transaction_read_only') = 'on', pg_is_in_recovery()";

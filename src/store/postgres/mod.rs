@@ -51,7 +51,7 @@ pub(super) struct Postgres {
     probe: Arc<ProbeConnection>,
     calls: CallMonitor,
     suspicion: Suspicion,
-    /// Permit that comes back once no connection of this use is occupied.
+    /// Permit that is released once no connection of this use is occupied.
     permit: Option<Permit>,
 }
 
@@ -144,13 +144,13 @@ async fn answers(connection: &mut PgConnection) -> bool {
     matches!(tokio::time::timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(())))
 }
 
-/// Tests a connection that comes back: true if it may be used again. Its statement may still run; in an outage it may never end: the
+/// Returns true if a released connection may be reused. Its statement may still run, in an outage without end; then the
 /// connection is closed, so that it keeps no place in the pool.
 async fn is_released(connection: &mut PgConnection, suspicion: &Suspicion) -> bool {
     if suspicion.last_unavailable.is_within(PING_TIMEOUT) {
         return answers(connection).await;
     }
-    // sqlx tests it, without a bound but that of the lease.
+    // sqlx pings it; the lease bounds the wait.
     true
 }
 
@@ -210,8 +210,8 @@ macro_rules! bound_lock_waits {
 }
 use bound_lock_waits;
 
-/// Begins a transaction that waits for locks only briefly: the connection for keys and revocations must not wait for long where
-/// somebody holds a lock on a table that only one of them needs.
+/// Begins a transaction with a short lock timeout. Keys and revocations share a connection, and a lock on a table of one
+/// must not block the other for long.
 const BEGIN_BRIEF: &str = "BEGIN; SELECT set_config('lock_timeout', '500ms', true)";
 
 /// For a statement that answers no row when another was faster.

@@ -1,4 +1,4 @@
-//! The connection of the probe, which no other statement can occupy: only an outage keeps it from its answer.
+//! Connection of the probe. No other statement can occupy it, so only an outage delays its answer.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -12,10 +12,10 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::store::{Result, StoreError};
 
-/// Age at which the connection is made anew, as the pool does with its own: its server may have been replaced.
+/// Age at which the connection is replaced, as the pool does with its own: the server may have been replaced.
 const MAX_AGE: Duration = Duration::from_mins(30);
 
-/// The connection, made when it is needed. One whose statement failed or did not end is closed.
+/// The connection, opened on demand, and closed after a statement that failed or did not end.
 pub(super) struct ProbeConnection {
     options: PgConnectOptions,
     state: Mutex<State>,
@@ -51,7 +51,7 @@ impl ProbeConnection {
         Ok(Lent { state, connection, made })
     }
 
-    /// Connects. A server, or pooler, that has no room for one more connection is busy, and not down.
+    /// Connects. A server or pooler that has no room for another connection is busy, not down.
     async fn connect(&self) -> Result<PgConnection> {
         match self.options.connect().await {
             Err(sqlx::Error::Database(refusal)) if has_no_room(refusal.as_ref()) => Err(StoreError::Busy),
@@ -109,7 +109,7 @@ mod tests {
 
     use super::*;
 
-    /// The connection to a server that refuses each one with this code and message.
+    /// Error of a connection to a server that rejects it with this code and message.
     async fn refused_with(code: &str, message: &str) -> StoreError {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let options = PgConnectOptions::new_without_pgpass()

@@ -54,8 +54,8 @@ impl Postgres {
     async fn feed_clock(&self) -> Result<OffsetDateTime> {
         self.retrying(async || match self.read_clock(&mut *self.background().await?).await? {
             (now, false) => Ok(now),
-            // It may have been fenced off by a failover: what is decided from memory fails closed.
-            (_, true) => Err(StoreError::ReadOnly("this server only reads".to_owned())),
+            // A failover may have fenced it: decisions made from memory fail closed.
+            (_, true) => Err(StoreError::ReadOnly("the PostgreSQL server is read-only".to_owned())),
         })
         .await
     }

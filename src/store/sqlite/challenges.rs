@@ -84,7 +84,7 @@ impl ChallengeStore for Sqlite {
     }
 }
 
-/// Binds the scope and the content of a challenge, and how many live ones there must be before one is handed out again.
+/// Binds the scope and the content of a challenge, and the number of live ones from which one is returned again.
 fn beside_equal<'q>(
     statement: &'static str,
     challenge: &'q NewChallenge,
@@ -101,8 +101,8 @@ fn beside_equal<'q>(
         .bind(i64::try_from(least).unwrap_or(i64::MAX))
 }
 
-/// ?1 address, ?2 client, ?3 network, ?4 format, ?5 purpose, ?6 session: what look-ups by address see of a scope. Where
-/// anybody may sign, the address is NULL and nothing is found.
+/// ?1 address, ?2 client, ?3 network, ?4 format, ?5 purpose, ?6 session: the challenges of a scope that look-ups by address
+/// return. Without an address nothing is found.
 macro_rules! live_in_scope {
     () => {
         "SELECT challenges.* FROM challenges, clock
@@ -118,7 +118,7 @@ macro_rules! half_of_life_left {
     };
 }
 
-/// As above, ?7 digest of the content, ?8 the least number of live ones: the challenge that is handed out again.
+/// As above, ?7 digest of the content, ?8 the least number of live ones: the challenge that is returned again.
 const FIND_EQUAL: &str = concat!(
     "WITH live AS MATERIALIZED (",
     live_in_scope!(),
@@ -131,7 +131,7 @@ const FIND_EQUAL: &str = concat!(
      ORDER BY id DESC LIMIT 1"
 );
 
-/// As above, without ?7: those beyond the limit make room for one more.
+/// As above, without ?7: displaces those beyond the limit less one.
 const DISPLACE: &str = concat!(
     "UPDATE challenges SET displaced = TRUE WHERE id IN (SELECT id FROM (",
     live_in_scope!(),
@@ -165,7 +165,8 @@ const FIND_BY_NONCE: &str = concat!(
     " ORDER BY id DESC"
 );
 
-/// ?1 client, ?2 session, ?3 address: what look-ups by address see of exactly the scope's session, or of none.
+/// ?1 client, ?2 session, ?3 address: the challenges of exactly the scope's session, or of none, that look-ups by address
+/// return.
 macro_rules! own {
     () => {
         "address = ?3 AND client_id = ?1 AND session_id IS ?2 AND NOT displaced"
@@ -194,7 +195,7 @@ macro_rules! is_live {
     };
 }
 
-/// What is bound to any session of the client.
+/// Condition for challenges of any session of the client.
 macro_rules! of_sessions {
     () => {
         "?2 IS NULL AND session_id IS NOT NULL AND address = ?3 AND client_id = ?1 AND purpose = 'SIGN_IN'
@@ -204,8 +205,8 @@ macro_rules! of_sessions {
 
 /// ?1 client, ?2 session if it must be bound to one, ?3 address, ?4 network if one is given, ?5 bound on those of expected
 /// networks, ?6 bound on each other kind, ?7 bound on those of sessions that are read. One more of each kind is read than
-/// is returned, which says whether some are left out. No part reads more than its bound of what strangers can start, in
-/// the order of the deadlines.
+/// returned, which shows whether the look-up is cut. No part reads more than its bound of the rows that others can add, in
+/// deadline order.
 const FIND_BY_ADDRESS: &str = concat!(
     "WITH expected AS MATERIALIZED (",
     expected_networks!("?1", "?3"),

@@ -83,7 +83,7 @@ impl Lifecycle for Sqlite {
         None
     }
 
-    /// A file does not keep calls waiting as a server does: they end by themselves.
+    /// No-op: calls to a local file never block on a network, so they end without being abandoned.
     fn abandon_calls(&self) {}
 
     async fn close(&self) {
@@ -96,8 +96,8 @@ impl Lifecycle for Sqlite {
     }
 }
 
-/// Fills 32 pages. The cache of the trial's connection holds fewer, so that most go into the write-ahead log before the row is
-/// rolled back: on a full disk a smaller change may fit into what the log has already.
+/// Writes 32 pages, of which most go into the write-ahead log before the rollback, because the cache of this connection is
+/// smaller. A smaller change might fit into space that the log already has on a full disk.
 const WRITE_NEW_PAGES: &str = "
     INSERT INTO root_key_canaries (root_fingerprint, sealed, create_time)
     VALUES (randomblob(8), randomblob(32 * 4096), 0)";

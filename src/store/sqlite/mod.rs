@@ -50,7 +50,7 @@ pub(super) struct Sqlite {
     background: SqlitePool,
     /// The one of the clock, which is the probe.
     probe: SqlitePool,
-    /// The one of trial writes, with a small cache.
+    /// Connection of trial writes, with a small cache.
     trial: SqlitePool,
     calls: CallMonitor,
     /// The database, unless it is in memory.

@@ -22,7 +22,7 @@ impl Sqlite {
     /// Waits for the write lock, and begins a transaction that holds it. Dropped, it rolls back.
     pub(super) async fn begin(&self) -> Result<WriteTransaction> {
         let begun = self.writer.begin_with("BEGIN IMMEDIATE").await;
-        // Made once it has begun: a call that is cancelled while it waits has not failed.
+        // Armed after BEGIN: a call that is cancelled while it waits for the writer is no failure of the store.
         let unended = Unended(Some(self.calls.clone()));
         Ok(WriteTransaction { transaction: begun?, unended })
     }
