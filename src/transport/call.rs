@@ -21,7 +21,7 @@ use super::{
     request_body::RequestBody,
     stalled_calls::{Stall, StallLimits},
 };
-use crate::domain::peer::{Peer, peer_group};
+use crate::domain::peer::Peer;
 
 /// A service as one connection calls it.
 #[derive(Clone)]
@@ -79,12 +79,12 @@ impl Call {
 
     /// The wait for a part of the request.
     pub(super) fn stall_of_request(&self) -> Stall {
-        self.stalls.for_request(peer_group(self.peer.address))
+        self.stalls.for_request(&self.peer)
     }
 
     /// The wait until a part of the response is taken.
     pub(super) fn stall_of_response(&self) -> Stall {
-        self.stalls.for_response(peer_group(self.peer.address))
+        self.stalls.for_response(&self.peer)
     }
 
     /// The number of the part that waits to be sent; `None` if the service has nothing to send.

@@ -1,9 +1,12 @@
-//! Places for calls that wait for their peer. When all are taken, the peer with the most places loses its oldest one.
+//! Places for calls that wait for their peer. When all are taken, the address with the most places loses one: the oldest
+//! of its connection with the most.
 //!
-//! A well-behaved peer waits only briefly; a peer that does not send or read holds many places for long.
+//! A well-behaved peer waits only briefly; a peer that does not send or read holds many places for long. Behind a sidecar
+//! all connections have one address.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    hash::Hash,
     net::IpAddr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,6 +14,8 @@ use std::{
 };
 
 use tokio::sync::oneshot;
+
+use crate::domain::peer::{Peer, peer_group};
 
 /// A bounded number of places.
 #[derive(Debug)]
@@ -22,11 +27,19 @@ pub(super) struct Places {
 #[derive(Debug, Default)]
 struct Taken {
     next: u64,
-    count: usize,
-    peers: HashMap<IpAddr, Holders>,
-    /// Peers by the number of places that they hold.
-    ranking: BTreeSet<(usize, IpAddr)>,
+    addresses: Ranked<IpAddr, Ranked<ConnectionId, Holders>>,
 }
+
+/// Groups of places, ranked by size.
+#[derive(Debug)]
+struct Ranked<K, G> {
+    count: usize,
+    groups: HashMap<K, G>,
+    ranking: BTreeSet<(usize, K)>,
+}
+
+/// The address in memory of a connection's record, which lives as long as its calls.
+type ConnectionId = usize;
 
 /// Holders of places by age: dropping a sender ends the wait of its holder.
 type Holders = BTreeMap<u64, oneshot::Sender<()>>;
@@ -34,7 +47,7 @@ type Holders = BTreeMap<u64, oneshot::Sender<()>>;
 /// A place, given back when it is dropped.
 pub(super) struct Place {
     places: Arc<Places>,
-    peer: IpAddr,
+    holder: (IpAddr, ConnectionId),
     number: u64,
     lost: oneshot::Receiver<()>,
 }
@@ -44,18 +57,19 @@ impl Places {
         Arc::new(Self { max, taken: Mutex::default() })
     }
 
-    /// Takes a place for a call of a peer; at the limit, evicts the oldest place of the peer with the most.
-    pub(super) fn take(self: &Arc<Self>, peer: IpAddr) -> Place {
-        let (holder, lost) = oneshot::channel();
+    /// Takes a place for a call of a peer; at the limit, evicts another, or this one.
+    pub(super) fn take(self: &Arc<Self>, peer: &Peer) -> Place {
+        let holder = (peer_group(peer.address), Arc::as_ptr(&peer.connection).addr());
+        let (sender, lost) = oneshot::channel();
         let mut taken = self.taken();
         let number = taken.next;
         taken.next += 1;
-        taken.change(peer, |holders| holders.insert(number, holder));
-        if taken.count > self.max {
-            let loser = taken.loser(peer);
+        taken.change(holder, |holders| holders.insert(number, sender));
+        if taken.addresses.count > self.max {
+            let loser = taken.loser(holder);
             taken.change(loser, |holders| holders.pop_first());
         }
-        Place { places: Arc::clone(self), peer, number, lost }
+        Place { places: Arc::clone(self), holder, number, lost }
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -64,24 +78,64 @@ impl Places {
 }
 
 impl Taken {
-    /// The peer that loses a place to `taker`: the one that holds most, and of those the taker itself.
-    fn loser(&self, taker: IpAddr) -> IpAddr {
-        let own = self.peers.get(&taker).map_or(0, BTreeMap::len);
-        self.ranking.last().filter(|(most, _)| *most > own).map_or(taker, |(_, peer)| *peer)
+    /// The connection that loses a place to `taker`. Among equals, the taker's own loses.
+    fn loser(&self, (address, connection): (IpAddr, ConnectionId)) -> (IpAddr, ConnectionId) {
+        let address = self.addresses.largest(address);
+        let connections = self.addresses.groups.get(&address);
+        (address, connections.map_or(connection, |connections| connections.largest(connection)))
     }
 
-    /// Changes the places of a peer, and forgets the peer that holds none.
-    fn change<T>(&mut self, peer: IpAddr, change: impl FnOnce(&mut Holders) -> T) {
-        let holders = self.peers.entry(peer).or_default();
-        let before = holders.len();
-        change(holders);
-        let after = holders.len();
+    fn change<T>(
+        &mut self,
+        (address, connection): (IpAddr, ConnectionId),
+        change: impl FnOnce(&mut Holders) -> T,
+    ) {
+        self.addresses.change(address, |connections| connections.change(connection, change));
+    }
+}
+
+/// A number of places.
+trait Group: Default {
+    fn count(&self) -> usize;
+}
+
+impl Group for Holders {
+    fn count(&self) -> usize {
+        self.len()
+    }
+}
+
+impl<K, G> Group for Ranked<K, G> {
+    fn count(&self) -> usize {
+        self.count
+    }
+}
+
+impl<K, G> Default for Ranked<K, G> {
+    fn default() -> Self {
+        Self { count: 0, groups: HashMap::new(), ranking: BTreeSet::new() }
+    }
+}
+
+impl<K: Copy + Ord + Hash, G: Group> Ranked<K, G> {
+    /// The largest group; among equals, `preferred`.
+    fn largest(&self, preferred: K) -> K {
+        let own = self.groups.get(&preferred).map_or(0, G::count);
+        self.ranking.last().filter(|(most, _)| *most > own).map_or(preferred, |(_, group)| *group)
+    }
+
+    /// Changes a group, and forgets it once it is empty.
+    fn change<T>(&mut self, key: K, change: impl FnOnce(&mut G) -> T) {
+        let group = self.groups.entry(key).or_default();
+        let before = group.count();
+        change(group);
+        let after = group.count();
         self.count = self.count + after - before;
-        self.ranking.remove(&(before, peer));
+        self.ranking.remove(&(before, key));
         if after == 0 {
-            self.peers.remove(&peer);
+            self.groups.remove(&key);
         } else {
-            self.ranking.insert((after, peer));
+            self.ranking.insert((after, key));
         }
     }
 }
@@ -95,19 +149,19 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let (peer, number) = (self.peer, self.number);
-        self.places.taken().change(peer, |holders| holders.remove(&number));
+        self.places.taken().change(self.holder, |holders| holders.remove(&self.number));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
+    use crate::domain::peer::ConnectionUsage;
 
-    const ONE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-    const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+    /// A connection from an address.
+    fn peer(address: &str) -> Peer {
+        Peer { address: address.parse().unwrap(), connection: Arc::new(ConnectionUsage::default()) }
+    }
 
     fn lost<const N: usize>(places: [&mut Place; N]) -> [bool; N] {
         let mut context = Context::from_waker(std::task::Waker::noop());
@@ -115,32 +169,55 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_of_a_peer_loses_its_place() {
-        let places = Places::new(2);
-        let (mut first, mut second) = (places.take(ONE), places.take(ONE));
+    fn the_oldest_of_a_connection_loses_its_place() {
+        let (places, one) = (Places::new(2), peer("192.0.2.1"));
+        let (mut first, mut second) = (places.take(&one), places.take(&one));
         assert_eq!(lost([&mut first, &mut second]), [false, false]);
-        let mut third = places.take(ONE);
+        let mut third = places.take(&one);
         assert_eq!(lost([&mut first, &mut second, &mut third]), [true, false, false]);
     }
 
     #[test]
-    fn the_peer_that_holds_most_loses_its_oldest_place() {
-        let places = Places::new(3);
-        let (mut other, mut first, mut second) = (places.take(OTHER), places.take(ONE), places.take(ONE));
-        let mut third = places.take(ONE);
-        assert_eq!(lost([&mut other, &mut first, &mut second, &mut third]), [false, true, false, false]);
-        let mut fourth = places.take(OTHER);
-        assert_eq!(lost([&mut other, &mut fourth, &mut second, &mut third]), [true, false, false, false]);
+    fn the_address_that_holds_most_loses_its_oldest_place() {
+        let (places, one, other) = (Places::new(3), peer("192.0.2.1"), peer("192.0.2.2"));
+        let (mut first_of_other, mut first, mut second) =
+            (places.take(&other), places.take(&one), places.take(&one));
+        let mut third = places.take(&one);
+        assert_eq!(
+            lost([&mut first_of_other, &mut first, &mut second, &mut third]),
+            [false, true, false, false]
+        );
+        let mut fourth = places.take(&other);
+        assert_eq!(
+            lost([&mut first_of_other, &mut fourth, &mut second, &mut third]),
+            [true, false, false, false]
+        );
+    }
+
+    #[test]
+    fn of_connections_with_one_address_the_one_that_holds_most_loses_its_oldest_place() {
+        let (places, [busy, other]) = (Places::new(3), ["192.0.2.1"; 2].map(peer));
+        let (mut other_first, mut first, mut second) =
+            (places.take(&other), places.take(&busy), places.take(&busy));
+        let mut other_second = places.take(&other);
+        assert_eq!(
+            lost([&mut other_first, &mut first, &mut second]),
+            [true, false, false],
+            "the taker's own"
+        );
+        let mut third = places.take(&busy);
+        let kept = [&mut other_second, &mut first, &mut second, &mut third];
+        assert_eq!(lost(kept), [false, true, false, false]);
     }
 
     #[test]
     fn a_place_that_was_given_back_costs_no_other() {
-        let places = Places::new(1);
-        drop(places.take(ONE));
-        let mut second = places.take(OTHER);
+        let (places, one) = (Places::new(1), peer("192.0.2.1"));
+        drop(places.take(&one));
+        let mut second = places.take(&one);
         assert_eq!(lost([&mut second]), [false]);
         drop(second);
-        let taken = places.taken();
-        assert_eq!((taken.count, taken.peers.len(), taken.ranking.len()), (0, 0, 0));
+        let addresses = &places.taken().addresses;
+        assert_eq!((addresses.count, addresses.groups.len(), addresses.ranking.len()), (0, 0, 0));
     }
 }

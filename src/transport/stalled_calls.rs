@@ -1,7 +1,6 @@
 //! Bounds for calls that wait for their peer: each for a time, and all of a port together in number.
 
 use std::{
-    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -11,7 +10,7 @@ use std::{
 use tokio::time::Sleep;
 
 use super::places::{Place, Places};
-use crate::domain::peer::Stalled;
+use crate::domain::peer::{Peer, Stalled};
 
 /// Limits for calls of a port that wait for their peer.
 #[derive(Debug)]
@@ -32,12 +31,12 @@ impl StallLimits {
     }
 
     /// The wait for a part of a request.
-    pub(super) fn for_request(&self, peer: IpAddr) -> Stall {
+    pub(super) fn for_request(&self, peer: &Peer) -> Stall {
         Stall::begin("request", self.requests.take(peer), self.timeout)
     }
 
     /// The wait until a part of a response is taken.
-    pub(super) fn for_response(&self, peer: IpAddr) -> Stall {
+    pub(super) fn for_response(&self, peer: &Peer) -> Stall {
         Stall::begin("response", self.responses.take(peer), self.timeout)
     }
 }
