@@ -73,7 +73,7 @@ impl Target<'_> {
 enum Verified {
     Client(ClientId, ClientSecret),
     Device(SessionToken),
-    User(Box<AccessClaims>),
+    User(Arc<AccessClaims>),
 }
 
 impl Flows {
@@ -134,9 +134,7 @@ impl Flows {
             Credentials::Token(token) if SessionToken::has_prefix(token.expose()) => {
                 self.verify_session_token(token.expose()).await.map(Verified::Device)
             }
-            Credentials::Token(token) => {
-                Ok(Verified::User(Box::new(self.verify_access_token(token.expose()).await?)))
-            }
+            Credentials::Token(token) => self.verify_access_token(token.expose()).await.map(Verified::User),
         }
     }
 
@@ -251,9 +249,9 @@ impl Flows {
 
     /// The claims of an access token of this service, good by what can be seen without the store. A key that is
     /// not known may have begun to sign a moment ago, on another instance: the keys are read once more then.
-    pub(crate) async fn verify_access_token(&self, token: &str) -> Result<AccessClaims> {
+    pub(crate) async fn verify_access_token(&self, token: &str) -> Result<Arc<AccessClaims>> {
         let now = self.clock.now()?.unix_timestamp();
-        let verify = || AccessClaims::verify(token, &self.verifying_keys(), &self.issuer, now);
+        let verify = || self.verified.verify(token, &self.verifying_keys(), &self.issuer, now);
         let verified = match verify() {
             Err(AccessRefusal::UnknownKey) => {
                 self.shares.ensure_open()?;

@@ -244,28 +244,28 @@ impl From<Introspection> for v1::IntrospectTokenResponse {
     fn from(introspection: Introspection) -> Self {
         match introspection {
             Introspection::Inactive => Self::default(),
-            Introspection::Access(claims) => access_token(*claims),
+            Introspection::Access(claims) => access_token(&claims),
             Introspection::Refresh { session, scope, issuer } => refresh_token(&session, scope, issuer),
         }
     }
 }
 
-fn access_token(claims: AccessClaims) -> v1::IntrospectTokenResponse {
+fn access_token(claims: &AccessClaims) -> v1::IntrospectTokenResponse {
     v1::IntrospectTokenResponse {
         active: true,
         aud: claims.aud.to_vec(),
-        scope: claims.scope,
+        scope: claims.scope.clone(),
         client_id: claims.client_id.to_string(),
         token_type: "access_token".to_owned(),
         exp: seconds(claims.exp),
         iat: seconds(claims.iat),
         sub: claims.sub.to_string(),
-        iss: claims.iss,
+        iss: claims.iss.clone(),
         jti: claims.jti.to_string(),
         sid: claims.sid.to_string(),
         auth_time: seconds(claims.auth_time),
-        address: claims.address,
-        network: claims.network,
+        address: claims.address.clone(),
+        network: claims.network.clone(),
     }
 }
 

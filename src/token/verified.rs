@@ -23,7 +23,8 @@ type Entry = (Arc<str>, Arc<AccessClaims>);
 pub struct VerifiedTokens(RwLock<[HashMap<[u8; 32], Entry>; 2]>);
 
 impl VerifiedTokens {
-    /// As [`AccessClaims::verify`], which is asked only for a token that was not seen of late.
+    /// Verifies a token and its time; the signature only if the token has not been verified recently. The caller checks
+    /// the audience.
     ///
     /// # Errors
     /// Why the token was refused.

@@ -1,5 +1,7 @@
 //! IntrospectToken: the state of a token, decided on the store (RFC 7662).
 
+use std::sync::Arc;
+
 use crate::{
     domain::{Client, Role, Session, SessionState},
     flows::{Caller, Error, Flows, Result},
@@ -13,7 +15,7 @@ pub enum Introspection {
     /// Not good, not known, or none of the caller's business: all the same.
     Inactive,
     /// A good access token.
-    Access(Box<AccessClaims>),
+    Access(Arc<AccessClaims>),
     /// The current refresh token of a session.
     Refresh {
         /// The session.
@@ -50,9 +52,7 @@ impl Flows {
         };
         let share = Share::of(Party::Client(client.id));
         match self.session_of(&claims, share).await? {
-            Some(session) if self.is_served(&session, share).await? => {
-                Ok(Introspection::Access(Box::new(claims)))
-            }
+            Some(session) if self.is_served(&session, share).await? => Ok(Introspection::Access(claims)),
             _ => Ok(Introspection::Inactive),
         }
     }

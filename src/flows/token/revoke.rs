@@ -1,5 +1,7 @@
 //! RevokeToken: ends the session of a token (RFC 7009).
 
+use std::sync::Arc;
+
 use crate::{
     domain::{ClientId, RevokeReason, Session, SessionId, SessionState},
     flows::{Error, Flows, Presented, Result, caller::client_required},
@@ -57,7 +59,7 @@ impl Flows {
             return Ok(RefreshToken::verify(token, &self.roots).map(Genuine::Refresh));
         }
         match self.verify_access_token(token).await {
-            Ok(claims) => Ok(Some(Genuine::Access(Box::new(claims)))),
+            Ok(claims) => Ok(Some(Genuine::Access(claims))),
             Err(error @ (Error::StoreUnavailable(_) | Error::Overloaded(_))) => Err(error),
             Err(_) => Ok(None),
         }
@@ -82,7 +84,7 @@ impl Flows {
 /// A token of this service, by its MAC or its signature.
 enum Genuine {
     Refresh(RefreshToken),
-    Access(Box<AccessClaims>),
+    Access(Arc<AccessClaims>),
 }
 
 impl Genuine {
