@@ -1,6 +1,6 @@
 //! Retries of contended intents, with growing pauses.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, pin::pin, time::Duration};
 
 use tokio::time::Instant;
 
@@ -34,7 +34,8 @@ where
 {
     let started = Instant::now();
     for attempt in 1..=max {
-        let outcome = tokio::time::timeout(bound, intent()).await.unwrap_or_else(|_| Err(too_slow(bound)));
+        let outcome = pin!(intent());
+        let outcome = tokio::time::timeout(bound, outcome).await.unwrap_or_else(|_| Err(too_slow(bound)));
         match outcome {
             Err(error) if error.is_contention() && started.elapsed() < bound => {
                 tokio::time::sleep(pause(attempt)).await;

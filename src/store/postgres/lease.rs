@@ -25,7 +25,8 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let returned = self.connection.return_to_pool();
+        // In a box: the task, which is moved several times, stays small.
+        let returned = Box::pin(self.connection.return_to_pool());
         let (calls, permit) = (self.calls.clone(), self.permit.take());
         tokio::spawn(async move {
             tokio::select! {

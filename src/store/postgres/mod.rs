@@ -15,7 +15,7 @@ mod rotate;
 mod rows;
 mod sessions;
 
-use std::{future::Future, str::FromStr as _, sync::Arc, time::Duration};
+use std::{future::Future, pin::pin, str::FromStr as _, sync::Arc, time::Duration};
 
 use sqlx::{
     ConnectOptions as _, Connection as _, PgConnection, PgPool,
@@ -109,7 +109,8 @@ impl Postgres {
     where
         F: Future<Output = Result<T>>,
     {
-        let outcome = self.calls.run(super::retry::retrying(STATEMENT_TIMEOUT, statement)).await;
+        let attempts = pin!(super::retry::retrying(STATEMENT_TIMEOUT, statement));
+        let outcome = self.calls.run(attempts).await;
         match outcome {
             Err(StoreError::Unavailable(_)) => self.suspicion.last_unavailable.note(),
             Err(StoreError::ReadOnly(_)) => self.suspicion.last_read_only.note(),
