@@ -164,7 +164,10 @@ where
                     Ok(admitted) => {
                         admitted.hold(method.kind, within(bound, method, inner.call(request)).await?)
                     }
-                    Err(error) => rejected(method, &error),
+                    Err(error) => {
+                        read_to_end(request, method, bound).await;
+                        rejected(method, &error)
+                    }
                 };
                 Ok(finished(response, method, &call, began))
             }
@@ -245,6 +248,17 @@ fn as_status(error: impl Into<StdError>) -> StdError {
         Some(Stalled::TooLong) => status(&Error::RequestIncomplete).into(),
         Some(Stalled::TooMany) => status(&INCOMPLETE_REQUESTS).into(),
         None => error,
+    }
+}
+
+/// Reads the request of a call that is rejected. Data that arrives after the response would count against its
+/// connection: after some hundred such frames h2 closes it ("too_many_data_frames"), with all its calls. A reflection call
+/// ends only after its response.
+async fn read_to_end(request: Request<Body>, method: Method, bound: Duration) {
+    if method.kind != CallKind::Reflection {
+        let mut body = request.into_body();
+        let read = async { while let Some(Ok(_)) = body.frame().await {} };
+        let _ = tokio::time::timeout(bound, read).await;
     }
 }
 
