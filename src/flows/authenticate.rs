@@ -145,8 +145,9 @@ impl Flows {
         if token.is_marked(&self.roots) {
             return Ok(token);
         }
+        self.shares.ensure_open()?;
         let _waits = self.doubtful()?;
-        if self.unmarked_tokens.may_exist().await { Ok(token) } else { Err(Error::SessionTokenInvalid) }
+        if self.unmarked_tokens.may_exist().await? { Ok(token) } else { Err(Error::SessionTokenInvalid) }
     }
 
     /// Acquires a slot to wait for the store to decide on a token that may come from another instance, or be forged.

@@ -122,6 +122,11 @@ impl Cause {
 }
 
 impl Error {
+    /// True if the error says nothing about the request, whose outcome may even be a success.
+    pub const fn is_no_verdict(&self) -> bool {
+        matches!(self, Self::Internal(_) | Self::StoreUnavailable(_) | Self::Overloaded(_) | Self::Contention)
+    }
+
     /// An error of one field.
     pub fn invalid(field: &str, description: impl Into<String>) -> Self {
         Violation::request(field, description).into()

@@ -1,11 +1,15 @@
 //! Calls that run in this process, in bounded number, with a part of it for health checks and ext_authz.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use super::{Error, Result};
+use crate::domain::ClientId;
 
 /// Kinds of calls, by the bound that they count against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +41,18 @@ pub struct RunningCalls {
     probes: Arc<AtomicUsize>,
     reflection: Arc<AtomicUsize>,
     health_watches: Arc<AtomicUsize>,
+    watchers: Arc<Watchers>,
     begun: AtomicUsize,
+}
+
+/// Authenticated WatchRevocations streams, by client.
+#[derive(Default)]
+struct Watchers(Mutex<HashMap<ClientId, usize>>);
+
+/// An authenticated WatchRevocations stream, until this is dropped.
+pub struct RevocationWatch {
+    watchers: Arc<Watchers>,
+    client: ClientId,
 }
 
 /// A call that runs, until this is dropped.
@@ -49,13 +64,32 @@ impl Drop for RunningCall {
     }
 }
 
+impl Watchers {
+    fn by_client(&self) -> MutexGuard<'_, HashMap<ClientId, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for RevocationWatch {
+    fn drop(&mut self) {
+        let mut watchers = self.watchers.by_client();
+        if let Some(count) = watchers.get_mut(&self.client) {
+            *count -= 1;
+            if *count == 0 {
+                watchers.remove(&self.client);
+            }
+        }
+    }
+}
+
 impl RunningCalls {
     /// At most `max` calls; the API has two thirds of them.
     pub fn new(max: usize) -> Self {
         let counter = Arc::<AtomicUsize>::default;
         let (api, probes, revocation_watches) = (counter(), counter(), counter());
         let (reflection, health_watches) = (counter(), counter());
-        Self { max, api, revocation_watches, probes, reflection, health_watches, begun: AtomicUsize::new(0) }
+        let (watchers, begun) = (Arc::default(), AtomicUsize::new(0));
+        Self { max, api, revocation_watches, probes, reflection, health_watches, watchers, begun }
     }
 
     /// Begins a call.
@@ -80,6 +114,22 @@ impl RunningCalls {
         }
     }
 
+    /// Counts a WatchRevocations stream for its client, which may have fewer than are free, so that other clients find
+    /// one.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] if it has as many.
+    pub fn begin_watch(&self, client: ClientId) -> Result<RevocationWatch> {
+        let mut watchers = self.watchers.by_client();
+        let all: usize = watchers.values().sum();
+        let own = watchers.get(&client).copied().unwrap_or_default();
+        if own >= self.of_the_api().saturating_sub(all) {
+            return Err(Error::Overloaded("WatchRevocations streams of this client"));
+        }
+        watchers.insert(client, own + 1);
+        Ok(RevocationWatch { watchers: Arc::clone(&self.watchers), client })
+    }
+
     /// Calls of the API that may run.
     pub const fn of_the_api(&self) -> usize {
         self.max - self.max / 3
@@ -99,6 +149,17 @@ impl RunningCalls {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn watches_of_one_client_leave_room_for_those_of_others() {
+        let calls = RunningCalls::new(12);
+        let (busy, other) = (ClientId::generate(), ClientId::generate());
+        let watches: Vec<_> = (0..8).map_while(|_| calls.begin_watch(busy).ok()).collect();
+        assert_eq!(watches.len(), 4);
+        let of_other = calls.begin_watch(other).unwrap();
+        drop((watches, of_other));
+        assert!(calls.watchers.by_client().is_empty());
+    }
 
     #[test]
     fn a_third_is_left_for_probes() {

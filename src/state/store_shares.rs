@@ -98,25 +98,22 @@ impl std::ops::Deref for StoreTurn<'_> {
 }
 
 fn rejected(share: Share) -> Error {
-    let whose = match share {
-        Share { lane: Lane::Session(_) | Lane::Revocation(_) | Lane::AccountRevocation(_), .. } => "session",
-        Share { party: Party::Unauthenticated, .. } => "unauthenticated",
-        Share { .. } => "client",
+    let (of, limit) = match share {
+        Share { lane: Lane::Session(_) | Lane::Revocation(_) | Lane::AccountRevocation(_), .. } => {
+            ("session", "calls of this session or account waiting for the store")
+        }
+        Share { party: Party::Unauthenticated, .. } => {
+            ("unauthenticated", "unauthenticated calls waiting for the store")
+        }
+        Share { .. } => ("client", "calls of this client waiting for the store"),
     };
-    metrics::counter!("countersign_store_permits_rejected_total", "of" => whose).increment(1);
-    Error::Overloaded(match whose {
-        "session" => "calls of this session or account waiting for the store",
-        "unauthenticated" => "unauthenticated calls waiting for the store",
-        _ => "calls of this client waiting for the store",
-    })
+    metrics::counter!("countersign_store_permits_rejected_total", "of" => of).increment(1);
+    Error::Overloaded(limit)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        queue::{NARROW_WAITERS, REVOCATION_WAITERS},
-        *,
-    };
+    use super::{queue::NARROW_WAITERS, *};
     use crate::{
         domain::{ClientId, SessionId},
         state::rate_limiter::SessionKey,
@@ -282,15 +279,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn revocations_of_many_sessions_leave_room_for_other_calls() {
+    async fn revocations_of_one_party_leave_room_for_those_of_others_and_for_other_calls() {
         let (shares, order) = (Arc::new(StoreShares::new(1, WAITERS)), Arc::default());
         let held = shares.permit(Share::of(client())).await.unwrap();
+        let busy = Share::of(client());
         for _ in 0..WAITERS {
-            let revoking = Share::of(Party::Sessions).revoking(SessionId::generate());
-            flood(&shares, revoking, 2 * REVOCATION_WAITERS, &order).await;
+            flood(&shares, busy.revoking(SessionId::generate()), 2, &order).await;
         }
-        assert_eq!(shares.0.queue().revocations, WAITERS / 4);
+        assert_eq!(shares.0.queue().revocations, WAITERS / 8);
+        assert!(matches!(
+            shares.permit(busy.revoking(SessionId::generate())).await,
+            Err(Error::Overloaded(_))
+        ));
+        wait(&shares, Share::of(client()).revoking(SessionId::generate()), "revocation", &order).await;
         wait(&shares, Share::of(client()), "other", &order).await;
+        drop(held);
+        let first = all(&order, 3).await[..3].to_vec();
+        assert!(first.contains(&"revocation") && first.contains(&"other"), "{first:?}");
+    }
+
+    #[tokio::test]
+    async fn revocations_of_one_session_leave_room_for_those_of_others() {
+        let (shares, order) = (Arc::new(StoreShares::new(1, WAITERS)), Arc::default());
+        let held = shares.permit(Share::of(client())).await.unwrap();
+        let sessions = Share::of(Party::Sessions);
+        flood(&shares, sessions.revoking(SessionId::generate()), 2 * WAITERS, &order).await;
+        wait(&shares, sessions.revoking(SessionId::generate()), "other", &order).await;
         drop(held);
         assert!(all(&order, 2).await[..2].contains(&"other"));
     }

@@ -3,8 +3,8 @@
 //!
 //! The store is checked every second, and again before a token is rejected: an instance of an earlier version may just
 //! have made one. Waiting calls share one check, and checks have a pause between them, so that a flood of forged tokens
-//! costs an instance at most 50 look-ups a second in an empty index. If the store does not answer in time, its last
-//! answer is used while it is at most a minute old; without one, tokens without a MAC are looked up.
+//! costs an instance at most 50 look-ups a second in an empty index. Without an answer in time, the call is rejected with
+//! OVERLOADED: the token may be valid.
 
 use std::{
     sync::{
@@ -16,6 +16,7 @@ use std::{
 
 use tokio::sync::{Mutex, watch};
 
+use super::{Error, Result};
 use crate::store::{Store, StoreError};
 
 /// Interval at which the store is asked.
@@ -24,8 +25,6 @@ pub const ASK_INTERVAL: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
 /// Time for which a call waits for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
-/// An answer older than this is no longer used.
-const MAX_AGE: Duration = Duration::from_mins(1);
 
 /// The last answer of the store.
 #[derive(Clone)]
@@ -54,28 +53,28 @@ impl UnmarkedTokens {
     /// Asks the store.
     ///
     /// # Errors
-    /// If the store does not answer; its last answer is used until that is too old.
-    pub async fn ask(&self) -> Result<(), StoreError> {
+    /// If the store does not answer.
+    pub async fn ask(&self) -> std::result::Result<(), StoreError> {
         let _turn = self.0.turn.lock().await;
         self.0.ask().await
     }
 
     /// False if the store holds no session with such a token.
-    pub async fn may_exist(&self) -> bool {
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] if the store does not answer in time.
+    pub async fn may_exist(&self) -> Result<bool> {
         let now = Instant::now();
-        if self.may_exist_at(now) {
-            return true;
+        if self.0.answer.borrow().is_some_and(|answer| answer.exist) {
+            return Ok(true);
         }
         let mut answers = self.0.answer.subscribe();
         self.queue_question();
         let newer = answers.wait_for(|answer| answer.is_some_and(|answer| answer.asked >= now));
-        let _ = tokio::time::timeout(ANSWER_TIMEOUT, newer).await;
-        self.may_exist_at(Instant::now())
-    }
-
-    fn may_exist_at(&self, now: Instant) -> bool {
-        let answer = *self.0.answer.borrow();
-        answer.is_none_or(|answer| answer.exist || now.duration_since(answer.asked) > MAX_AGE)
+        match tokio::time::timeout(ANSWER_TIMEOUT, newer).await {
+            Ok(Ok(answer)) => Ok(answer.is_some_and(|answer| answer.exist)),
+            Ok(Err(_)) | Err(_) => Err(Error::Overloaded("look-ups of session tokens without a MAC")),
+        }
     }
 
     /// Asks in a task of its own, which a cancelled call does not end, unless one is about to ask.
@@ -95,7 +94,7 @@ impl UnmarkedTokens {
 }
 
 impl Questions {
-    async fn ask(&self) -> Result<(), StoreError> {
+    async fn ask(&self) -> std::result::Result<(), StoreError> {
         let asked = Instant::now();
         let exist = self.store.has_unmarked_tokens().await?;
         self.answer.send_replace(Some(Answer { asked, exist }));
@@ -109,18 +108,15 @@ mod tests {
     use crate::store::open;
 
     #[tokio::test]
-    async fn tokens_are_looked_up_before_the_first_answer_and_after_one_that_is_too_old() {
+    async fn without_an_answer_no_token_is_called_invalid() {
         let store = open("sqlite::memory:").await.unwrap();
         let tokens = UnmarkedTokens::new(Arc::clone(&store));
         tokens.ask().await.unwrap_err();
-        assert!(tokens.may_exist().await, "a store without a schema does not answer");
+        assert!(matches!(tokens.may_exist().await, Err(Error::Overloaded(_))), "no schema yet");
         store.migrate().await.unwrap();
-        tokens.ask().await.unwrap();
-        assert!(!tokens.may_exist().await);
+        assert!(!tokens.may_exist().await.unwrap());
         store.close().await;
-        tokens.ask().await.unwrap_err();
-        assert!(!tokens.may_exist().await);
-        assert!(tokens.may_exist_at(Instant::now() + MAX_AGE));
+        assert!(matches!(tokens.may_exist().await, Err(Error::Overloaded(_))), "an older answer is not used");
     }
 
     #[tokio::test]
@@ -139,11 +135,11 @@ mod tests {
         assert_eq!(Arc::strong_count(&tokens.0), 1 + 50 + 1, "more than one question is queued");
         drop(turn);
         for call in calls {
-            assert!(!call.await.unwrap());
+            assert!(!call.await.unwrap().unwrap());
         }
         let began = Instant::now();
         for _ in 0..5 {
-            assert!(!tokens.may_exist().await);
+            assert!(!tokens.may_exist().await.unwrap());
         }
         assert!(began.elapsed() >= 4 * PAUSE);
     }

@@ -511,14 +511,14 @@ SESSION_TOKENS = (
     in_flows(
         "session tokens: the MAC",
         "authenticate.rs",
-        "if self.unmarked_tokens.may_exist().await { Ok(token) }",
+        "if self.unmarked_tokens.may_exist().await? { Ok(token) }",
         "if !self.issuer.is_empty() { Ok(token) }",
         "credentials::an_invented_session_token_is_rejected_without_a_query",
     ),
     in_flows(
         "session tokens: those of an earlier version",
         "authenticate.rs",
-        "if self.unmarked_tokens.may_exist().await { Ok(token) }",
+        "if self.unmarked_tokens.may_exist().await? { Ok(token) }",
         "if self.issuer.is_empty() { Ok(token) }",
         "credentials::a_session_token_without_a_mac_is_accepted_while_such_a_session_exists",
     ),

@@ -61,12 +61,11 @@ impl Explanation {
         self.checks.iter().all(|check| matches!(check.outcome, CheckOutcome::Passed))
     }
 
-    /// Notes a check, and gives on what it found. What is no refusal but a fault of the service's own is an error of
-    /// the whole call.
+    /// Notes a check, and returns its value. An error that says nothing about the request is an error of the whole call.
     fn check<T>(&mut self, name: &'static str, outcome: Option<Result<T>>) -> Result<Option<T>> {
         let (outcome, value) = match outcome {
             Some(Ok(value)) => (CheckOutcome::Passed, Some(value)),
-            Some(Err(error @ (Error::Internal(_) | Error::StoreUnavailable(_)))) => return Err(error),
+            Some(Err(error)) if error.is_no_verdict() => return Err(error),
             Some(Err(error)) => (CheckOutcome::Failed(error), None),
             None => (CheckOutcome::Skipped, None),
         };

@@ -43,7 +43,11 @@ impl Flows {
             return Ok(verified);
         }
         match self.redeem(client, scope, &lookup, request, digest).await {
-            Err(error) => self.replay(client, scope, digest).await?.ok_or(error),
+            Err(error) => match self.replay(client, scope, digest).await {
+                // The redemption may have been committed: "nothing was executed" would be wrong.
+                Err(_) if error.is_no_verdict() => Err(error),
+                replayed => replayed?.ok_or(error),
+            },
             verified => verified,
         }
     }

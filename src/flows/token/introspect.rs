@@ -47,8 +47,10 @@ impl Flows {
     async fn introspect_access_token(&self, client: &Client, token: &str) -> Result<Introspection> {
         let claims = match self.verify_access_token(token).await {
             Ok(claims) if in_scope(client, &claims) => claims,
-            Err(error @ Error::StoreUnavailable(_)) => return Err(error),
-            _ => return Ok(Introspection::Inactive),
+            Ok(_) | Err(Error::AccessTokenInvalid | Error::AccessTokenExpired) => {
+                return Ok(Introspection::Inactive);
+            }
+            Err(error) => return Err(error),
         };
         let share = Share::of(Party::Client(client.id));
         match self.session_of(&claims, share).await? {

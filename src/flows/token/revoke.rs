@@ -42,7 +42,7 @@ impl Flows {
             Some(_) => {}
             None => self.refuse_where_client_is_required(&session, share).await?,
         }
-        // A dead token costs no write, no audit event, and earns its caller nothing.
+        // A session that is already revoked needs no write and no audit event.
         if session.state == SessionState::Revoked {
             return Ok(None);
         }
@@ -60,8 +60,8 @@ impl Flows {
         }
         match self.verify_access_token(token).await {
             Ok(claims) => Ok(Some(Genuine::Access(claims))),
-            Err(error @ (Error::StoreUnavailable(_) | Error::Overloaded(_))) => Err(error),
-            Err(_) => Ok(None),
+            Err(Error::AccessTokenInvalid | Error::AccessTokenExpired) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

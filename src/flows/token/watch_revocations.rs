@@ -16,6 +16,7 @@ use crate::{
         error::Cause,
         health::HealthState,
         revocation_feed::{LOOK_FAR_BACK, Page, RevocationEvent},
+        running_calls::RevocationWatch,
     },
 };
 
@@ -47,6 +48,7 @@ const MAX_UNAUTHENTICATED: Duration = Duration::from_mins(1);
 /// A watcher that is being served.
 pub struct Watch {
     flows: Arc<Flows>,
+    _place: RevocationWatch,
     presented: Presented,
     client: Client,
     position: u64,
@@ -73,6 +75,7 @@ impl Flows {
     ) -> Result<Watch> {
         let caller = self.authenticate(&presented).await?;
         let client = caller.client()?.clone();
+        let place = self.calls.begin_watch(client.id)?;
         self.ensure_fresh()?;
         // The scope of the client may have grown when it was last changed, by clients that it has no events of.
         let changed = (client.update_time != client.create_time).then_some(client.update_time);
@@ -81,6 +84,7 @@ impl Flows {
         let position = resume_from.and_then(|from| self.revocations.position_at(from));
         Ok(Watch {
             flows: Arc::clone(self),
+            _place: place,
             presented,
             client,
             position: position.unwrap_or(0),

@@ -15,14 +15,13 @@ use super::{
 
 /// Calls of a narrow lane that wait; further ones are rejected at once.
 pub(super) const NARROW_WAITERS: usize = 32;
-/// Revocations of one session or account that wait; the first one that runs does what all of them ask for.
-pub(super) const REVOCATION_WAITERS: usize = 8;
 
 pub(super) struct Shared {
     pub(super) permits: usize,
     /// Maximum number of waiting calls. A party may add one only while it has fewer than the number of free slots, so
-    /// that another party always finds one; the same rule, over half of the slots, applies to one address among
-    /// unauthenticated callers. Revocations bypass this bound, up to a quarter of it.
+    /// that another party always finds one. The same rule, over half of the slots, applies within a party to one address
+    /// of unauthenticated callers. Revocations have further slots, a quarter of this number, under the same two rules;
+    /// the second applies to each session or account.
     pub(super) waiters: usize,
     pub(super) max_wait: Duration,
     pub(super) queue: Mutex<Queue>,
@@ -38,6 +37,11 @@ pub struct StorePermit {
 impl Shared {
     pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Maximum number of revocations that wait.
+    pub(super) const fn revocations(&self) -> usize {
+        self.waiters / 4
     }
 
     /// Permits that a lane may use at once.
@@ -78,6 +82,11 @@ pub(super) enum Entered {
     Outage,
 }
 
+/// True if one that holds `own` of the `used` slots may take another: fewer than are free, so that others find one.
+const fn leaves_room(own: usize, used: usize, slots: usize) -> bool {
+    own < slots.saturating_sub(used)
+}
+
 /// Permits in use, and the calls that wait.
 #[derive(Default)]
 pub(super) struct Queue {
@@ -108,6 +117,7 @@ pub(super) struct LaneQueue {
 #[derive(Default)]
 pub(super) struct PartyQueue {
     pub(super) waiters: usize,
+    pub(super) revocations: usize,
     /// Lanes with waiters and below their limit, in the order of their turns.
     pub(super) turns: VecDeque<Lane>,
 }
@@ -128,16 +138,19 @@ impl Queue {
             return Entered::Granted;
         }
         let party = self.parties.entry(share.party).or_default();
-        let party_has_room = party.waiters < shared.waiters.saturating_sub(self.waiters);
-        let lane_has_room = lane.waiters.len() < NARROW_WAITERS;
+        let waits = lane.waiters.len();
         let has_room = match share.lane {
-            Lane::Own => party_has_room,
+            Lane::Own => leaves_room(party.waiters, self.waiters, shared.waiters),
             Lane::Origin(_) => {
-                party_has_room && lane.waiters.len() < (shared.waiters / 2).saturating_sub(party.waiters)
+                leaves_room(party.waiters, self.waiters, shared.waiters)
+                    && leaves_room(waits, party.waiters, shared.waiters / 2)
             }
-            Lane::Session(_) | Lane::BeyondLimit => party_has_room && lane_has_room,
+            Lane::Session(_) | Lane::BeyondLimit => {
+                leaves_room(party.waiters, self.waiters, shared.waiters) && waits < NARROW_WAITERS
+            }
             Lane::Revocation(_) | Lane::AccountRevocation(_) => {
-                lane.waiters.len() < REVOCATION_WAITERS && self.revocations < shared.waiters / 4
+                leaves_room(party.revocations, self.revocations, shared.revocations())
+                    && leaves_room(waits, party.revocations, shared.revocations() / 2)
             }
         };
         if !has_room {
@@ -163,13 +176,13 @@ impl Queue {
     }
 
     fn change_waiters(&mut self, share: Share, change: impl Fn(usize) -> usize) {
-        if share.lane.revokes() {
-            self.revocations = change(self.revocations);
-        } else {
-            self.waiters = change(self.waiters);
-            let party = self.parties.entry(share.party).or_default();
-            party.waiters = change(party.waiters);
-        }
+        let party = self.parties.entry(share.party).or_default();
+        let (all, of_party) = match share.lane.revokes() {
+            true => (&mut self.revocations, &mut party.revocations),
+            false => (&mut self.waiters, &mut party.waiters),
+        };
+        *all = change(*all);
+        *of_party = change(*of_party);
     }
 
     /// Puts a lane in line if it has a waiter and may use a permit.
@@ -235,7 +248,7 @@ impl Queue {
         if self.lanes.get(&share).is_some_and(is_empty) {
             self.lanes.remove(&share);
         }
-        let is_empty = |party: &PartyQueue| party.waiters == 0 && party.turns.is_empty();
+        let is_empty = |party: &PartyQueue| party.waiters + party.revocations == 0 && party.turns.is_empty();
         if self.parties.get(&share.party).is_some_and(is_empty) {
             self.parties.remove(&share.party);
         }
