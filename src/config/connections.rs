@@ -31,7 +31,7 @@ pub struct ConnectionSettings {
     pub idle_timeout: Duration,
     /// Calls that the process runs at most.
     pub max_calls: usize,
-    /// Proxies that say where a call came from.
+    /// Proxies whose `x-forwarded-for` is trusted.
     pub trusted_proxies: TrustedProxies,
 }
 

@@ -1,4 +1,4 @@
-//! Limit on log lines that others can cause without end: so many a second, and the number of those suppressed.
+//! Rate limit for log lines that callers can trigger, with a count of suppressed lines.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -22,7 +22,7 @@ struct Bucket {
 }
 
 impl LogLines {
-    /// Allows so many lines a second; a second's worth may come at once.
+    /// Allows `lines` per second, in bursts of up to one second's worth.
     pub const fn per_second(lines: u32) -> Self {
         let bucket = Bucket { empty: None, suppressed: 0, reported: None };
         Self { per_second: lines, bucket: Mutex::new(bucket) }

@@ -109,7 +109,7 @@ pub struct CallLayer {
 }
 
 impl CallLayer {
-    /// With the longest time of a call, and the proxies that say where a call came from.
+    /// With the longest time of a call, and the proxies whose `x-forwarded-for` is trusted.
     pub(super) fn new(flows: Arc<Flows>, longest: Duration, proxies: TrustedProxies) -> Self {
         Self { flows, longest, proxies: Arc::new(proxies), has_warned: Arc::default() }
     }

@@ -19,8 +19,8 @@ pub const PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// Timeout of a trial write. One that takes longer has no result: it may wait for other writes.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Consecutive trial writes without a result after which an outage of writes ends: writes wait instead of failing.
-const UNENDED_TRIALS: u32 = 3;
+/// Consecutive inconclusive trial writes after which writes are considered available again.
+const MAX_INCONCLUSIVE: u32 = 3;
 /// Interval of trial writes, however many calls fail.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -43,7 +43,7 @@ struct Known {
     outage: Option<Outage>,
     write_wanted: bool,
     last_write: Option<Instant>,
-    unended: u32,
+    inconclusive: u32,
 }
 
 struct Outage {
@@ -92,18 +92,18 @@ impl StoreProbe {
             Ok(Err(error @ (StoreError::Unavailable(_) | StoreError::ReadOnly(_)))) => {
                 Found::new(StoreState::NotWritable, &error)
             }
-            Ok(Err(_)) | Err(_) => self.unended(before),
+            Ok(Err(_)) | Err(_) => self.inconclusive(before),
         }
     }
 
     /// Outcome of a trial write without a result. Repeated, it ends an outage of writes; it never extends an outage that has
     /// ended.
-    fn unended(&self, before: StoreState) -> Found {
+    fn inconclusive(&self, before: StoreState) -> Found {
         let mut known = self.known();
         let was_down = known.outage.as_ref().is_some_and(|outage| outage.state == StoreState::Down);
-        known.unended = if before == StoreState::NotWritable { known.unended + 1 } else { 0 };
-        if was_down || known.unended >= UNENDED_TRIALS {
-            known.unended = 0;
+        known.inconclusive = if before == StoreState::NotWritable { known.inconclusive + 1 } else { 0 };
+        if was_down || known.inconclusive >= MAX_INCONCLUSIVE {
+            known.inconclusive = 0;
             return Found::new(StoreState::Up, "");
         }
         Found::nothing_new(before)

@@ -1,4 +1,4 @@
-//! Calls of the store that run: their failures, for the one who probes the store, and their common end in an outage.
+//! Monitors running store calls: reports failures to the probe, and cancels the calls in an outage.
 
 use std::{
     future::Future,
@@ -34,7 +34,7 @@ impl CallMonitor {
                 }
                 outcome
             }
-            () = abandoned => Err(StoreError::Unavailable("it is known to be down".to_owned())),
+            () = abandoned => Err(StoreError::Unavailable("call cancelled: the store is down".to_owned())),
         }
     }
 

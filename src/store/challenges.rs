@@ -139,11 +139,14 @@ pub trait ChallengeStore: Send + Sync {
 
     /// The sign-in challenges of a scope that a key names, newest first.
     ///
-    /// By address: the live ones on the network, if one is given, each kind with a bound of its own, so that none
-    /// displaces another: those of exactly the scope's session (or of none) on a main network or one that the wallet has signed
-    /// in on, or on the network that is given, [`FOUND_EXPECTED`]; those of exactly the scope's session on any network,
-    /// [`FOUND_ELSEWHERE`]; for a client, those of its sessions, as many. The newest of all where none is live. The rows
-    /// that are read are bounded, too.
+    /// By address: the live ones, on the network if one is given. Each kind has a bound of its own, so that none displaces
+    /// another:
+    /// - those of exactly the scope's session (or of none) on the given network, on a main network, or on one that the
+    ///   wallet has signed in on: at most [`FOUND_EXPECTED`];
+    /// - those of exactly the scope's session (or of none) on any network: at most [`FOUND_ELSEWHERE`];
+    /// - for a client, those of its sessions: at most [`FOUND_ELSEWHERE`].
+    ///
+    /// If none is live, the newest one. The number of rows read is bounded, too.
     async fn find_challenges(
         &self,
         scope: ChallengeScope,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{domain::SessionId, state::Result};
 
-/// Budgets of this instance, some 20 MB. The one that expires first makes room.
+/// Budgets of this instance, some 32 MiB. The one that expires first makes room.
 const MAX_BUDGETS: usize = 100_000;
 
 /// Names the session of a token before the store is asked.

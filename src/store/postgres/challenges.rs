@@ -18,7 +18,7 @@ use crate::{
 impl ChallengeStore for Postgres {
     async fn issue_challenge(&self, challenge: NewChallenge) -> Result<Challenge> {
         self.retrying(async || {
-            let query = beside_equal(ISSUE, &challenge, LIVE_CHALLENGE_LIMIT)
+            let query = beside_equal(ISSUE, &challenge)
                 .bind(challenge.id.uuid())
                 .bind(challenge.nonce.as_str())
                 .bind(challenge.content.text())
@@ -89,7 +89,6 @@ impl ChallengeStore for Postgres {
 fn beside_equal<'q>(
     statement: &'static str,
     challenge: &'q NewChallenge,
-    least: usize,
 ) -> Query<'q, sqlx::Postgres, PgArguments> {
     sqlx::query(statement)
         .bind(challenge.signer.as_ref().map(|signer| signer.address.as_str()))
@@ -99,7 +98,7 @@ fn beside_equal<'q>(
         .bind(challenge.purpose().as_str())
         .bind(challenge.session_id.map(SessionId::uuid))
         .bind(challenge.content_digest.as_slice())
-        .bind(i64::try_from(least).unwrap_or(i64::MAX))
+        .bind(i64::try_from(LIVE_CHALLENGE_LIMIT).unwrap_or(i64::MAX))
 }
 
 /// At least half of a challenge's life is left.

@@ -19,7 +19,7 @@ impl ChallengeStore for Sqlite {
     async fn issue_challenge(&self, challenge: NewChallenge) -> Result<Challenge> {
         retrying(async || {
             let mut tx = self.begin().await?;
-            let equal = beside_equal(FIND_EQUAL, &challenge, LIVE_CHALLENGE_LIMIT);
+            let equal = beside_equal(FIND_EQUAL, &challenge);
             let issued = match equal.fetch_optional(&mut *tx).await? {
                 Some(equal) => rows::challenge(&equal)?,
                 None => add(&mut tx, &challenge).await?,
@@ -88,7 +88,6 @@ impl ChallengeStore for Sqlite {
 fn beside_equal<'q>(
     statement: &'static str,
     challenge: &'q NewChallenge,
-    least: usize,
 ) -> Query<'q, sqlx::Sqlite, SqliteArguments> {
     sqlx::query(statement)
         .bind(challenge.signer.as_ref().map(|signer| signer.address.as_str()))
@@ -98,7 +97,7 @@ fn beside_equal<'q>(
         .bind(challenge.purpose().as_str())
         .bind(challenge.session_id.map(SessionId::uuid))
         .bind(challenge.content_digest.as_slice())
-        .bind(i64::try_from(least).unwrap_or(i64::MAX))
+        .bind(i64::try_from(LIVE_CHALLENGE_LIMIT).unwrap_or(i64::MAX))
 }
 
 /// ?1 address, ?2 client, ?3 network, ?4 format, ?5 purpose, ?6 session: the challenges of a scope that look-ups by address
@@ -273,7 +272,7 @@ const FIND_BY_ADDRESS: &str = concat!(
 
 /// Adds a challenge; at the limit the oldest makes room.
 async fn add(tx: &mut WriteTransaction, challenge: &NewChallenge) -> Result<Challenge> {
-    beside_equal(DISPLACE, challenge, LIVE_CHALLENGE_LIMIT).execute(&mut **tx).await?;
+    beside_equal(DISPLACE, challenge).execute(&mut **tx).await?;
     let row = sqlx::query(ADD)
         .bind(challenge.id.uuid())
         .bind(challenge.client_id.uuid())
