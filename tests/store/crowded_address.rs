@@ -1,11 +1,12 @@
 //! Look-ups by the address of a wallet for which strangers start challenges without end.
 
 use countersign::{
-    domain::{Address, ChainAddress, Challenge, ChallengeId, Network, SessionId},
-    store::{ChallengeKey, ChallengeScope, FOUND_ELSEWHERE, FOUND_LIMIT, NewChallenge},
+    domain::{Address, ChainAddress, Challenge, ChallengeId, ClientId, Network, SessionId},
+    store::{ChallengeKey, ChallengeScope, FOUND_ELSEWHERE, FOUND_EXPECTED, FOUND_LIMIT, NewChallenge, open},
 };
 
 use crate::{
+    database::Lock,
     fixture::{Bench, new_address},
     support::TestStore,
 };
@@ -176,4 +177,60 @@ async fn the_answer_is_bounded(test: &TestStore) {
     let found = found(&bench, &address, None, None).await;
     let others = 2 * FOUND_ELSEWHERE as usize;
     assert_eq!((found.len(), found[others]), (others + 1, own.id), "each once, newest first");
+}
+
+/// Adds 5,000 challenges each of a client and of its session, on invented networks.
+async fn crowd(test: &TestStore, scope: ChallengeScope, address: &Address, life: &str) {
+    let (client, session) = (scope.client_id, scope.session_id.unwrap());
+    test.execute(&format!(
+        "INSERT INTO challenges (id, client_id, session_id, purpose, format, nonce, message, address, network,
+                                 slot, create_time, expire_time)
+         SELECT gen_random_uuid(), '{client}', session_id, 'SIGN_IN', 'TEXT', place, '', '{}',
+                'eip155:' || 1000000 + place, 0, clock_timestamp(), clock_timestamp() + interval '{life}'
+         FROM generate_series(1, 5000) AS place, (VALUES (NULL), (uuid '{session}')) AS scopes (session_id)",
+        address.as_str()
+    ))
+    .await;
+}
+
+/// The challenges that stores have read, by an index or without. A server process publishes its counts when it ends.
+async fn challenges_read(test: &TestStore) -> i64 {
+    let running = "datname = current_database() AND application_name = 'countersign'";
+    let ended = format!("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE {running})");
+    Lock::Postgres(test.postgres_connection().await).until(&ended).await;
+    let read = "SELECT (seq_tup_read + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes
+                                        WHERE relname = 'challenges'))::bigint
+                FROM pg_stat_user_tables WHERE relname = 'challenges'";
+    sqlx::query_scalar(read).fetch_one(&mut test.postgres_connection().await).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_up_reads_a_bounded_number_of_challenges_by_indexes() {
+    const BOUND: u32 = (FOUND_EXPECTED + 1) + (FOUND_ELSEWHERE + 1) + 8 * FOUND_ELSEWHERE;
+    for (life, is_analyzed) in [("2 minutes", false), ("2 minutes", true), ("-2 minutes", true)] {
+        let test = TestStore::postgres().await;
+        let store = open(test.direct_url().as_str()).await.unwrap();
+        store.migrate().await.unwrap();
+        let (address, client_id) = (new_address(), ClientId::generate());
+        let session = Some(SessionId::generate());
+        crowd(&test, ChallengeScope { client_id, session_id: session }, &address, life).await;
+        // Others that have later deadlines.
+        crowd(&test, ChallengeScope { client_id, session_id: session }, &new_address(), "3 minutes").await;
+        if is_analyzed {
+            test.execute("ANALYZE challenges").await;
+        }
+        let mut look_ups = 0;
+        // The sixth and later ones may use a plan for any parameters.
+        for _ in 0..8 {
+            for (session_id, network) in [(None, None), (session, None), (None, Some(network(1_000_001)))] {
+                let (scope, key) =
+                    (ChallengeScope { client_id, session_id }, ChallengeKey::Address(address.clone()));
+                assert!(!store.find_challenges(scope, key, network).await.unwrap().is_empty());
+                look_ups += 1;
+            }
+        }
+        store.close().await;
+        let read = challenges_read(&test).await;
+        assert!((look_ups..=look_ups * i64::from(BOUND)).contains(&read), "{life}, {is_analyzed}: {read}");
+    }
 }

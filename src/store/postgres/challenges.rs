@@ -196,6 +196,21 @@ macro_rules! by_deadline {
     };
 }
 
+/// The deadline as the indexes of [`by_deadline`] have it. `challenges_by_end` has none of this form: by it, a look-up would
+/// skip the rows of all other addresses.
+macro_rules! deadline {
+    () => {
+        "(expire_time AT TIME ZONE 'UTC')"
+    };
+}
+
+/// The challenge has not expired at the statement's clock, as the indexes of [`by_deadline`] have it.
+macro_rules! unexpired {
+    () => {
+        concat!(deadline!(), " > (SELECT now AT TIME ZONE 'UTC' FROM clock)")
+    };
+}
+
 /// $1 client, $2 session, $3 address, $4 purpose, $5 bound on what is read.
 const REUSABLE: &str = concat!(
     "WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now), latest AS MATERIALIZED (
@@ -203,7 +218,11 @@ const REUSABLE: &str = concat!(
     own!(),
     " AND purpose = $4 AND ",
     by_deadline!(),
-    " AND expire_time > (SELECT now FROM clock) ORDER BY expire_time DESC LIMIT $5
+    " AND ",
+    unexpired!(),
+    " ORDER BY ",
+    deadline!(),
+    " DESC LIMIT $5
     ) SELECT ",
     challenge_columns!(),
     ", content_digest FROM latest WHERE redeem_time IS NULL AND content_digest IS NOT NULL AND ",
@@ -217,7 +236,7 @@ const REUSABLE: &str = concat!(
 /// deadlines serves.
 macro_rules! is_live {
     () => {
-        concat!("redeem_time IS NULL AND expire_time > (SELECT now FROM clock) AND ", known_format!())
+        concat!("redeem_time IS NULL AND ", unexpired!(), " AND ", known_format!())
     };
 }
 
@@ -265,11 +284,17 @@ const FIND_BY_ADDRESS: &str = concat!(
     own!(),
     " AND ",
     is_live!(),
-    " ORDER BY expire_time DESC LIMIT $6 + 1
+    " ORDER BY ",
+    deadline!(),
+    " DESC LIMIT $6 + 1
     ), of_sessions AS MATERIALIZED (
-        SELECT * FROM challenges WHERE expire_time > (SELECT now FROM clock) AND ",
+        SELECT * FROM challenges WHERE ",
+    unexpired!(),
+    " AND ",
     of_sessions!(),
-    " ORDER BY expire_time DESC LIMIT $7
+    " ORDER BY ",
+    deadline!(),
+    " DESC LIMIT $7
     ), bound AS MATERIALIZED (
         SELECT * FROM of_sessions WHERE ($4::text IS NULL OR network = $4) AND ",
     is_live!(),
@@ -288,11 +313,15 @@ const FIND_BY_ADDRESS: &str = concat!(
     by_deadline!(),
     " AND ",
     own!(),
-    " ORDER BY expire_time DESC LIMIT $6)
+    " ORDER BY ",
+    deadline!(),
+    " DESC LIMIT $6)
             UNION ALL
             (SELECT * FROM challenges WHERE NOT EXISTS (SELECT FROM live) AND ",
     of_sessions!(),
-    " ORDER BY expire_time DESC LIMIT $6)
+    " ORDER BY ",
+    deadline!(),
+    " DESC LIMIT $6)
             UNION ALL
             (SELECT * FROM challenges WHERE NOT EXISTS (SELECT FROM live) AND purpose = 'SIGN_IN'
                 AND network = $4 AND slot IS NOT NULL AND ",

@@ -205,7 +205,8 @@ macro_rules! of_sessions {
 /// ?1 client, ?2 session if it must be bound to one, ?3 address, ?4 network if one is given, ?5 bound on those of expected
 /// networks, ?6 bound on each other kind, ?7 bound on those of sessions that are read. One more of each kind is read than
 /// returned, which shows whether the look-up is cut. No part reads more than its bound of the rows that others can add, in
-/// deadline order.
+/// deadline order. Ended rows are read only where nothing is live: a limit of zero reads no row, whereas SQLite would
+/// evaluate a condition with a subquery for each.
 const FIND_BY_ADDRESS: &str = concat!(
     "WITH expected AS MATERIALIZED (",
     expected_networks!("?1", "?3"),
@@ -245,16 +246,14 @@ const FIND_BY_ADDRESS: &str = concat!(
      ), newest AS MATERIALIZED (
          SELECT * FROM (
              SELECT * FROM (
-                 SELECT * FROM challenges INDEXED BY challenges_by_address
-                 WHERE NOT EXISTS (SELECT 1 FROM live) AND purpose = 'SIGN_IN' AND ",
+                 SELECT * FROM challenges INDEXED BY challenges_by_address WHERE purpose = 'SIGN_IN' AND ",
     own!(),
-    " ORDER BY expire_time DESC LIMIT ?6)
+    " ORDER BY expire_time DESC LIMIT ?6 * (NOT EXISTS (SELECT 1 FROM live)))
              UNION ALL
              SELECT * FROM (
-                 SELECT * FROM challenges INDEXED BY challenges_of_sessions
-                 WHERE NOT EXISTS (SELECT 1 FROM live) AND ",
+                 SELECT * FROM challenges INDEXED BY challenges_of_sessions WHERE ",
     of_sessions!(),
-    " ORDER BY expire_time DESC LIMIT ?6)
+    " ORDER BY expire_time DESC LIMIT ?6 * (NOT EXISTS (SELECT 1 FROM live)))
          ) WHERE (?4 IS NULL OR network = ?4) AND ",
     known_format!(),
     " ORDER BY expire_time DESC LIMIT 1

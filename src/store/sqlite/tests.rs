@@ -1,6 +1,12 @@
 //! What is SQLite's own: files, memory, locks, other processes. The rest is in `tests/store`.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use sqlx::{Executor as _, SqlitePool};
 use tempfile::TempDir;
@@ -13,8 +19,8 @@ use crate::{
         Policy, RootKeyId, SessionId, Verification, VerificationMethod, Wallet, WalletKind,
     },
     store::{
-        ChallengeKey, ChallengeScope, ChallengeState, Lifecycle as _, NewChallenge, NewClient, OpenError,
-        RedeemOutcome, Redemption, RotateOutcome, Rotation, SchemaState, Store, open,
+        ChallengeKey, ChallengeScope, ChallengeState, ChallengeStore as _, Lifecycle as _, NewChallenge,
+        NewClient, OpenError, RedeemOutcome, Redemption, RotateOutcome, Rotation, SchemaState, Store, open,
     },
 };
 
@@ -268,4 +274,44 @@ async fn a_write_that_is_cancelled_while_it_queues_is_no_failure_of_the_store() 
     assert!(!failed().await);
     drop(held);
     assert!(failed().await, "one that began and did not end is");
+}
+
+/// Instructions that SQLite executes for look-ups by an address with so many challenges each of a client and of its
+/// session, on invented networks.
+async fn instructions_of_look_ups(count: u32, life: Duration) -> u64 {
+    let store = Sqlite::open("sqlite::memory:").await.unwrap();
+    store.migrate().await.unwrap();
+    let (client_id, session) = (ClientId::generate(), SessionId::generate());
+    let mut connection = store.reader.acquire().await.unwrap();
+    let crowd = "
+        WITH RECURSIVE places (place) AS (SELECT 1 UNION ALL SELECT place + 1 FROM places WHERE place < ?4)
+        INSERT INTO challenges (id, client_id, session_id, purpose, format, nonce, message, address, network,
+                                create_time, expire_time)
+        SELECT randomblob(16), ?1, session_id, 'SIGN_IN', 'TEXT', place, '', ?3, 'eip155:' || (1000000 + place),
+               now, now + ?5
+        FROM places, (SELECT NULL AS session_id UNION ALL SELECT ?2), clock";
+    let life = i64::try_from(life.as_millis()).unwrap();
+    let crowd = sqlx::query(crowd).bind(client_id.uuid()).bind(session.uuid()).bind(ADDRESS);
+    crowd.bind(count).bind(life).execute(&mut *connection).await.unwrap();
+    let instructions = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&instructions);
+    connection.lock_handle().await.unwrap().set_progress_handler(1, move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        true
+    });
+    drop(connection);
+    for session_id in [None, Some(session)] {
+        let (scope, key) = (ChallengeScope { client_id, session_id }, ChallengeKey::Address(address()));
+        assert!(!store.find_challenges(scope, key, None).await.unwrap().is_empty());
+    }
+    instructions.load(Ordering::Relaxed)
+}
+
+#[tokio::test]
+async fn a_look_up_by_address_takes_no_longer_when_strangers_add_challenges() {
+    for life in [Duration::from_mins(2), Duration::ZERO] {
+        let (few, many) =
+            (instructions_of_look_ups(500, life).await, instructions_of_look_ups(5_000, life).await);
+        assert!(few > 0 && many <= few + few / 10, "{few} instructions became {many}");
+    }
 }
