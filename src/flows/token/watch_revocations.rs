@@ -17,6 +17,7 @@ use crate::{
         health::HealthState,
         revocation_feed::{LOOK_FAR_BACK, Page, RevocationEvent},
         running_calls::RevocationWatch,
+        store_shares::{Party, Share},
     },
 };
 
@@ -207,7 +208,8 @@ impl Watch {
                 return Ok(*guards);
             }
         }
-        let tokens = self.flows.store.tokens_audience(other).await?;
+        let own = Share::of(Party::Client(self.client.id));
+        let tokens = self.flows.store_turn(own).await?.tokens_audience(other).await?;
         let guards = tokens.is_some_and(|tokens| {
             tokens.changed_lately || tokens.audience.iter().any(|audience| guarded.contains(audience))
         });
@@ -222,4 +224,51 @@ impl Watch {
 /// The audiences of other clients that a client guards, if it does.
 fn scope(client: &Client) -> Option<&[String]> {
     client.policy.has(Role::Introspect).then_some(client.policy.introspect_audiences.as_slice())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        chain::Chains,
+        domain::{Policy, Secret},
+        flows::{CallLimits, Credentials, client::create::create_client},
+        state::signing_keys::Schedule,
+        store::open,
+        token::RootKeys,
+    };
+
+    #[tokio::test]
+    async fn a_watch_reads_the_audience_of_another_client_with_a_permit() {
+        let store = open("sqlite::memory:").await.unwrap();
+        store.migrate().await.unwrap();
+        let shop = Policy { name: "Shop".to_owned(), audience: vec!["shop".to_owned()], ..Policy::default() };
+        let guard = Policy {
+            name: "Guard".to_owned(),
+            roles: vec![Role::Introspect],
+            introspect_audiences: shop.audience.clone(),
+            ..Policy::default()
+        };
+        let (shop, _) = create_client(store.as_ref(), shop, "").await.unwrap();
+        let (guard, secret) = create_client(store.as_ref(), guard, "").await.unwrap();
+        let roots = RootKeys::parse(RootKeys::new_key().expose()).unwrap();
+        let (chains, issuer) = (Chains::new(&[], Duration::ZERO), "https://issuer.example".to_owned());
+        let schedule = Schedule { interval: None, prepublish: Duration::ZERO };
+        let limits = CallLimits { max_calls: 100, store_permits: 1 };
+        let flows = Flows::start(store, roots, issuer, chains, schedule, limits).await.unwrap();
+        let credentials = Credentials::Basic {
+            client_id: guard.id.to_string(),
+            client_secret: Secret::new(secret.expose().to_owned()),
+        };
+        let flows = Arc::new(flows);
+        let mut watch = flows.watch_revocations(Presented { credentials, origin: None }, None).await.unwrap();
+
+        let held = flows.shares.permit(Share::of(Party::Unauthenticated)).await.unwrap();
+        let Err(Error::Overloaded(calls)) = watch.guards(shop.id, Instant::now()).await else {
+            panic!("the look-up does not wait for a permit");
+        };
+        assert_eq!(calls, "calls of this client waiting for the store");
+        drop(held);
+        assert!(watch.guards(shop.id, Instant::now()).await.unwrap());
+    }
 }
