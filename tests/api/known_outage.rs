@@ -106,6 +106,39 @@ mod on_postgres {
         }
     }
 
+    /// As after a failover: the address leads to a standby until it is promoted.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_standby_counts_as_down_until_it_is_promoted() {
+        let store = TestStore::postgres().await;
+        for statement in [
+            "CREATE SCHEMA failover",
+            "CREATE TABLE failover.server AS SELECT FALSE AS is_standby",
+            "CREATE FUNCTION failover.pg_is_in_recovery() RETURNS boolean LANGUAGE sql
+             AS 'SELECT is_standby FROM failover.server'",
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = failover, pg_catalog, public',
+                                        current_database()); END $$",
+        ] {
+            store.execute(statement).await;
+        }
+        let process = Process::start(&store);
+        let caller = process.caller(&client_of(&store)).await;
+        let signed_in = caller.sign_in(&wallet()).await;
+        let (session, tokens) = (signed_in.session.unwrap(), signed_in.tokens.unwrap());
+
+        store.execute("UPDATE failover.server SET is_standby = TRUE").await;
+        health_turns(process.grpc, ServingStatus::NotServing).await;
+        rejected_at_once(&caller.with(""), &tokens.refresh_token, 10).await;
+        assert_unavailable(caller.get_session(&session.id).await.unwrap_err());
+
+        store.execute("UPDATE failover.server SET is_standby = FALSE").await;
+        answered_again(&caller.with(""), &tokens.refresh_token).await;
+        health_turns(process.grpc, ServingStatus::Serving).await;
+        let log = process.logged_until("the store has recovered").await;
+        let begin = log.lines().find(|line| line.contains("the store is down")).unwrap();
+        assert!(begin.contains("is a standby"), "{begin}");
+        assert!(!log.contains("rejects writes"), "{log}");
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn a_busy_pool_is_not_an_outage_and_does_not_block_keys_revocations_or_the_probe() {
         let store = TestStore::postgres().await;

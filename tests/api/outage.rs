@@ -228,7 +228,7 @@ async fn connections_to_a_server_that_only_reads_are_dropped_and_writes_come_bac
     let store = TestStore::postgres().await;
     let server = Server::start(&store).await;
     let client = server.client(Policy::default()).await;
-    client.sign_in(&wallet()).await;
+    let session = client.sign_in(&wallet()).await.session.unwrap();
     let mut outside = store.postgres_connection().await;
     // As after a failover that left the old primary behind as a standby: its connections stay, and only read.
     let statements = [
@@ -243,7 +243,9 @@ async fn connections_to_a_server_that_only_reads_are_dropped_and_writes_come_bac
     for _ in 0..20 {
         assert_unavailable(refused().await);
     }
+    health_turns(server.grpc, ServingStatus::NotServing).await;
     // Reads continue, with the clock that they need. The server may be fenced: decisions made from memory fail closed.
+    assert_eq!(client.get_session(&session.id).await.unwrap().id, session.id);
     server.store.now().await.unwrap();
     assert!(matches!(server.store.revocations(None).await, Err(StoreError::ReadOnly(_))));
     let back = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET default_transaction_read_only', current_database()); END $$";
@@ -253,4 +255,5 @@ async fn connections_to_a_server_that_only_reads_are_dropped_and_writes_come_bac
         assert!(Instant::now() < give_up, "connections that only read were kept: {status:?}");
         assert_unavailable(status);
     }
+    health_turns(server.grpc, ServingStatus::Serving).await;
 }

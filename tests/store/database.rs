@@ -71,17 +71,22 @@ pub async fn turn_clock(test: &TestStore, seconds: i64) {
             .await;
         if std::env::var_os("COUNTERSIGN_TEST_POOLER_URL").is_some() {
             // A pooler's connections are older than whoever connects to it.
-            test.execute(
-                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
-                 WHERE datname = current_database() AND pid <> pg_backend_pid()",
-            )
-            .await;
+            terminate_connections(test).await;
         }
     } else {
         test.execute("DROP VIEW clock").await;
         let now = "CAST(round(unixepoch('now', 'subsec') * 1000) AS INTEGER)";
         test.execute(&format!("CREATE VIEW clock AS SELECT {now} + {seconds} * 1000 AS now")).await;
     }
+}
+
+/// Ends every connection to a PostgreSQL database.
+pub async fn terminate_connections(test: &TestStore) {
+    test.execute(
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+    .await;
 }
 
 /// Changes one field of a client's policy behind the store's back; `value` is JSON.

@@ -50,5 +50,6 @@ mod rotate;
 mod rotate_races;
 mod rotate_refused;
 mod sessions;
+mod store_probe;
 mod unlink_wallet;
 mod writers;
