@@ -22,7 +22,7 @@ use http_body_util::{BodyExt as _, Full};
 use prost::Message as _;
 use tonic::{Code, Request, Response, Status, body::Body, codegen::Bytes, server::UnaryService};
 
-use super::{call::note_authenticated, credentials::read, status::code_and_reason};
+use super::{call_record::note_authenticated, credentials::read, status::code_and_reason};
 use crate::flows::{AccessClaims, Credentials, Error, Flows, token::check::Route};
 
 /// Every header that tells a service who calls begins with this, and comes from here alone.

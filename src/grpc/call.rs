@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
     pin::Pin,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -15,7 +15,7 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
 use tonic::{
-    Code, Extensions, Status,
+    Code, Status,
     body::Body,
     codegen::{Body as HttpBody, Bytes, StdError},
 };
@@ -23,10 +23,13 @@ use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use super::{authorization::denied_call, call_log, guarded_body::guarded, methods::Method, status::status};
+use super::{
+    authorization::denied_call, call_log, call_record::Call, guarded_body::guarded, methods::Method,
+    status::status,
+};
 use crate::{
     domain::{
-        ClientId, Peer, RequestId, TrustedProxies, Violation,
+        Peer, RequestId, TrustedProxies, Violation,
         peer::{HealthWatch, Stalled},
     },
     flows::{Error, Flows},
@@ -49,53 +52,6 @@ const MAX_METADATA_BYTES: usize = 16 * 1024;
 pub(super) const INCOMPLETE_REQUESTS: Error = Error::Overloaded("incomplete requests");
 /// How much earlier than the caller's deadline the answer is sent, so that it arrives.
 const HEAD_START: Duration = Duration::from_millis(20);
-
-/// What is known of a call while it runs; in the extensions of its request.
-#[derive(Clone, Debug)]
-pub struct Call {
-    /// Its id: the caller's, or one of our own.
-    pub request_id: String,
-    /// Address that it came from.
-    pub origin: Option<IpAddr>,
-    caller: Arc<CallerRecord>,
-}
-
-/// Caller of a call, as far as it is known.
-#[derive(Debug, Default)]
-struct CallerRecord {
-    client_id: OnceLock<ClientId>,
-    is_authenticated: AtomicBool,
-}
-
-impl Call {
-    /// The client behind it, or the one that it names.
-    pub(super) fn client_id(&self) -> Option<ClientId> {
-        self.caller.client_id.get().copied()
-    }
-
-    /// True if its credentials were valid.
-    pub(super) fn is_authenticated(&self) -> bool {
-        self.caller.is_authenticated.load(Ordering::Acquire)
-    }
-}
-
-/// Names the client in the call's line, unless it is named there already.
-pub(super) fn note_client(extensions: &Extensions, id: ClientId) {
-    if let Some(call) = extensions.get::<Call>() {
-        let _ = call.caller.client_id.set(id);
-    }
-}
-
-/// Notes that a call had valid credentials.
-pub(super) fn note_authenticated(extensions: &Extensions, id: ClientId) {
-    note_client(extensions, id);
-    if let Some(call) = extensions.get::<Call>() {
-        call.caller.is_authenticated.store(true, Ordering::Release);
-    }
-    if let Some(peer) = extensions.get::<Peer>() {
-        peer.connection.earns_trust();
-    }
-}
 
 /// Puts [`CallService`] around the services.
 #[derive(Clone)]
@@ -211,7 +167,7 @@ impl CallLayer {
     fn call<B>(&self, request: &Request<B>) -> Call {
         let peer = request.extensions().get::<Peer>();
         let origin = peer.map(|peer| self.origin(peer.address, request.headers()));
-        Call { request_id: request_id(request.headers()), origin, caller: Arc::default() }
+        Call::new(request_id(request.headers()), origin)
     }
 
     /// The address that a call came from. The first `x-forwarded-for` of an untrusted peer is logged.

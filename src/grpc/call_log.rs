@@ -10,7 +10,7 @@ use metrics::{Counter, Histogram};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::{call::Call, methods::Method};
+use super::{call_record::Call, methods::Method};
 use crate::{domain::LogLines, state::audit};
 
 /// Log lines a second for unauthenticated calls.

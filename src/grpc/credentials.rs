@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tonic::{Request, metadata::MetadataMap};
 
-use super::call::{Call, note_authenticated, note_client};
+use super::call_record::{Call, note_authenticated, note_client};
 use crate::{
     domain::Secret,
     flows::{Caller, Credentials, Error, Flows, Presented, Target},

@@ -6,6 +6,7 @@ pub mod account;
 mod authorization;
 pub mod call;
 mod call_log;
+mod call_record;
 pub mod challenge;
 pub mod client;
 pub mod convert;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tonic::{Request, Response, Status};
 
 use super::{
-    call::note_authenticated,
+    call_record::note_authenticated,
     convert,
     credentials::{authenticated, presented},
     revocations::{Stream, stream},
