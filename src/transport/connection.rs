@@ -17,7 +17,7 @@ use tower::Service;
 use super::{
     backlog::{Backlog, Paced},
     buffered_writes::BufferedWrites,
-    call::ConnectionService,
+    connection_service::ConnectionService,
     inline_executor::InlineExecutor,
     open_connections::OpenConnection,
     request_body::RequestBody,
