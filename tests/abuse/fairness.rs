@@ -194,7 +194,7 @@ async fn keeps_no_client_waiting(
 }
 
 /// Judges the times of sign-ins beside an attack by those beside GetJwks.
-async fn measure(name: &str, target: &Target<'_>, other: &str, attack: &impl Fn() -> Outcome) {
+async fn measure(name: &'static str, target: &Target<'_>, other: &str, attack: &impl Fn() -> Outcome) {
     let jwks = || -> Outcome {
         let channel = target.channel();
         Box::pin(async move { TokenServiceClient::new(channel).get_jwks(GetJwksRequest {}).await.map(drop) })
@@ -205,8 +205,14 @@ async fn measure(name: &str, target: &Target<'_>, other: &str, attack: &impl Fn(
     };
     let (mut quiet, mut attacked) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        quiet.extend(beside(&jwks, sign_ins()).await.0);
-        attacked.extend(beside(attack, sign_ins()).await.0);
+        let rate = Attack::begin("GetJwks");
+        let (times, calls) = beside(&jwks, sign_ins()).await;
+        rate.end(calls.made);
+        quiet.extend(times);
+        let rate = Attack::begin(name);
+        let (times, calls) = beside(attack, sign_ins()).await;
+        rate.end(calls.made);
+        attacked.extend(times);
     }
     let ratio = |of: f64| percentile(&mut attacked.clone(), of) / percentile(&mut quiet.clone(), of);
     let (median, p99) = (ratio(0.5), ratio(0.99));

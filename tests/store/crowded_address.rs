@@ -1,8 +1,12 @@
 //! Look-ups by the address of a wallet for which strangers start challenges without end.
 
+use std::sync::Arc;
+
 use countersign::{
-    domain::{Address, ChainAddress, Challenge, ChallengeId, ClientId, Network, SessionId},
-    store::{ChallengeKey, ChallengeScope, FOUND_ELSEWHERE, FOUND_EXPECTED, FOUND_LIMIT, NewChallenge, open},
+    domain::{Address, ChainAddress, Challenge, ChallengeId, ChallengePurpose, ClientId, Network, SessionId},
+    store::{
+        ChallengeKey, ChallengeScope, FOUND_ELSEWHERE, FOUND_EXPECTED, FOUND_LIMIT, NewChallenge, Store, open,
+    },
 };
 
 use crate::{
@@ -204,33 +208,59 @@ async fn challenges_read(test: &TestStore) -> i64 {
     sqlx::query_scalar(read).fetch_one(&mut test.postgres_connection().await).await.unwrap()
 }
 
+/// A store with crowded addresses, a scope with a session, and one of the addresses.
+async fn crowded(
+    test: &TestStore,
+    life: &str,
+    is_analyzed: bool,
+) -> (Arc<dyn Store>, ChallengeScope, Address) {
+    let store = open(test.direct_url().as_str()).await.unwrap();
+    store.migrate().await.unwrap();
+    let scope = ChallengeScope { client_id: ClientId::generate(), session_id: Some(SessionId::generate()) };
+    let address = new_address();
+    crowd(test, scope, &address, life).await;
+    // Others that have later deadlines.
+    crowd(test, scope, &new_address(), "3 minutes").await;
+    if is_analyzed {
+        test.execute("ANALYZE challenges").await;
+    }
+    (store, scope, address)
+}
+
+/// Look-ups of each kind. The sixth and later ones of a connection may use a plan for any parameters.
+const LOOK_UPS: i64 = 8;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_look_up_reads_a_bounded_number_of_challenges_by_indexes() {
     const BOUND: u32 = (FOUND_EXPECTED + 1) + (FOUND_ELSEWHERE + 1) + 8 * FOUND_ELSEWHERE;
     for (life, is_analyzed) in [("2 minutes", false), ("2 minutes", true), ("-2 minutes", true)] {
         let test = TestStore::postgres().await;
-        let store = open(test.direct_url().as_str()).await.unwrap();
-        store.migrate().await.unwrap();
-        let (address, client_id) = (new_address(), ClientId::generate());
-        let session = Some(SessionId::generate());
-        crowd(&test, ChallengeScope { client_id, session_id: session }, &address, life).await;
-        // Others that have later deadlines.
-        crowd(&test, ChallengeScope { client_id, session_id: session }, &new_address(), "3 minutes").await;
-        if is_analyzed {
-            test.execute("ANALYZE challenges").await;
-        }
-        let mut look_ups = 0;
-        // The sixth and later ones may use a plan for any parameters.
-        for _ in 0..8 {
-            for (session_id, network) in [(None, None), (session, None), (None, Some(network(1_000_001)))] {
-                let (scope, key) =
-                    (ChallengeScope { client_id, session_id }, ChallengeKey::Address(address.clone()));
+        let (store, of_session, address) = crowded(&test, life, is_analyzed).await;
+        let of_client = ChallengeScope { session_id: None, ..of_session };
+        let kinds = [(of_client, None), (of_session, None), (of_client, Some(network(1_000_001)))];
+        for _ in 0..LOOK_UPS {
+            for (scope, network) in kinds.clone() {
+                let key = ChallengeKey::Address(address.clone());
                 assert!(!store.find_challenges(scope, key, network).await.unwrap().is_empty());
-                look_ups += 1;
             }
         }
         store.close().await;
-        let read = challenges_read(&test).await;
+        let (read, look_ups) = (challenges_read(&test).await, 3 * LOOK_UPS);
         assert!((look_ups..=look_ups * i64::from(BOUND)).contains(&read), "{life}, {is_analyzed}: {read}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_up_for_reuse_reads_a_bounded_number_of_challenges_by_indexes() {
+    const BOUND: i64 = 1_024;
+    for is_analyzed in [false, true] {
+        let test = TestStore::postgres().await;
+        let (store, scope, address) = crowded(&test, "2 minutes", is_analyzed).await;
+        for _ in 0..LOOK_UPS {
+            store.reusable_challenges(scope, ChallengePurpose::SignIn, &address).await.unwrap();
+        }
+        store.close().await;
+        let read = challenges_read(&test).await;
+        assert!((LOOK_UPS..=LOOK_UPS * BOUND).contains(&read), "{is_analyzed}: {read}");
     }
 }
