@@ -14,6 +14,9 @@ use ipnet::IpNet;
 /// Health/Watch streams that one connection may have open: a channel opens one, a proxy a few.
 pub const HEALTH_WATCHES_PER_CONNECTION: u32 = 8;
 
+/// A call begins once so much of its request has arrived, or all of it.
+pub const BEGINNING_OF_REQUEST: usize = 4 * 1024;
+
 /// Connection and address of a call's peer; in the extensions of its request.
 #[derive(Clone, Debug)]
 pub struct Peer {

@@ -24,8 +24,8 @@ use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 use super::{
-    authorization::denied_call, call_log, call_record::Call, guarded_body::guarded, methods::Method,
-    status::status,
+    arriving_request::arrived, authorization::denied_call, call_log, call_record::Call,
+    guarded_body::guarded, methods::Method, status::status,
 };
 use crate::{
     domain::{
@@ -90,7 +90,7 @@ impl<S, B> Service<Request<B>> for CallService<S>
 where
     S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
     S::Future: Send,
-    B: HttpBody<Data = Bytes, Error: Into<StdError>> + Send + 'static,
+    B: HttpBody<Data = Bytes, Error: Into<StdError>> + Send + Unpin + 'static,
 {
     type Response = Response<Body>;
     type Error = S::Error;
@@ -102,10 +102,10 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let began = Instant::now();
-        let (method, admitted) = self.layer.admit(&request);
+        let method = method(&request);
         let call = self.layer.call(&request);
         request.extensions_mut().insert(call.clone());
-        let request = request.map(|body| Body::new(body.map_err(as_status)));
+        let flows = Arc::clone(&self.layer.flows);
         // The service that was asked whether it is ready must be the one that is called.
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
@@ -116,16 +116,27 @@ where
         let bound = bound(request.headers(), self.layer.longest);
         Box::pin(
             async move {
-                let response = match admitted {
-                    Ok(admitted) => {
-                        admitted.hold(method.kind, within(bound, method, inner.call(request)).await?)
+                let mut has_begun = false;
+                let response = tokio::time::timeout(bound, async {
+                    let (head, body) = request.into_parts();
+                    let body = match arrived(body, method.kind == CallKind::Reflection).await {
+                        Ok(body) => Body::new(body.map_err(as_status)),
+                        Err(error) => return Ok(rejected(method, &incomplete(error))),
+                    };
+                    has_begun = true;
+                    match admit(&flows, method, &head.extensions) {
+                        Ok(admitted) => {
+                            let response = inner.call(Request::from_parts(head, body)).await?;
+                            Ok(admitted.hold(method.kind, response))
+                        }
+                        Err(error) => Ok(rejected(method, &error)),
                     }
-                    Err(error) => {
-                        read_to_end(request, method, bound).await;
-                        rejected(method, &error)
-                    }
-                };
-                Ok(finished(response, method, &call, began))
+                });
+                let response = response.await.unwrap_or_else(|_| {
+                    let error = if has_begun { Error::DeadlineExceeded } else { Error::RequestIncomplete };
+                    Ok(rejected(method, &error))
+                });
+                Ok(finished(response?, method, &call, began))
             }
             .instrument(span),
         )
@@ -151,19 +162,6 @@ impl Admitted {
 }
 
 impl CallLayer {
-    /// The method of a call, and its places.
-    fn admit<B>(&self, request: &Request<B>) -> (Method, Result<Admitted, Error>) {
-        if size(request) > MAX_METADATA_BYTES {
-            return (Method::OVERSIZED, Err(Violation::request("metadata", "is larger than 16 KiB").into()));
-        }
-        let method = Method::of(request.uri().path());
-        let admitted = self.flows.calls().begin(method.kind).and_then(|running| {
-            let health_watch = health_watch(method.kind, request.extensions().get::<Peer>())?;
-            Ok(Admitted { _running: running, _health_watch: health_watch })
-        });
-        (method, admitted)
-    }
-
     fn call<B>(&self, request: &Request<B>) -> Call {
         let peer = request.extensions().get::<Peer>();
         let origin = peer.map(|peer| self.origin(peer.address, request.headers()));
@@ -182,6 +180,21 @@ impl CallLayer {
     }
 }
 
+/// The method of a call.
+fn method<B>(request: &Request<B>) -> Method {
+    if size(request) > MAX_METADATA_BYTES { Method::OVERSIZED } else { Method::of(request.uri().path()) }
+}
+
+/// Places of a call that is to run.
+fn admit(flows: &Flows, method: Method, extensions: &http::Extensions) -> Result<Admitted, Error> {
+    if method.is_oversized() {
+        return Err(Violation::request("metadata", "is larger than 16 KiB").into());
+    }
+    let running = flows.calls().begin(method.kind)?;
+    let health_watch = health_watch(method.kind, extensions.get::<Peer>())?;
+    Ok(Admitted { _running: running, _health_watch: health_watch })
+}
+
 /// A place for a Health/Watch stream on its connection.
 fn health_watch(kind: CallKind, peer: Option<&Peer>) -> Result<Option<HealthWatch>, Error> {
     match (kind, peer) {
@@ -197,6 +210,14 @@ fn forwarded(headers: &HeaderMap) -> impl DoubleEndedIterator<Item = &str> {
     headers.get_all(&FORWARDED).iter().map(|line| line.to_str().unwrap_or_default())
 }
 
+/// The error of a request whose beginning does not arrive.
+fn incomplete(error: impl Into<StdError>) -> Error {
+    match error.into().downcast_ref::<Stalled>() {
+        Some(Stalled::TooMany) => INCOMPLETE_REQUESTS,
+        Some(Stalled::TooLong) | None => Error::RequestIncomplete,
+    }
+}
+
 /// The error of a body, as a status if the peer stopped sending.
 fn as_status(error: impl Into<StdError>) -> StdError {
     let error = error.into();
@@ -204,17 +225,6 @@ fn as_status(error: impl Into<StdError>) -> StdError {
         Some(Stalled::TooLong) => status(&Error::RequestIncomplete).into(),
         Some(Stalled::TooMany) => status(&INCOMPLETE_REQUESTS).into(),
         None => error,
-    }
-}
-
-/// Reads the request of a call that is rejected. Data that arrives after the response would count against its
-/// connection: after some hundred such frames h2 closes it ("too_many_data_frames"), with all its calls. A reflection call
-/// ends only after its response.
-async fn read_to_end(request: Request<Body>, method: Method, bound: Duration) {
-    if method.kind != CallKind::Reflection {
-        let mut body = request.into_body();
-        let read = async { while let Some(Ok(_)) = body.frame().await {} };
-        let _ = tokio::time::timeout(bound, read).await;
     }
 }
 
@@ -227,16 +237,6 @@ fn rejected(method: Method, error: &Error) -> Response<Body> {
 fn size<B>(request: &Request<B>) -> usize {
     let path = request.uri().path().len();
     request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>() + path
-}
-
-/// The response, or the error that its time is over. A stream must open within that time.
-async fn within<E>(
-    bound: Duration,
-    method: Method,
-    response: impl Future<Output = Result<Response<Body>, E>>,
-) -> Result<Response<Body>, E> {
-    let response = tokio::time::timeout(bound, response).await;
-    response.unwrap_or_else(|_| Ok(rejected(method, &Error::DeadlineExceeded)))
 }
 
 /// Makes sure that a refusal has a reason, notes the outcome, and sends the call's id back.

@@ -32,6 +32,10 @@ impl Method {
         served.map_or(Self::UNKNOWN, |(name, kind)| Self { name, kind: *kind })
     }
 
+    pub(super) fn is_oversized(self) -> bool {
+        self.name == Self::OVERSIZED.name
+    }
+
     pub(super) fn is_check(self) -> bool {
         self.name == CHECK
     }

@@ -3,6 +3,7 @@
 //! The only module that serves gRPC; `tests/architecture.rs` lists the modules that may name tonic and prost.
 
 pub mod account;
+mod arriving_request;
 mod authorization;
 pub mod call;
 mod call_log;

@@ -33,8 +33,8 @@ impl Call {
     }
 
     /// The wait for a part of the request.
-    pub(super) fn stall_of_request(&self) -> Stall {
-        self.stalls.for_request(&self.peer)
+    pub(super) fn stall_of_request(&self, has_begun: bool) -> Stall {
+        self.stalls.for_request(&self.peer, has_begun)
     }
 
     /// The wait until a part of the response is taken.

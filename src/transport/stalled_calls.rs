@@ -16,6 +16,7 @@ use crate::domain::peer::{Peer, Stalled};
 #[derive(Debug)]
 pub struct StallLimits {
     timeout: Duration,
+    arriving: Arc<Places>,
     requests: Arc<Places>,
     responses: Arc<Places>,
 }
@@ -23,16 +24,19 @@ pub struct StallLimits {
 impl StallLimits {
     /// Limits under which a peer must send, or read, something within `timeout`.
     ///
-    /// At most `max_calls / 6` calls may have an incomplete request, so that they do not use up what is reserved for
-    /// probes; at most `max_calls / 3` may have an unread response.
+    /// At most `max_calls / 6` calls may run with an incomplete request, so that they do not use up what is reserved for
+    /// probes; at most `max_calls / 3` may have an unread response. Calls that have not begun yet occupy no such place:
+    /// as many as twice `max_calls` may wait for the beginning of their requests, which honest peers send late when they
+    /// are busy.
     pub fn new(timeout: Duration, max_calls: usize) -> Arc<Self> {
-        let (requests, responses) = (Places::new(max_calls / 6), Places::new(max_calls / 3));
-        Arc::new(Self { timeout, requests, responses })
+        let [arriving, requests, responses] = [max_calls * 2, max_calls / 6, max_calls / 3].map(Places::new);
+        Arc::new(Self { timeout, arriving, requests, responses })
     }
 
     /// The wait for a part of a request.
-    pub(super) fn for_request(&self, peer: &Peer) -> Stall {
-        Stall::begin("request", self.requests.take(peer), self.timeout)
+    pub(super) fn for_request(&self, peer: &Peer, has_begun: bool) -> Stall {
+        let places = if has_begun { &self.requests } else { &self.arriving };
+        Stall::begin("request", places.take(peer), self.timeout)
     }
 
     /// The wait until a part of a response is taken.

@@ -1,0 +1,131 @@
+//! A call begins once its request has arrived, or the beginning of a large one. A peer that sends slowly occupies no place
+//! among the running calls until then.
+//!
+//! A rejected call must not be answered before: h2 counts small frames of a request that nobody reads against their
+//! connection, and closes it after some hundred ("too_many_data_frames"), with all its calls.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::BytesMut;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use tonic::codegen::Bytes;
+
+use crate::domain::peer::BEGINNING_OF_REQUEST;
+
+/// A request's body whose beginning has arrived.
+pub(super) struct ArrivedBody<B> {
+    beginning: Bytes,
+    rest: B,
+}
+
+/// Waits for the end of a request, or for the beginning of a large one. Of a stream it waits for one frame only, because its
+/// caller ends it after the response.
+///
+/// # Errors
+/// Those of the body.
+pub(super) async fn arrived<B>(mut body: B, is_stream: bool) -> Result<ArrivedBody<B>, B::Error>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    let mut beginning = Bytes::new();
+    while beginning.len() < BEGINNING_OF_REQUEST {
+        let Some(frame) = body.frame().await else { break };
+        let Ok(data) = frame?.into_data() else { break };
+        if beginning.is_empty() {
+            beginning = data;
+        } else if !data.is_empty() {
+            let mut longer = BytesMut::from(beginning);
+            longer.extend_from_slice(&data);
+            beginning = longer.freeze();
+        }
+        if is_stream {
+            break;
+        }
+    }
+    Ok(ArrivedBody { beginning, rest: body })
+}
+
+impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for ArrivedBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if self.beginning.is_empty() {
+            return Pin::new(&mut self.rest).poll_frame(context);
+        }
+        Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.beginning)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.beginning.is_empty() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (rest, beginning) = (self.rest.size_hint(), self.beginning.len() as u64);
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + beginning);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + beginning);
+        }
+        hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, time::Duration};
+
+    use http_body_util::{Full, StreamBody};
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+
+    type Frames = Vec<Result<Frame<Bytes>, Infallible>>;
+
+    fn frames(frames: &[&[u8]]) -> Frames {
+        frames.iter().map(|frame| Ok(Frame::data(Bytes::copy_from_slice(frame)))).collect()
+    }
+
+    /// What has arrived of a request when its call begins, if it begins. The peer sends these frames, and then ends the
+    /// request, or waits.
+    async fn begun(data: &[&[u8]], ends: bool, is_stream: bool) -> Option<Bytes> {
+        let stream = tokio_stream::iter(frames(data));
+        let begun = async {
+            match ends {
+                true => arrived(StreamBody::new(stream), is_stream).await.map(|body| body.beginning),
+                false => {
+                    let waiting = StreamBody::new(stream.chain(tokio_stream::pending()));
+                    arrived(waiting, is_stream).await.map(|body| body.beginning)
+                }
+            }
+        };
+        tokio::time::timeout(Duration::ZERO, begun).await.ok().map(|begun| begun.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_call_begins_with_its_whole_request_or_the_beginning_of_a_large_one() {
+        let large: &[u8] = &[b'x'; BEGINNING_OF_REQUEST];
+        assert_eq!(begun(&[b"ab", b"cd"], true, false).await.unwrap(), "abcd");
+        assert_eq!(begun(&[b"ab", b"cd"], false, false).await, None);
+        assert_eq!(begun(&[b"ab"], false, true).await.unwrap(), "ab");
+        assert_eq!(begun(&[large], false, false).await.unwrap(), large);
+        assert_eq!(begun(&[], true, false).await.unwrap(), Bytes::new());
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_request_is_lost() {
+        let large = Bytes::from(vec![b'x'; 3 * BEGINNING_OF_REQUEST]);
+        let body = arrived(Full::new(large.clone()), false).await.unwrap();
+        assert_eq!(body.collect().await.unwrap().to_bytes(), large);
+        let stream = StreamBody::new(tokio_stream::iter(frames(&[b"ab", b"cd"])));
+        let body = arrived(stream, true).await.unwrap();
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "abcd");
+    }
+}
