@@ -83,6 +83,11 @@ impl ConnectionUsage {
         self.is_trusted.store(true, Ordering::Release);
     }
 
+    /// True if the connection has made such a call.
+    pub fn is_trusted(&self) -> bool {
+        self.is_trusted.load(Ordering::Acquire)
+    }
+
     /// Counts a Health/Watch stream for as long as the value lives; `None` if the connection has too many.
     pub fn begin_health_watch(self: &Arc<Self>) -> Option<HealthWatch> {
         let before = self.health_watches.fetch_add(1, Ordering::AcqRel);
@@ -103,7 +108,7 @@ impl ConnectionUsage {
             (self.running.load(Ordering::Acquire), self.health_watches.load(Ordering::Acquire));
         if running > watches {
             None
-        } else if self.is_trusted.load(Ordering::Acquire) {
+        } else if self.is_trusted() {
             Some(Dispensable::Trusted)
         } else if running > 0 {
             Some(Dispensable::OnlyWatchesHealth)

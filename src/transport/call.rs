@@ -53,6 +53,11 @@ impl Call {
         self.splits_frames
     }
 
+    /// True if the connection has made a call with valid credentials.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.peer.connection.is_trusted()
+    }
+
     /// Notes that the service has nothing to send.
     pub(super) fn waits(&self) {
         self.is_waiting.store(true, Ordering::Release);

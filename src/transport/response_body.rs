@@ -14,10 +14,13 @@ use super::call::Call;
 pin_project! {
     /// A response's body that notes what has been taken of it.
     ///
-    /// Over HTTP/2 a large frame is handed over in parts, so that each part sent is progress, and its last byte
-    /// separately. hyper hands a part to h2 as soon as the peer grants room for one byte, and then forgets it; h2 would
-    /// keep the rest as long as the connection lives. Splitting off the last byte ensures that neither hyper nor the
-    /// limits see the response as complete before all but one byte is sent.
+    /// Over HTTP/2 a large frame is handed over in parts, so that each part sent is progress, and its last byte separately.
+    /// hyper hands a part to h2 as soon as the peer grants room for one byte, and then forgets it; h2 would keep the rest
+    /// as long as the connection lives. hyper hands over the last byte only once the peer has granted room for all of the
+    /// frame, so neither hyper nor the limits see a response as complete before that.
+    ///
+    /// The last byte of a small frame is separate on untrusted connections only: clients that use h2 count small frames, and
+    /// close a connection with too many ("too_many_data_frames").
     pub(super) struct ResponseBody<B> {
         #[pin]
         body: B,
@@ -27,7 +30,7 @@ pin_project! {
     }
 }
 
-/// Frames up to this size are not worth another one. h2 gives a larger one a write of its own in any case.
+/// Frames up to this size are copied: tonic encodes each response in a buffer of 8 KiB, which an unread response would keep.
 const SMALL_FRAME: usize = 1_000;
 /// The largest part: a frame of HTTP/2 holds as much by default (RFC 9113, section 4.2).
 const LARGEST_PART: usize = 16 * 1024;
@@ -51,12 +54,12 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
             if this.rest.is_empty() {
                 this.body.poll_frame(context).map_ok(|frame| {
                     frame.map_data(|data| {
-                        if this.call.splits_frames() { split_off_rest(data, this.rest) } else { data }
+                        if this.call.splits_frames() { first_part(data, this.rest, this.call) } else { data }
                     })
                 })
             } else {
                 let rest = std::mem::take(this.rest);
-                Poll::Ready(Some(Ok(Frame::data(split_off_rest(rest, this.rest)))))
+                Poll::Ready(Some(Ok(Frame::data(first_part(rest, this.rest, this.call)))))
             };
         match &frame {
             Poll::Ready(_) => this.call.hands_over(),
@@ -80,12 +83,18 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     }
 }
 
-/// The first part of a large frame. The last byte is copied, so that it keeps no memory of the frame.
-fn split_off_rest(mut data: Bytes, rest: &mut Bytes) -> Bytes {
-    if data.len() > LARGEST_PART {
-        *rest = data.split_off(LARGEST_PART);
-    } else if data.len() > SMALL_FRAME {
-        *rest = Bytes::copy_from_slice(&data.split_off(data.len() - 1));
+/// The first part of a frame. What is left goes to `rest`, and keeps no memory of a large frame.
+fn first_part(mut data: Bytes, rest: &mut Bytes, call: &Call) -> Bytes {
+    match data.len() {
+        0 | 1 => {}
+        length @ ..=SMALL_FRAME => {
+            data = Bytes::copy_from_slice(&data);
+            if !call.is_trusted() {
+                *rest = data.split_off(length - 1);
+            }
+        }
+        length @ ..=LARGEST_PART => *rest = Bytes::copy_from_slice(&data.split_off(length - 1)),
+        _ => *rest = data.split_off(LARGEST_PART),
     }
     data
 }

@@ -18,8 +18,9 @@ use crate::{
     support::TestStore,
 };
 
-/// The bound that docs/settings.md states for the default settings.
-const MAX_KIB: u64 = 512 * 1024;
+/// Growth of the memory at most: at any scale, and with the default settings in addition. Together with an idle process
+/// (40 MiB) and the limits that this test does not reach (110 MiB) that is the 512 MiB of docs/settings.md.
+const MAX_GROWTH_KIB: (u64, usize) = (16 * 1024, (512 - 40 - 110 - 16) * 1024);
 /// Default of `max-connections`.
 const CONNECTIONS: usize = 1_000;
 /// Default of `max-calls`.
@@ -29,7 +30,7 @@ const PAGE: usize = 250;
 const ADDRESS: &str = "0x90F8bf6A479f320ead074411a4B0e7944Ea8c9C1";
 const LIST_SESSIONS: &str = "/countersign.v1.SessionService/ListSessions";
 
-/// What a peer keeps open, so that it is not closed: streams of any kind, and their connections.
+/// Streams and connections that a peer holds open.
 type Held = Vec<Box<dyn Send>>;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,7 +67,7 @@ async fn memory_at_all_limits_together_stays_within_its_bound() {
     attack.end(held.len() + 2 * calls);
     let peak = status_kib(&server, "VmHWM");
     eprintln!("{before} KiB idle, {peak} KiB at most");
-    assert!(peak < MAX_KIB);
+    assert!(peak - before < MAX_GROWTH_KIB.0 + scaled(MAX_GROWTH_KIB.1) as u64);
     drop(held);
     memory_returns(&server, before).await;
 }

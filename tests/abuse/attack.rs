@@ -19,7 +19,7 @@ pub fn is_full() -> bool {
     std::env::var("COUNTERSIGN_TEST_ABUSE").is_ok_and(|value| value == "full")
 }
 
-/// So many of an attack's attempts: a tenth, unless all are asked for.
+/// Number of attempts: one tenth unless the full attack is requested.
 pub fn scaled(attempts: usize) -> usize {
     if is_full() { attempts } else { attempts / 10 }
 }
