@@ -19,7 +19,7 @@ use super::{
     buffered_writes::BufferedWrites,
     connection_service::ConnectionService,
     inline_executor::InlineExecutor,
-    open_connections::OpenConnection,
+    open_connections::{Eviction, OpenConnection},
     request_body::RequestBody,
     stall_timeout::StallTimeout,
     stalled_calls::StallLimits,
@@ -32,7 +32,7 @@ const MAX_CALLS: u32 = 100;
 const STREAM_WINDOW: u32 = 64 * 1024;
 /// Bytes that a peer may send ahead on all calls of a connection.
 const CONNECTION_WINDOW: u32 = 128 * 1024;
-/// Time to close a connection that makes room for another one. A call that began meanwhile has the time of any other.
+/// Grace period of an evicted connection. If a call began meanwhile, `Limits::grace` applies.
 const LEAVING_GRACE: Duration = Duration::from_secs(1);
 /// How large the metadata of a call may be: more than a proxy lets through (Envoy: 60 KiB), so that one caller's
 /// is refused by `grpc`, with a reason. What is larger is answered with 431, and what does not fit in six frames
@@ -61,9 +61,9 @@ pub struct Limits {
     pub age: Option<Duration>,
     /// Time without a call after which a connection ends.
     pub idle: Duration,
-    /// Time for a connection that is to end to finish what it has begun.
+    /// Shutdown grace for running calls.
     pub grace: Duration,
-    /// Time for a peer to send, or take, what it has to.
+    /// Timeout for a peer that must send or read.
     pub peer_timeout: Duration,
     /// Silence on an HTTP/2 connection after which a ping checks that the peer is alive.
     pub keepalive: Duration,
@@ -102,27 +102,43 @@ pub(super) async fn serve<I, S, B>(
     tokio::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => Ok(outcome),
-        _ = ended.changed() => Err(limits.grace),
-        () = too_old(limits.age) => Err(limits.grace),
-        () = open.idle(limits.idle) => Err(limits.grace),
-        () = open.must_leave() => Err(LEAVING_GRACE),
+        _ = ended.changed() => Err(limits.shutdown_grace()),
+        () = too_old(limits.age) => Err(limits.shutdown_grace()),
+        () = open.idle(limits.idle) => Err(limits.shutdown_grace()),
+        eviction = open.must_leave() => Err(limits.eviction_grace(eviction)),
     };
     let outcome = match outcome {
         Ok(outcome) => outcome,
-        Err(grace) => {
+        Err((grace, more_if_busy)) => {
             connection.as_mut().connection().graceful_shutdown();
-            // What is left after that is a stream, or a peer that does not read.
+            // The connection is polled even without a grace period, which announces the shutdown.
             match tokio::time::timeout(grace, connection.as_mut()).await {
                 Ok(outcome) => outcome,
-                Err(_) if grace < limits.grace && open.is_busy() => {
-                    tokio::time::timeout(limits.grace - grace, connection).await.unwrap_or(Ok(()))
+                Err(_) if !more_if_busy.is_zero() && open.is_busy() => {
+                    tokio::time::timeout(more_if_busy, connection).await.unwrap_or(Ok(()))
                 }
+                // Only streams are left, or the peer does not read.
                 Err(_) => Ok(()),
             }
         }
     };
     if let Err(error) = outcome {
         tracing::debug!(%error, "a connection failed");
+    }
+}
+
+impl Limits {
+    /// Grace period, and extension of it while a call runs.
+    const fn shutdown_grace(&self) -> (Duration, Duration) {
+        (self.grace, Duration::ZERO)
+    }
+
+    /// The same for an evicted connection.
+    const fn eviction_grace(&self, eviction: Eviction) -> (Duration, Duration) {
+        match eviction {
+            Eviction::Graceful => (LEAVING_GRACE, self.grace.saturating_sub(LEAVING_GRACE)),
+            Eviction::AtOnce => (Duration::ZERO, Duration::ZERO),
+        }
     }
 }
 

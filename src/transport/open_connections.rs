@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::domain::peer::{ConnectionUsage, Peer, peer_group};
 
-/// Connections looked at for one that makes room, so that the search costs the same however many there are.
+/// Maximum number of connections examined per eviction, so that its cost is constant.
 const SEARCHED: usize = 1_024;
 
 /// The open connections of a port.
@@ -38,7 +38,17 @@ struct Entry {
     /// Its place among the entries.
     at: AtomicUsize,
     leave: Notify,
-    is_leaving: std::sync::atomic::AtomicBool,
+    is_leaving: AtomicBool,
+    closes_at_once: AtomicBool,
+}
+
+/// Ways to close a connection that makes room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Eviction {
+    /// Within a grace period, in which the peer may acknowledge it.
+    Graceful,
+    /// With no more than an announcement.
+    AtOnce,
 }
 
 /// An open connection; it is not open any more when this value is dropped.
@@ -54,20 +64,24 @@ impl OpenConnections {
 
     /// Adds a connection. At the limit another one is closed to make room; `None` if none can be.
     ///
-    /// An evicted connection needs a moment to close gracefully. At most a quarter of all may be closing.
+    /// An evicted connection needs a moment to close gracefully, and its peer can use all of the grace period. While a
+    /// quarter of `max` is closing, further ones are closed at once, up to a half.
     pub(super) fn add(self: &Arc<Self>, address: IpAddr) -> Option<OpenConnection> {
         let mut open = self.open();
         if open.entries.len() - open.leaving >= self.max {
-            if open.leaving > self.max / 4 {
-                return None;
-            }
-            open.make_room()?;
+            let eviction = match open.leaving {
+                leaving if leaving <= self.max / 4 => Eviction::Graceful,
+                leaving if leaving <= self.max / 2 + 1 => Eviction::AtOnce,
+                _ => return None,
+            };
+            open.make_room(peer_group(address), eviction)?;
         }
         let entry = Arc::new(Entry {
             peer: Peer { address, connection: Arc::new(ConnectionUsage::default()) },
             at: AtomicUsize::new(open.entries.len()),
             leave: Notify::new(),
             is_leaving: false.into(),
+            closes_at_once: false.into(),
         });
         open.entries.push(Arc::clone(&entry));
         *open.by_peer.entry(peer_group(address)).or_default() += 1;
@@ -81,19 +95,24 @@ impl OpenConnections {
 
 impl Open {
     /// Closes a connection: among those of the peer that has most connections, the most dispensable one, and of such
-    /// the one that has been idle longest. A peer with many connections therefore never evicts one of another peer.
-    fn make_room(&mut self) -> Option<()> {
+    /// the one that has been idle longest. Only connections of the newcomer's own peer and of peers with more connections
+    /// than it are considered, so that a peer never evicts one of a smaller peer while all of its own are busy.
+    fn make_room(&mut self, newcomer: IpAddr, eviction: Eviction) -> Option<()> {
         let count = self.entries.len();
+        let of_newcomer = self.by_peer.get(&newcomer).copied().unwrap_or_default();
         let searched = (0..count.min(SEARCHED)).map(|step| &self.entries[(self.cursor + step) % count]);
         let candidates = searched.filter_map(|entry| {
             let kind =
                 entry.peer.connection.dispensable().filter(|_| !entry.is_leaving.load(Ordering::Acquire))?;
-            let of_peer = self.by_peer.get(&peer_group(entry.peer.address)).copied().unwrap_or_default();
+            let peer = peer_group(entry.peer.address);
+            let of_peer = self.by_peer.get(&peer).copied().unwrap_or_default();
             let idle_for = entry.peer.connection.idle_for().unwrap_or(Duration::ZERO);
-            Some(((of_peer, std::cmp::Reverse(kind), idle_for), entry))
+            let may_leave = peer == newcomer || of_peer > of_newcomer;
+            may_leave.then_some(((of_peer, std::cmp::Reverse(kind), idle_for), entry))
         });
         let (_, entry) = candidates.max_by_key(|(rank, _)| *rank)?;
         entry.is_leaving.store(true, Ordering::Release);
+        entry.closes_at_once.store(eviction == Eviction::AtOnce, Ordering::Release);
         entry.leave.notify_one();
         self.leaving += 1;
         self.cursor = (self.cursor + SEARCHED) % count;
@@ -129,8 +148,9 @@ impl OpenConnection {
     }
 
     /// Ready when the connection must close to make room.
-    pub(super) async fn must_leave(&self) {
+    pub(super) async fn must_leave(&self) -> Eviction {
         self.entry.leave.notified().await;
+        if self.entry.closes_at_once.load(Ordering::Acquire) { Eviction::AtOnce } else { Eviction::Graceful }
     }
 
     /// Ready when no call has run for so long.
@@ -160,7 +180,11 @@ mod tests {
     }
 
     async fn is_told_to_leave(connection: &OpenConnection) -> bool {
-        tokio::time::timeout(Duration::ZERO, connection.must_leave()).await.is_ok()
+        eviction(connection).await.is_some()
+    }
+
+    async fn eviction(connection: &OpenConnection) -> Option<Eviction> {
+        tokio::time::timeout(Duration::ZERO, connection.must_leave()).await.ok()
     }
 
     #[tokio::test]
@@ -177,14 +201,14 @@ mod tests {
         assert!(is_told_to_leave(&silent).await);
         newest.peer().connection.call_begins();
         drop(silent);
-        let next = connections.add(address("192.0.2.4")).unwrap();
+        let next = connections.add(address("192.0.2.5")).unwrap();
         assert!(is_told_to_leave(&called).await);
         next.peer().connection.call_begins();
         drop(called);
         trusted.peer().connection.call_begins();
-        assert!(connections.add(address("192.0.2.4")).is_none(), "all are busy");
+        assert!(connections.add(address("192.0.2.6")).is_none(), "all are busy");
         trusted.peer().connection.call_ends();
-        assert!(connections.add(address("192.0.2.4")).is_some());
+        assert!(connections.add(address("192.0.2.6")).is_some());
         assert!(is_told_to_leave(&trusted).await, "nothing but busy connections ranks below it");
     }
 
@@ -217,14 +241,31 @@ mod tests {
         assert!(is_told_to_leave(&called[0]).await || is_told_to_leave(&called[1]).await);
     }
 
-    #[test]
-    fn the_number_of_closing_connections_is_bounded() {
+    #[tokio::test]
+    async fn a_peer_whose_connections_are_all_busy_evicts_none_of_a_smaller_peer() {
+        let connections = OpenConnections::new(3);
+        let lone = connections.add(address("192.0.2.1")).unwrap();
+        let busy: Vec<_> = (0..2).map(|_| connections.add(address("192.0.2.2")).unwrap()).collect();
+        busy.iter().for_each(|connection| connection.peer().connection.call_begins());
+        assert!(connections.add(address("192.0.2.2")).is_none());
+        assert!(!is_told_to_leave(&lone).await);
+        assert!(connections.add(address("192.0.2.3")).is_some(), "a peer without connections is served");
+        assert!(is_told_to_leave(&lone).await);
+    }
+
+    #[tokio::test]
+    async fn the_number_of_closing_connections_is_bounded_and_most_of_them_close_at_once() {
         let connections = OpenConnections::new(16);
         let mut open: Vec<_> = (0..16).map(|_| connections.add(address("192.0.2.1")).unwrap()).collect();
         while let Some(connection) = connections.add(address("192.0.2.1")) {
             open.push(connection);
         }
-        assert_eq!(open.len(), 16 + 5);
+        assert_eq!(open.len(), 16 + 5 + 5);
+        let mut at_once = 0;
+        for connection in &open {
+            at_once += usize::from(eviction(connection).await == Some(Eviction::AtOnce));
+        }
+        assert_eq!(at_once, 5);
         open.clear();
         let open = connections.open();
         assert_eq!((open.entries.len(), open.leaving, open.by_peer.len()), (0, 0, 0));

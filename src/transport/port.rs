@@ -92,7 +92,7 @@ where
         let encrypted = tokio::select! {
             outcome = tls.accept(stream, self.protocol, self.limits.peer_timeout) => outcome,
             _ = ended.changed() => return,
-            () = open.must_leave() => return,
+            _ = open.must_leave() => return,
         };
         match encrypted {
             Ok(stream) => {

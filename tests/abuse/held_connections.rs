@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use crate::{
@@ -46,6 +46,74 @@ async fn is_served(address: SocketAddr) -> bool {
     match Peer::try_with_window(address, 65_535).await {
         Ok(peer) => peer.answer(HEALTH_CHECK, &EMPTY).await.is_ok(),
         Err(_) => false,
+    }
+}
+
+/// Connects from an address of the loopback network.
+async fn connect_from(host: [u8; 4], address: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((host, 0).into())?;
+    socket.connect(address).await
+}
+
+/// The client's preface, and SETTINGS without any (RFC 9113, sections 3.4 and 6.5).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+const GOAWAY: u8 = 7;
+
+/// Begins a call and never completes its request: HEADERS without END_STREAM on stream 1 (RFC 9113, section 6.2; RFC 7541).
+fn incomplete_call() -> Vec<u8> {
+    // `:method: POST`, `:scheme: http`, and names by their indices with literal values.
+    let mut fields = vec![0x83, 0x86];
+    for (index, value) in [(&[0x04][..], GET_JWKS), (&[0x01], "test"), (&[0x0f, 0x10], "application/grpc")] {
+        fields.extend_from_slice(index);
+        fields.push(u8::try_from(value.len()).unwrap());
+        fields.extend_from_slice(value.as_bytes());
+    }
+    let mut frame = vec![0, 0, u8::try_from(fields.len()).unwrap(), 0x01, 0x04, 0, 0, 0, 1];
+    frame.append(&mut fields);
+    frame
+}
+
+/// Acknowledges no ping, and begins an incomplete call once the server asks it to leave, until the connection ends.
+async fn refuse_to_leave(mut stream: TcpStream) -> std::io::Result<()> {
+    stream.write_all(PREFACE).await?;
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await?;
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        stream.read_exact(&mut payload).await?;
+        if head[3] == GOAWAY {
+            stream.write_all(&incomplete_call()).await?;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_refuses_to_leave_keeps_no_other_peer_out() {
+    let store = TestStore::sqlite().await;
+    let max = scaled(1_000);
+    let server = start(&store, &["--max-connections", &max.to_string()]);
+    let mut held = tokio::task::JoinSet::new();
+    for _ in 0..max {
+        held.spawn(refuse_to_leave(TcpStream::connect(server.grpc).await.unwrap()));
+    }
+    // The server accepts the last of them a moment later.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let attack = Attack::begin("connections that do not leave");
+    let mut others = Vec::new();
+    let mut refused = 0;
+    for number in 0..max * 9 / 10 {
+        let [.., high, low] = u32::try_from(number).unwrap().to_be_bytes();
+        let stream = connect_from([127, 1, high, low], server.grpc).await.unwrap();
+        match Peer::over(stream, server.grpc, 65_535).await {
+            Ok(peer) if peer.answer(HEALTH_CHECK, &EMPTY).await.is_ok() => others.push(peer),
+            _ => refused += 1,
+        }
+    }
+    attack.end(max);
+    assert_eq!(refused, 0, "of {} connections of other addresses", max * 9 / 10);
+    for peer in &others {
+        peer.answer(GET_JWKS, &EMPTY).await.expect("a smaller peer keeps its connection");
     }
 }
 
@@ -93,8 +161,7 @@ async fn a_connection_without_calls_ends_after_a_while() {
         &store,
         &["--connection-idle-timeout", "300ms", "--request-timeout", "300ms", "--peer-timeout", "5s"],
     );
-    // RFC 9113: the preface, and SETTINGS without any (type 4).
-    closed(server.grpc, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    closed(server.grpc, PREFACE).await;
     closed(server.http, b"").await;
     // A stream is a running call.
     let watcher = Peer::connect(server.grpc).await;

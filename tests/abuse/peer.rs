@@ -29,7 +29,11 @@ impl Peer {
     }
 
     pub async fn try_with_window(address: SocketAddr, window: u32) -> std::io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
+        Self::over(TcpStream::connect(address).await?, address, window).await
+    }
+
+    /// The same, over a connection that is open already.
+    pub async fn over(stream: TcpStream, address: SocketAddr, window: u32) -> std::io::Result<Self> {
         stream.set_nodelay(true).unwrap();
         let mut builder = Builder::new();
         builder.initial_window_size(window).initial_max_send_streams(100);
