@@ -7,10 +7,10 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::{
     chain::Chains,
     config::{ServeSettings, StoreSettings},
-    flows::{CallLimits, Flows},
+    flows::Flows,
     http,
     state::signing_keys::{Schedule, StartError},
-    store::{self, Location, OpenError, RESERVED_CONNECTIONS, SchemaState, Store, StoreError},
+    store::{self, Location, OpenError, SchemaState, Store, StoreError},
     transport::TlsError,
 };
 
@@ -101,8 +101,8 @@ impl App {
         let store = open_store(&settings.store, settings.migrate).await?;
         let roots = load_root_keys(settings.root_keys.as_ref(), store.as_ref()).await?;
         let chains = Chains::new(&settings.chain_rpc, settings.chain_rpc_timeout);
-        let (issuer, limits) = (settings.issuer.clone(), call_limits(settings));
-        let flows = Flows::start(Arc::clone(&store), roots, issuer, chains, schedule(settings), limits);
+        let (issuer, max_calls) = (settings.issuer.clone(), settings.connections.max_calls);
+        let flows = Flows::start(Arc::clone(&store), roots, issuer, chains, schedule(settings), max_calls);
         let flows = Arc::new(flows.await?);
         let ports = Ports::bind(settings, tls).await?;
         let addresses = ports.addresses().map_err(|error| AppError::ServerStopped(error.to_string()))?;
@@ -182,13 +182,6 @@ impl App {
             () = async { while self.servers.join_next().await.is_some() {} } => {}
         }
     }
-}
-
-/// As many calls use the store at once as there are connections for callers.
-fn call_limits(settings: &ServeSettings) -> CallLimits {
-    let connections = settings.store.connections.saturating_sub(RESERVED_CONNECTIONS);
-    let store_permits = usize::try_from(connections).unwrap_or(usize::MAX).max(1);
-    CallLimits { max_calls: settings.connections.max_calls, store_permits }
 }
 
 fn schedule(settings: &ServeSettings) -> Schedule {

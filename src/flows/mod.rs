@@ -44,15 +44,6 @@ use crate::{
     token::{RootKeys, VerifiedTokens},
 };
 
-/// Limits on calls that run at once.
-#[derive(Clone, Copy, Debug)]
-pub struct CallLimits {
-    /// Calls of the process.
-    pub max_calls: usize,
-    /// Calls that use the store.
-    pub store_permits: usize,
-}
-
 /// What the flows work with; one per process.
 pub struct Flows {
     store: Arc<dyn Store>,
@@ -89,7 +80,7 @@ impl Flows {
         issuer: String,
         chains: Chains,
         schedule: Schedule,
-        limits: CallLimits,
+        max_calls: usize,
     ) -> std::result::Result<Self, StartError> {
         if !signing_keys::check_root_keys(store.as_ref(), &roots).await? {
             signing_keys::leave_canary(store.as_ref(), &roots).await?;
@@ -102,7 +93,8 @@ impl Flows {
         revocations.apply(began, store.revocations(None).await?);
         let unmarked_tokens = UnmarkedTokens::new(Arc::clone(&store));
         unmarked_tokens.ask().await?;
-        let calls = RunningCalls::new(limits.max_calls);
+        let calls = RunningCalls::new(max_calls);
+        let shares = StoreShares::new(store.concurrent_uses(), calls.of_the_api());
         Ok(Self {
             store,
             roots,
@@ -111,7 +103,7 @@ impl Flows {
             rate_limits: RateLimiter::default(),
             session_budgets: SessionBudgets::default(),
             unmarked_tokens,
-            doubtful_tokens: Semaphore::new(limits.max_calls / 12),
+            doubtful_tokens: Semaphore::new(max_calls / 12),
             clock,
             revocations,
             verified: VerifiedTokens::default(),
@@ -119,9 +111,9 @@ impl Flows {
             issuer,
             health: Health::default(),
             probe: StoreProbe::default(),
-            shares: StoreShares::new(limits.store_permits, calls.of_the_api()),
-            rotations: RotationLanes::new(limits.max_calls / 24),
-            reusable_challenges: ReusableLanes::new(limits.max_calls / 3),
+            shares,
+            rotations: RotationLanes::new(max_calls / 24),
+            reusable_challenges: ReusableLanes::new(max_calls / 3),
             calls,
         })
     }

@@ -65,6 +65,9 @@ pub trait Lifecycle: Send + Sync {
     /// down.
     fn abandon_calls(&self);
 
+    /// Number of uses that run at once; further ones would wait inside the store, in no fair order.
+    fn concurrent_uses(&self) -> usize;
+
     /// The same store for one use. It keeps the permit until its connections are free again, because the statement of a
     /// cancelled call keeps running. `None` where permits do not count connections.
     fn holding(&self, permit: Permit) -> Option<Box<dyn Store>>;

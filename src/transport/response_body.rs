@@ -50,17 +50,16 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.project();
-        let frame =
-            if this.rest.is_empty() {
-                this.body.poll_frame(context).map_ok(|frame| {
-                    frame.map_data(|data| {
-                        if this.call.splits_frames() { first_part(data, this.rest, this.call) } else { data }
-                    })
+        let frame = if this.rest.is_empty() {
+            this.body.poll_frame(context).map_ok(|frame| {
+                frame.map_data(|data| {
+                    if this.call.splits_frames() { first_part(data, this.rest, this.call) } else { data }
                 })
-            } else {
-                let rest = std::mem::take(this.rest);
-                Poll::Ready(Some(Ok(Frame::data(first_part(rest, this.rest, this.call)))))
-            };
+            })
+        } else {
+            let rest = std::mem::take(this.rest);
+            Poll::Ready(Some(Ok(Frame::data(first_part(rest, this.rest, this.call)))))
+        };
         match &frame {
             Poll::Ready(_) => this.call.hands_over(),
             Poll::Pending => this.call.waits(),

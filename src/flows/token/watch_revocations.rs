@@ -232,7 +232,7 @@ mod tests {
     use crate::{
         chain::Chains,
         domain::{Policy, Secret},
-        flows::{CallLimits, Credentials, client::create::create_client},
+        flows::{Credentials, client::create::create_client},
         state::signing_keys::Schedule,
         store::open,
         token::RootKeys,
@@ -254,8 +254,7 @@ mod tests {
         let roots = RootKeys::parse(RootKeys::new_key().expose()).unwrap();
         let (chains, issuer) = (Chains::new(&[], Duration::ZERO), "https://issuer.example".to_owned());
         let schedule = Schedule { interval: None, prepublish: Duration::ZERO };
-        let limits = CallLimits { max_calls: 100, store_permits: 1 };
-        let flows = Flows::start(store, roots, issuer, chains, schedule, limits).await.unwrap();
+        let flows = Flows::start(store, roots, issuer, chains, schedule, 100).await.unwrap();
         let credentials = Credentials::Basic {
             client_id: guard.id.to_string(),
             client_secret: Secret::new(secret.expose().to_owned()),

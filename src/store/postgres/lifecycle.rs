@@ -89,6 +89,10 @@ impl Lifecycle for Postgres {
         self.calls.failed().await;
     }
 
+    fn concurrent_uses(&self) -> usize {
+        usize::try_from(self.pool.options().get_max_connections()).unwrap_or(usize::MAX)
+    }
+
     fn holding(&self, permit: Permit) -> Option<Box<dyn Store>> {
         Some(Box::new(Self { permit: Some(permit), ..self.clone() }))
     }

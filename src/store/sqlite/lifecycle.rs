@@ -7,7 +7,7 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{Row as _, SqlSafeStr as _, SqliteConnection};
 use time::OffsetDateTime;
 
-use super::{Sqlite, retrying, rows};
+use super::{READERS, Sqlite, retrying, rows};
 use crate::store::{Lifecycle, Location, Result, SchemaState, Store, StoreError, lifecycle::Permit, retry};
 
 /// Version, name and text of each migration.
@@ -77,6 +77,14 @@ impl Lifecycle for Sqlite {
 
     async fn call_failed(&self) {
         self.calls.failed().await;
+    }
+
+    /// One connection writes, and the others read: with more uses, most of those would wait to write.
+    fn concurrent_uses(&self) -> usize {
+        match self.file {
+            Some(_) => 1 + READERS as usize,
+            None => 1,
+        }
     }
 
     fn holding(&self, _permit: Permit) -> Option<Box<dyn Store>> {
