@@ -7,7 +7,8 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::{
     chain::Chains,
     config::{ServeSettings, StoreSettings},
-    flows::Flows,
+    domain::peer::HEALTH_WATCHES_PER_CONNECTION,
+    flows::{CallLimits, Flows},
     http,
     state::signing_keys::{Schedule, StartError},
     store::{self, Location, OpenError, SchemaState, Store, StoreError},
@@ -101,8 +102,8 @@ impl App {
         let store = open_store(&settings.store, settings.migrate).await?;
         let roots = load_root_keys(settings.root_keys.as_ref(), store.as_ref()).await?;
         let chains = Chains::new(&settings.chain_rpc, settings.chain_rpc_timeout);
-        let (issuer, max_calls) = (settings.issuer.clone(), settings.connections.max_calls);
-        let flows = Flows::start(Arc::clone(&store), roots, issuer, chains, schedule(settings), max_calls);
+        let (issuer, limits) = (settings.issuer.clone(), call_limits(settings));
+        let flows = Flows::start(Arc::clone(&store), roots, issuer, chains, schedule(settings), limits);
         let flows = Arc::new(flows.await?);
         let ports = Ports::bind(settings, tls).await?;
         let addresses = ports.addresses().map_err(|error| AppError::ServerStopped(error.to_string()))?;
@@ -182,6 +183,13 @@ impl App {
             () = async { while self.servers.join_next().await.is_some() {} } => {}
         }
     }
+}
+
+/// Limits on calls that run at once.
+fn call_limits(settings: &ServeSettings) -> CallLimits {
+    let (max_connections, max_calls) = (settings.connections.max, settings.connections.max_calls);
+    let max_health_watches = max_connections.saturating_mul(HEALTH_WATCHES_PER_CONNECTION as usize);
+    CallLimits { max_calls, max_health_watches }
 }
 
 fn schedule(settings: &ServeSettings) -> Schedule {

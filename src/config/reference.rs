@@ -25,7 +25,7 @@ what a limit costs when it is reached with the default settings.
 | a sixth of `max-calls` on each port | requests that have not arrived whole; the peer that has most loses its oldest | 78 MiB of Checks |
 | a third of `max-calls` on each port | responses that are not taken; the peer that has most loses its oldest | 22 MiB of full pages |
 | a 24th of `max-calls` | reflection streams | |
-| 8 on a connection | Health/Watch streams | above |
+| 8 for each of `max-connections`; beyond that, a connection has 8 at most | Health/Watch streams | above |
 | `database-connections`, less two | uses of the store at once; a session has a quarter of them at most | |
 | the same, from an eighth on doubled each second | uses of the store at once after an outage | |
 | two thirds of `max-calls` | calls that wait for the store, for 2 seconds at most; a client has half of what is free, callers without valid credentials together the same and one address half of that, a session 32 calls, and 32 look-ups beyond the limits of addresses, one at a time for each address | in the calls |

@@ -11,7 +11,8 @@ use std::{
 
 use ipnet::IpNet;
 
-/// Health/Watch streams that one connection may have open: a channel opens one, a proxy a few.
+/// A connection's share of Health/Watch streams, once those of all connections reach their limit: a channel opens one, a
+/// proxy that carries many channels opens many.
 pub const HEALTH_WATCHES_PER_CONNECTION: u32 = 8;
 
 /// A call begins once so much of its request has arrived, or all of it.
@@ -88,11 +89,10 @@ impl ConnectionUsage {
         self.is_trusted.load(Ordering::Acquire)
     }
 
-    /// Counts a Health/Watch stream for as long as the value lives; `None` if the connection has too many.
-    pub fn begin_health_watch(self: &Arc<Self>) -> Option<HealthWatch> {
-        let before = self.health_watches.fetch_add(1, Ordering::AcqRel);
-        let watch = HealthWatch(Arc::clone(self));
-        (before < HEALTH_WATCHES_PER_CONNECTION).then_some(watch)
+    /// Counts a Health/Watch stream for as long as the value lives.
+    pub fn begin_health_watch(self: &Arc<Self>) -> HealthWatch {
+        self.health_watches.fetch_add(1, Ordering::AcqRel);
+        HealthWatch(Arc::clone(self))
     }
 
     /// Time since the last call ended, or since the connection was opened; `None` while a call runs.
@@ -123,6 +123,13 @@ impl ConnectionUsage {
 /// An open Health/Watch stream.
 #[derive(Debug)]
 pub struct HealthWatch(Arc<ConnectionUsage>);
+
+impl HealthWatch {
+    /// True if the connection has no more of them open than its share.
+    pub fn is_within_share(&self) -> bool {
+        self.0.health_watches.load(Ordering::Acquire) <= HEALTH_WATCHES_PER_CONNECTION
+    }
+}
 
 impl Drop for HealthWatch {
     fn drop(&mut self) {
@@ -270,7 +277,7 @@ mod tests {
         assert_eq!(usage.dispensable(), Some(Dispensable::NeverCalled));
         usage.call_begins();
         assert_eq!((usage.dispensable(), usage.idle_for()), (None, None));
-        let watch = usage.begin_health_watch().unwrap();
+        let watch = usage.begin_health_watch();
         assert_eq!(usage.dispensable(), Some(Dispensable::OnlyWatchesHealth));
         drop(watch);
         usage.call_ends();
@@ -283,12 +290,13 @@ mod tests {
     }
 
     #[test]
-    fn health_watches_of_a_connection_are_bounded() {
+    fn a_connection_has_a_share_of_health_watches() {
         let usage = Arc::new(ConnectionUsage::default());
         let mut watches: Vec<_> =
-            (0..HEALTH_WATCHES_PER_CONNECTION).map(|_| usage.begin_health_watch().unwrap()).collect();
-        assert!(usage.begin_health_watch().is_none());
+            (0..HEALTH_WATCHES_PER_CONNECTION).map(|_| usage.begin_health_watch()).collect();
+        assert!(watches.iter().all(HealthWatch::is_within_share));
+        assert!(!usage.begin_health_watch().is_within_share());
         watches.pop();
-        assert!(usage.begin_health_watch().is_some());
+        assert!(usage.begin_health_watch().is_within_share());
     }
 }

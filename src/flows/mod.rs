@@ -44,6 +44,15 @@ use crate::{
     token::{RootKeys, VerifiedTokens},
 };
 
+/// Limits on calls that run at once.
+#[derive(Clone, Copy, Debug)]
+pub struct CallLimits {
+    /// Calls of the process.
+    pub max_calls: usize,
+    /// Health/Watch streams, beyond which connections have no more than their share.
+    pub max_health_watches: usize,
+}
+
 /// What the flows work with; one per process.
 pub struct Flows {
     store: Arc<dyn Store>,
@@ -80,7 +89,7 @@ impl Flows {
         issuer: String,
         chains: Chains,
         schedule: Schedule,
-        max_calls: usize,
+        limits: CallLimits,
     ) -> std::result::Result<Self, StartError> {
         if !signing_keys::check_root_keys(store.as_ref(), &roots).await? {
             signing_keys::leave_canary(store.as_ref(), &roots).await?;
@@ -93,7 +102,8 @@ impl Flows {
         revocations.apply(began, store.revocations(None).await?);
         let unmarked_tokens = UnmarkedTokens::new(Arc::clone(&store));
         unmarked_tokens.ask().await?;
-        let calls = RunningCalls::new(max_calls);
+        let CallLimits { max_calls, max_health_watches } = limits;
+        let calls = RunningCalls::new(max_calls, max_health_watches);
         let shares = StoreShares::new(store.concurrent_uses(), calls.of_the_api());
         Ok(Self {
             store,

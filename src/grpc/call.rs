@@ -190,20 +190,18 @@ fn admit(flows: &Flows, method: Method, extensions: &http::Extensions) -> Result
     if method.is_oversized() {
         return Err(Violation::request("metadata", "is larger than 16 KiB").into());
     }
-    let running = flows.calls().begin(method.kind)?;
-    let health_watch = health_watch(method.kind, extensions.get::<Peer>())?;
-    Ok(Admitted { _running: running, _health_watch: health_watch })
+    let health_watch = health_watch(method.kind, extensions.get::<Peer>());
+    let running = match &health_watch {
+        Some(watch) => flows.calls().begin_health_watch(watch.is_within_share()),
+        None => flows.calls().begin(method.kind),
+    };
+    Ok(Admitted { _running: running?, _health_watch: health_watch })
 }
 
-/// A place for a Health/Watch stream on its connection.
-fn health_watch(kind: CallKind, peer: Option<&Peer>) -> Result<Option<HealthWatch>, Error> {
-    match (kind, peer) {
-        (CallKind::HealthWatch, Some(peer)) => {
-            let watch = peer.connection.begin_health_watch();
-            watch.map(Some).ok_or(Error::Overloaded("Health/Watch streams on this connection (limit: 8)"))
-        }
-        _ => Ok(None),
-    }
+/// A Health/Watch stream, counted for its connection.
+fn health_watch(kind: CallKind, peer: Option<&Peer>) -> Option<HealthWatch> {
+    let peer = peer.filter(|_| kind == CallKind::HealthWatch)?;
+    Some(peer.connection.begin_health_watch())
 }
 
 fn forwarded(headers: &HeaderMap) -> impl DoubleEndedIterator<Item = &str> {

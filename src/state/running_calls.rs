@@ -1,4 +1,4 @@
-//! Calls that run in this process, in bounded number, with a part of it for health checks and ext_authz.
+//! Bounded number of running calls, with a reserve for health checks and ext_authz.
 
 use std::{
     collections::HashMap,
@@ -20,7 +20,7 @@ pub enum CallKind {
     RevocationWatch,
     /// Health/Check and ext_authz' Check, which a mesh needs most when the service has most to do.
     Probe,
-    /// Health/Watch, which callers keep open as long as their connection. It is bounded for each connection.
+    /// Health/Watch, which callers keep open as long as their connection.
     HealthWatch,
     /// A reflection stream, which people open by hand.
     Reflection,
@@ -36,6 +36,7 @@ impl CallKind {
 /// The running calls.
 pub struct RunningCalls {
     max: usize,
+    max_health_watches: usize,
     api: Arc<AtomicUsize>,
     revocation_watches: Arc<AtomicUsize>,
     probes: Arc<AtomicUsize>,
@@ -83,30 +84,38 @@ impl Drop for RevocationWatch {
 }
 
 impl RunningCalls {
-    /// At most `max` calls; the API has two thirds of them.
-    pub fn new(max: usize) -> Self {
+    /// At most `max` calls, of which the API has two thirds, and `max_health_watches` streams.
+    pub fn new(max: usize, max_health_watches: usize) -> Self {
         let counter = Arc::<AtomicUsize>::default;
         let (api, probes, revocation_watches) = (counter(), counter(), counter());
         let (reflection, health_watches) = (counter(), counter());
         let (watchers, begun) = (Arc::default(), AtomicUsize::new(0));
-        Self { max, api, revocation_watches, probes, reflection, health_watches, watchers, begun }
+        Self {
+            max,
+            max_health_watches,
+            api,
+            revocation_watches,
+            probes,
+            reflection,
+            health_watches,
+            watchers,
+            begun,
+        }
     }
 
     /// Begins a call.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] if as many run as may.
+    /// [`Error::Overloaded`] if the limit is reached.
     pub fn begin(&self, kind: CallKind) -> Result<RunningCall> {
         let (counter, limit) = match kind {
             CallKind::Api => (&self.api, self.of_the_api()),
             CallKind::RevocationWatch => (&self.revocation_watches, self.of_the_api()),
             CallKind::Probe => (&self.probes, self.max.saturating_sub(self.api.load(Ordering::Acquire))),
             CallKind::Reflection => (&self.reflection, self.max / 24),
-            CallKind::HealthWatch => (&self.health_watches, usize::MAX),
+            CallKind::HealthWatch => return self.begin_health_watch(true),
         };
-        self.begun.fetch_add(1, Ordering::AcqRel);
-        let before = counter.fetch_add(1, Ordering::AcqRel);
-        let call = RunningCall(Arc::clone(counter));
+        let (before, call) = self.count(counter);
         if before < limit {
             Ok(call)
         } else {
@@ -128,6 +137,25 @@ impl RunningCalls {
         }
         watchers.insert(client, own + 1);
         Ok(RevocationWatch { watchers: Arc::clone(&self.watchers), client })
+    }
+
+    /// Begins a Health/Watch stream. One within its connection's share begins even if the limit is reached.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] if the limit is reached.
+    pub fn begin_health_watch(&self, is_within_share: bool) -> Result<RunningCall> {
+        let (before, call) = self.count(&self.health_watches);
+        if is_within_share || before < self.max_health_watches {
+            Ok(call)
+        } else {
+            Err(Error::Overloaded("Health/Watch streams (limit: 8 for each of `max-connections`)"))
+        }
+    }
+
+    /// Counts a call: the number of those before it, and the call.
+    fn count(&self, counter: &Arc<AtomicUsize>) -> (usize, RunningCall) {
+        self.begun.fetch_add(1, Ordering::AcqRel);
+        (counter.fetch_add(1, Ordering::AcqRel), RunningCall(Arc::clone(counter)))
     }
 
     /// Calls of the API that may run.
@@ -152,7 +180,7 @@ mod tests {
 
     #[test]
     fn watches_of_one_client_leave_room_for_those_of_others() {
-        let calls = RunningCalls::new(12);
+        let calls = RunningCalls::new(12, 0);
         let (busy, other) = (ClientId::generate(), ClientId::generate());
         let watches: Vec<_> = (0..8).map_while(|_| calls.begin_watch(busy).ok()).collect();
         assert_eq!(watches.len(), 4);
@@ -163,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_third_is_left_for_probes() {
-        let calls = RunningCalls::new(6);
+        let calls = RunningCalls::new(6, 0);
         let api: Vec<_> = (0..4).map(|_| calls.begin(CallKind::Api).unwrap()).collect();
         assert!(matches!(calls.begin(CallKind::Api), Err(Error::Overloaded(_))));
         let probes: Vec<_> = (0..2).map(|_| calls.begin(CallKind::Probe).unwrap()).collect();
@@ -174,5 +202,15 @@ mod tests {
         assert_eq!(calls.begun(), 8);
         let probes: Vec<_> = (0..6).map(|_| calls.begin(CallKind::Probe).unwrap()).collect();
         assert_eq!(probes.len(), 6, "what the API does not use is theirs");
+    }
+
+    #[test]
+    fn health_watches_beyond_a_share_end_at_the_limit() {
+        let calls = RunningCalls::new(6, 2);
+        let beyond: Vec<_> = (0..2).map(|_| calls.begin_health_watch(false).unwrap()).collect();
+        assert!(matches!(calls.begin_health_watch(false), Err(Error::Overloaded(_))));
+        let _within = calls.begin_health_watch(true).unwrap();
+        drop(beyond);
+        assert!(calls.begin_health_watch(false).is_ok());
     }
 }

@@ -61,7 +61,7 @@ async fn memory_at_all_limits_together_stays_within_its_bound() {
     leave_unsent(server.grpc, calls / 6, &mut held).await;
     grown("requests that have not arrived whole").await;
     // The calls so far use some connections, and the large calls need some.
-    watch_health(server.grpc, connections - calls / 50 - calls / 25, &mut held).await;
+    watch_health(server.grpc, connections - calls / 50 - calls / 25, 8 * connections, &mut held).await;
     grown("Health/Watch streams on all other connections").await;
     large_calls(server.grpc, &client, 2 * calls).await;
     attack.end(held.len() + 2 * calls);
@@ -161,11 +161,11 @@ async fn leave_unsent_heads(address: SocketAddr, count: usize, held: &mut Held) 
     }
 }
 
-/// Opens as many Health/Watch streams as a connection may have.
-async fn watch_health(address: SocketAddr, connections: usize, held: &mut Held) {
-    for _ in 0..connections {
+/// Opens as many Health/Watch streams as connections may have: 100 on each up to the limit, and then 8.
+async fn watch_health(address: SocketAddr, connections: usize, limit: usize, held: &mut Held) {
+    for number in 0..connections {
         let Ok(peer) = Peer::try_with_window(address, 65_535).await else { continue };
-        for _ in 0..8 {
+        for _ in 0..if number < limit / 100 { 100 } else { 8 } {
             if let Ok(response) = peer.call(HEALTH_WATCH, &EMPTY).await {
                 held.push(Box::new((response, peer.clone())));
             }

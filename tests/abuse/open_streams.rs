@@ -1,5 +1,7 @@
 //! Streams that are opened and held.
 
+use std::time::Duration;
+
 use crate::{
     attack::{Attack, scaled, start},
     peer::{EMPTY, GET_JWKS, HEALTH_CHECK, HEALTH_WATCH, Peer, REFLECTION, overloaded, refusal},
@@ -7,10 +9,13 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_watches_are_bounded_for_each_connection_and_never_ended() {
+async fn health_watches_are_bounded_and_never_ended() {
     let store = TestStore::sqlite().await;
-    let server = start(&store, &["--peer-timeout", "500ms"]);
     let attempts = scaled(10_000);
+    // The limit is 8 for each of them, which a fifth of the attempts reaches with 100 on a connection.
+    let max_connections = (attempts / 40).to_string();
+    let server = start(&store, &["--peer-timeout", "500ms", "--max-connections", &max_connections]);
+    let limit = attempts / 5;
     let attack = Attack::begin("Health/Watch streams");
     let (mut open, mut shed) = (Vec::new(), 0);
     for _ in 0..attempts / 100 {
@@ -18,24 +23,31 @@ async fn health_watches_are_bounded_for_each_connection_and_never_ended() {
         for _ in 0..100 {
             let response = peer.call(HEALTH_WATCH, &EMPTY).await.unwrap().await.unwrap();
             match refusal(response.headers()) {
-                None => open.push((response.into_body(), peer.clone())),
+                None => {
+                    let mut body = response.into_body();
+                    // The first state, in two frames.
+                    body.data().await.unwrap().unwrap();
+                    body.data().await.unwrap().unwrap();
+                    open.push((body, peer.clone()));
+                }
                 Some(refused) => {
                     assert_eq!(refused, overloaded());
+                    assert!(open.len() >= limit, "no share applies below the limit");
                     shed += 1;
                 }
             }
         }
     }
     attack.end(attempts);
-    assert_eq!((open.len(), shed), (attempts * 8 / 100, attempts * 92 / 100));
+    let beyond = (attempts - limit) / 100;
+    assert_eq!((open.len(), shed), (limit + 8 * beyond, 92 * beyond), "at the limit each connection has 8");
     let other = Peer::connect(server.grpc).await;
     other.answer(HEALTH_CHECK, &EMPTY).await.unwrap();
     other.answer(GET_JWKS, &EMPTY).await.unwrap();
     // Longer than a peer may keep silent where it has to speak; here it need not.
-    tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
     for (body, _) in &mut open {
-        body.data().await.expect("the first state").unwrap();
-        let more = tokio::time::timeout(std::time::Duration::ZERO, body.data()).await;
+        let more = tokio::time::timeout(Duration::ZERO, body.data()).await;
         assert!(more.is_err(), "the stream has ended: {more:?}");
     }
 }

@@ -232,7 +232,7 @@ mod tests {
     use crate::{
         chain::Chains,
         domain::{Policy, Secret},
-        flows::{Credentials, client::create::create_client},
+        flows::{CallLimits, Credentials, client::create::create_client},
         state::signing_keys::Schedule,
         store::open,
         token::RootKeys,
@@ -254,7 +254,8 @@ mod tests {
         let roots = RootKeys::parse(RootKeys::new_key().expose()).unwrap();
         let (chains, issuer) = (Chains::new(&[], Duration::ZERO), "https://issuer.example".to_owned());
         let schedule = Schedule { interval: None, prepublish: Duration::ZERO };
-        let flows = Flows::start(store, roots, issuer, chains, schedule, 100).await.unwrap();
+        let limits = CallLimits { max_calls: 100, max_health_watches: 0 };
+        let flows = Flows::start(store, roots, issuer, chains, schedule, limits).await.unwrap();
         let credentials = Credentials::Basic {
             client_id: guard.id.to_string(),
             client_secret: Secret::new(secret.expose().to_owned()),
