@@ -25,7 +25,7 @@ use tracing::Instrument as _;
 
 use super::{
     arriving_request::arrived, authorization::denied_call, call_log, call_record::Call,
-    guarded_body::guarded, methods::Method, status::status,
+    guarded_body::guarded, message_deadline::with_message_deadline, methods::Method, status::status,
 };
 use crate::{
     domain::{
@@ -105,7 +105,7 @@ where
         let method = method(&request);
         let call = self.layer.call(&request);
         request.extensions_mut().insert(call.clone());
-        let flows = Arc::clone(&self.layer.flows);
+        let (flows, longest) = (Arc::clone(&self.layer.flows), self.layer.longest);
         // The service that was asked whether it is ready must be the one that is called.
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
@@ -119,10 +119,12 @@ where
                 let mut has_begun = false;
                 let response = tokio::time::timeout(bound, async {
                     let (head, body) = request.into_parts();
-                    let body = match arrived(body, method.kind == CallKind::Reflection).await {
+                    let is_stream = method.kind == CallKind::Reflection;
+                    let body = match arrived(body, is_stream).await {
                         Ok(body) => Body::new(body.map_err(as_status)),
                         Err(error) => return Ok(rejected(method, &incomplete(error))),
                     };
+                    let body = if is_stream { with_message_deadline(body, longest) } else { body };
                     has_begun = true;
                     match admit(&flows, method, &head.extensions) {
                         Ok(admitted) => {

@@ -13,6 +13,7 @@ pub mod client;
 pub mod convert;
 pub mod credentials;
 mod guarded_body;
+mod message_deadline;
 mod methods;
 pub mod policy;
 pub mod policy_file;

@@ -56,7 +56,7 @@ async fn health_watches_are_bounded_and_never_ended() {
 async fn reflection_streams_are_bounded_and_do_not_block_other_calls() {
     let store = TestStore::sqlite().await;
     // None of them ends while the others are opened.
-    let server = start(&store, &["--peer-timeout", "2m"]);
+    let server = start(&store, &["--peer-timeout", "2m", "--request-timeout", "2m"]);
     let attempts = scaled(3_000);
     let attack = Attack::begin("reflection streams");
     let (mut open, mut shed) = (Vec::new(), 0);
@@ -79,4 +79,34 @@ async fn reflection_streams_are_bounded_and_do_not_block_other_calls() {
     let other = Peer::connect(server.grpc).await;
     other.answer(HEALTH_CHECK, &EMPTY).await.unwrap();
     other.answer(GET_JWKS, &EMPTY).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reflection_streams_with_incomplete_messages_end() {
+    let store = TestStore::sqlite().await;
+    let server = start(&store, &["--peer-timeout", "2s", "--request-timeout", "1s"]);
+    let peer = Peer::connect(server.grpc).await;
+    let attack = Attack::begin("reflection streams fed byte by byte");
+    let mut streams = Vec::new();
+    for _ in 0..64 {
+        let (response, request) = peer.begin(REFLECTION).await.unwrap();
+        let response = response.await.unwrap();
+        assert_eq!(refusal(response.headers()), None);
+        streams.push((response.into_body(), request));
+    }
+    // The head of a message of 200 bytes, and its bytes one by one.
+    let mut sent = 0;
+    for byte in [&[0, 0, 0, 0, 200][..], &[b'x'; 200]].concat() {
+        // An ended stream takes no data.
+        streams.retain_mut(|(_, request)| request.send_data(vec![byte].into(), false).is_ok());
+        if streams.is_empty() {
+            break;
+        }
+        sent += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    attack.end(64);
+    assert!(sent < 100, "the streams end within the deadline of a message");
+    let (response, _request) = peer.begin(REFLECTION).await.unwrap();
+    assert_eq!(refusal(response.await.unwrap().headers()), None, "there is room for another stream");
 }
