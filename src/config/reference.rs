@@ -8,35 +8,40 @@ use super::table::{Fallback, Kind, SETTINGS, Setting};
 const LIMITS: &str = "
 ## Limits
 
-What is beyond a limit is rejected with RESOURCE_EXHAUSTED (`OVERLOADED`) unless the table says otherwise. The memory is
+Calls beyond a limit are rejected with RESOURCE_EXHAUSTED (`OVERLOADED`) unless the table says otherwise. The memory is
 what a limit costs when it is reached with the default settings.
 
 | limit | what it bounds | memory |
 |---|---|---|
 | `max-connections`, for each port | connections; an idle one makes room for a new one, else the new one is closed | gRPC: 85 MiB with all Health/Watch streams; HTTP and operations: 33 MiB each with the largest request heads |
-| 100 calls on a connection | calls that a peer has open; it waits with further ones | |
-| 64 KiB a call, 128 KiB a connection | bytes that a peer may send ahead | in what follows |
-| 64 KiB of metadata in all, 16 KiB of it looked at | metadata of a call; 431 and INVALID_ARGUMENT | in what follows |
-| 64 KiB, a Check 256 KiB | a message; INVALID_ARGUMENT, and for a Check a denied response with 503 | in what follows |
-| `max-calls` on each port | calls that have arrived and not begun; connections are not read while there are more | in what follows |
+| 100 on a connection | calls that a peer has open; it waits with further ones | |
+| 64 KiB a call, 128 KiB a connection | bytes that a peer may send ahead | included below |
+| 16 KiB | metadata of a call; INVALID_ARGUMENT, and beyond 64 KiB 431 | included below |
+| 64 KiB, a Check 256 KiB | a message; INVALID_ARGUMENT, and for a Check a denied response with 503 | included below |
+| `max-calls` on each port | calls that have arrived and not begun; connections are not read while there are more | included below |
+| twice `max-calls` on each port | requests of which less than 4 KiB have arrived; their calls have not begun. The address that has most loses one: the oldest of its connection that has most | 26 MiB |
+| a sixth of `max-calls` on each port | larger requests that have not arrived whole; likewise | 78 MiB of Checks |
+| a third of `max-calls` on each port | responses that the peer does not read; likewise | 22 MiB of full pages |
+| a quarter of `max-connections` | connections with valid credentials whose responses of up to 1,000 bytes may stay unread until the connection is idle for too long | 65 MiB |
 | two thirds of `max-calls` | running calls of the API | at most 64 MiB of messages |
-| the same | open WatchRevocations streams | 16 MiB |
+| the same; a client has half of what is free | open WatchRevocations streams | 16 MiB |
 | `max-calls`, less the running calls of the API | health checks and Checks of ext_authz | |
-| a sixth of `max-calls` on each port | requests that have not arrived whole; the peer that has most loses its oldest | 78 MiB of Checks |
-| a third of `max-calls` on each port | responses that are not taken; the peer that has most loses its oldest | 22 MiB of full pages |
 | a 24th of `max-calls` | reflection streams | |
 | 8 for each of `max-connections`; beyond that, a connection has 8 at most | Health/Watch streams | above |
-| `database-connections`, less two | uses of the store at once; a session has a quarter of them at most | |
-| the same, from an eighth on doubled each second | uses of the store at once after an outage | |
-| two thirds of `max-calls` | calls that wait for the store, for 2 seconds at most; a client has half of what is free, callers without valid credentials together the same and one address half of that, a session 32 calls, and 32 look-ups beyond the limits of addresses, one at a time for each address | in the calls |
+| PostgreSQL: `database-connections`, less two; SQLite: 5 | uses of the store at once; a session has a quarter of them at most | |
+| one eighth of these, doubled each second | uses of the store at once after an outage | |
+| two thirds of `max-calls` | calls that wait for the store, for 2 seconds at most | in the calls |
+| half of what is free | of these, calls of one client, and calls without valid credentials together; of the latter, one address has half of that | |
+| 32 | of these, calls of one session, and look-ups beyond the limits of addresses | |
+| a sixth of `max-calls` in addition | revocations that wait for the store; a client has half of what is free, a session half of that | in the calls |
 | a 24th of `max-calls` | refreshes of one session that wait for each other, for 2 seconds at most | in the calls |
 | a 12th of `max-calls` | calls with a token of an unknown signing key, or a session token without a MAC, that wait for the store's answer | in the calls |
 | 64 at an endpoint | calls to the nodes of a chain; a client has half of what is free, a session eight | |
 | 131,072, of a client 16,384 | addresses whose calls are counted for rate limits; a further one takes the place of another one of its client | 48 MiB |
 | 100,000 | sessions whose calls are counted for rate limits; a further one takes the place of the quietest | 32 MiB |
 | 32,768 | access tokens whose signature has been verified | 30 MiB |
-| 20 a second | log lines of calls without valid credentials; further ones are counted | |
-| 20 a second, of a node of a chain one | log lines of calls that the store failed or that failed inside; further ones are counted | |
+| 20 per second | log lines of calls without valid credentials; further ones are counted | |
+| 20 per second; 1 per second per RPC endpoint | log lines of calls that the store failed or that failed inside; further ones are counted | |
 
 Idle, the process takes some 40 MiB. With all limits of connections and calls reached at the same time it took 280 MiB
 (`tests/abuse/all_limits.rs`, without TLS). The rate limits and verified tokens, which that test does not fill, take

@@ -32,6 +32,8 @@ pub struct Peer {
 pub struct ConnectionUsage {
     opened: Instant,
     running: AtomicU32,
+    /// True if few connections were open when it was.
+    is_among_few: bool,
     has_called: AtomicBool,
     is_trusted: AtomicBool,
     health_watches: AtomicU32,
@@ -57,6 +59,7 @@ impl Default for ConnectionUsage {
         Self {
             opened: Instant::now(),
             running: AtomicU32::default(),
+            is_among_few: false,
             has_called: AtomicBool::default(),
             is_trusted: AtomicBool::default(),
             health_watches: AtomicU32::default(),
@@ -66,6 +69,11 @@ impl Default for ConnectionUsage {
 }
 
 impl ConnectionUsage {
+    /// A new connection; `is_among_few` if few are open.
+    pub fn new(is_among_few: bool) -> Self {
+        Self { is_among_few, ..Self::default() }
+    }
+
     /// Notes that a call has begun.
     pub fn call_begins(&self) {
         self.running.fetch_add(1, Ordering::AcqRel);
@@ -84,9 +92,10 @@ impl ConnectionUsage {
         self.is_trusted.store(true, Ordering::Release);
     }
 
-    /// True if the connection has made such a call.
-    pub fn is_trusted(&self) -> bool {
-        self.is_trusted.load(Ordering::Acquire)
+    /// True if a small response may stay unread until the connection is idle for too long, which costs a few kilobytes: the
+    /// connection has made a call with valid credentials, and is one of few.
+    pub fn may_leave_unread(&self) -> bool {
+        self.is_among_few && self.is_trusted.load(Ordering::Acquire)
     }
 
     /// Counts a Health/Watch stream for as long as the value lives.
@@ -108,7 +117,7 @@ impl ConnectionUsage {
             (self.running.load(Ordering::Acquire), self.health_watches.load(Ordering::Acquire));
         if running > watches {
             None
-        } else if self.is_trusted() {
+        } else if self.is_trusted.load(Ordering::Acquire) {
             Some(Dispensable::Trusted)
         } else if running > 0 {
             Some(Dispensable::OnlyWatchesHealth)

@@ -53,9 +53,9 @@ impl Call {
         self.splits_frames
     }
 
-    /// True if the connection has made a call with valid credentials.
-    pub(super) fn is_trusted(&self) -> bool {
-        self.peer.connection.is_trusted()
+    /// True if a small response may stay unread.
+    pub(super) fn may_stay_unread(&self) -> bool {
+        self.peer.connection.may_leave_unread()
     }
 
     /// Notes that the service has nothing to send.

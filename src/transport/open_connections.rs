@@ -76,8 +76,9 @@ impl OpenConnections {
             };
             open.make_room(peer_group(address), eviction)?;
         }
+        let is_among_few = open.entries.len() < self.max / 4;
         let entry = Arc::new(Entry {
-            peer: Peer { address, connection: Arc::new(ConnectionUsage::default()) },
+            peer: Peer { address, connection: Arc::new(ConnectionUsage::new(is_among_few)) },
             at: AtomicUsize::new(open.entries.len()),
             leave: Notify::new(),
             is_leaving: false.into(),

@@ -19,8 +19,8 @@ pin_project! {
     /// as long as the connection lives. hyper hands over the last byte only once the peer has granted room for all of the
     /// frame, so neither hyper nor the limits see a response as complete before that.
     ///
-    /// The last byte of a small frame is separate on untrusted connections only: clients that use h2 count small frames, and
-    /// close a connection with too many ("too_many_data_frames").
+    /// The last byte of a small frame is not separate where [`Call::may_stay_unread`] allows it: a frame costs as much as the
+    /// response, and clients that use h2 close connections with too many small ones ("too_many_data_frames").
     pub(super) struct ResponseBody<B> {
         #[pin]
         body: B,
@@ -88,7 +88,7 @@ fn first_part(mut data: Bytes, rest: &mut Bytes, call: &Call) -> Bytes {
         0 | 1 => {}
         length @ ..=SMALL_FRAME => {
             data = Bytes::copy_from_slice(&data);
-            if !call.is_trusted() {
+            if !call.may_stay_unread() {
                 *rest = data.split_off(length - 1);
             }
         }

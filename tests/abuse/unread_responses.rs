@@ -2,9 +2,12 @@
 
 use crate::{
     attack::{Attack, GIVE_UP, memory_returns, resident_kib, scaled, start, status_kib},
-    peer::{CHECK, EMPTY, GET_JWKS, HEALTH_CHECK, Peer},
+    peer::{CHECK, EMPTY, GET_JWKS, HEALTH_CHECK, Peer, answer, frame},
+    process::client_of,
     support::TestStore,
 };
+
+const GET_SESSION: &str = "/countersign.v1.SessionService/GetSession";
 
 /// Calls on each connection.
 const STREAMS: usize = 100;
@@ -76,4 +79,34 @@ async fn responses_without_a_window_are_reset() {
 #[tokio::test(flavor = "multi_thread")]
 async fn responses_with_a_window_of_one_byte_are_reset() {
     unread_responses_are_reset(1).await;
+}
+
+/// Some connections with valid credentials may keep small responses unread until they are idle for too long.
+#[tokio::test(flavor = "multi_thread")]
+async fn small_unread_responses_of_authenticated_connections_cost_little() {
+    let store = TestStore::sqlite().await;
+    let server = start(&store, &["--connection-idle-timeout", "10s"]);
+    let client = client_of(&store);
+    let before = resident_kib(&server);
+    let connections = scaled(600);
+    let attack = Attack::begin("small responses that are never read");
+    let mut asked = Vec::new();
+    for _ in 0..connections {
+        let peer = Peer::with_window(server.grpc, 1).await;
+        // It has no session of this id.
+        let (response, mut request) =
+            peer.begin_with(GET_SESSION, &[("authorization", &client)]).await.unwrap();
+        request.send_data(frame(&EMPTY), true).unwrap();
+        answer(response).await.unwrap_err();
+        let mut responses = Vec::new();
+        for _ in 1..STREAMS {
+            responses.push(peer.call(HEALTH_CHECK, &EMPTY).await.unwrap());
+        }
+        asked.push((peer, responses));
+    }
+    attack.end(connections * STREAMS);
+    let grown = resident_kib(&server).saturating_sub(before);
+    eprintln!("{grown} KiB for {} responses", connections * STREAMS);
+    assert!(grown < MAX_GROWTH_KIB.0 + scaled(MAX_GROWTH_KIB.1) as u64, "{grown} KiB");
+    memory_returns(&server, before).await;
 }
