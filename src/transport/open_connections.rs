@@ -14,8 +14,9 @@ use tokio::sync::Notify;
 
 use crate::domain::peer::{ConnectionUsage, Peer, peer_group};
 
-/// Maximum number of connections examined per eviction, so that its cost is constant.
-const SEARCHED: usize = 1_024;
+/// Maximum number of connections examined per eviction, so that its cost is constant. It exceeds the default of
+/// `max-connections` and those that are closing beside them.
+const SEARCHED: usize = 2_048;
 
 /// The open connections of a port.
 pub(super) struct OpenConnections {
