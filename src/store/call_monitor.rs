@@ -34,7 +34,7 @@ impl CallMonitor {
                 }
                 outcome
             }
-            () = abandoned => Err(StoreError::Unavailable("call cancelled: the store is down".to_owned())),
+            () = abandoned => Err(StoreError::Unavailable("call cancelled in an outage".to_owned())),
         }
     }
 

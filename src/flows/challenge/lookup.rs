@@ -6,7 +6,7 @@ use crate::{
         Address, ChainAddress, Challenge, ChallengeId, Client, Content, Network, Nonce, Problem, Violation,
     },
     flows::{Error, Result},
-    store::{ChallengeKey, ChallengeState, FoundChallenge, LIVE_CHALLENGE_LIMIT},
+    store::{ChallengeKey, ChallengeState, FoundChallenge},
     wallet::{default_network, parse_address, siwx},
 };
 
@@ -139,17 +139,9 @@ pub(crate) fn live(found: Vec<FoundChallenge>) -> Result<Vec<Challenge>> {
     }
 }
 
-/// True if the look-up may have left out other live challenges: beyond its bound, or older ones than the newest
-/// [`LIVE_CHALLENGE_LIMIT`] of one network and format.
+/// True if the look-up left out other live challenges.
 pub(crate) fn is_cut(found: &[FoundChallenge]) -> bool {
-    let is_like = |one: &Challenge, other: &Challenge| {
-        (&one.signer, one.format, one.session_id) == (&other.signer, other.format, other.session_id)
-    };
-    let displaces = |one: &FoundChallenge| {
-        let like = found.iter().filter(|other| is_like(&one.challenge, &other.challenge));
-        like.count() >= LIVE_CHALLENGE_LIMIT
-    };
-    found.iter().any(|one| one.cut || displaces(one))
+    found.iter().any(|one| one.cut)
 }
 
 fn differs(field: &str, problem: Problem) -> Error {
