@@ -14,7 +14,15 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tonic::codegen::Bytes;
 
-use crate::domain::peer::BEGINNING_OF_REQUEST;
+use crate::{
+    domain::{Violation, peer::BEGINNING_OF_REQUEST},
+    flows::Error,
+};
+
+/// The largest request. The largest valid one holds a text of a few kilobytes.
+pub(super) const MAX_REQUEST_BYTES: usize = 64 * 1024;
+/// The largest Check: a gateway lets through up to 96 KiB of headers, and may send them twice.
+pub(super) const MAX_CHECK_BYTES: usize = 256 * 1024;
 
 /// A request's body whose beginning has arrived.
 pub(super) struct ArrivedBody<B> {
@@ -22,12 +30,11 @@ pub(super) struct ArrivedBody<B> {
     rest: B,
 }
 
-/// Waits for the end of a request, or for the beginning of a large one. Of a stream it waits for one frame only, because its
-/// caller ends it after the response.
+/// Waits for the end of a request, or for the beginning of a large one.
 ///
 /// # Errors
 /// Those of the body.
-pub(super) async fn arrived<B>(mut body: B, is_stream: bool) -> Result<ArrivedBody<B>, B::Error>
+pub(super) async fn arrived<B>(mut body: B) -> Result<ArrivedBody<B>, B::Error>
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
@@ -41,9 +48,6 @@ where
             let mut longer = BytesMut::from(beginning);
             longer.extend_from_slice(&data);
             beginning = longer.freeze();
-        }
-        if is_stream {
-            break;
         }
     }
     Ok(ArrivedBody { beginning, rest: body })
@@ -78,6 +82,11 @@ impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for ArrivedBody<B> {
     }
 }
 
+/// The error of a message beyond a limit in bytes.
+pub(super) fn too_large(limit: usize) -> Error {
+    Violation::request("message", format!("is larger than {} KiB", limit / 1024)).into()
+}
+
 #[cfg(test)]
 mod tests {
     use std::{convert::Infallible, time::Duration};
@@ -95,14 +104,14 @@ mod tests {
 
     /// What has arrived of a request when its call begins, if it begins. The peer sends these frames, and then ends the
     /// request, or waits.
-    async fn begun(data: &[&[u8]], ends: bool, is_stream: bool) -> Option<Bytes> {
+    async fn begun(data: &[&[u8]], ends: bool) -> Option<Bytes> {
         let stream = tokio_stream::iter(frames(data));
         let begun = async {
             match ends {
-                true => arrived(StreamBody::new(stream), is_stream).await.map(|body| body.beginning),
+                true => arrived(StreamBody::new(stream)).await.map(|body| body.beginning),
                 false => {
                     let waiting = StreamBody::new(stream.chain(tokio_stream::pending()));
-                    arrived(waiting, is_stream).await.map(|body| body.beginning)
+                    arrived(waiting).await.map(|body| body.beginning)
                 }
             }
         };
@@ -112,20 +121,19 @@ mod tests {
     #[tokio::test]
     async fn a_call_begins_with_its_whole_request_or_the_beginning_of_a_large_one() {
         let large: &[u8] = &[b'x'; BEGINNING_OF_REQUEST];
-        assert_eq!(begun(&[b"ab", b"cd"], true, false).await.unwrap(), "abcd");
-        assert_eq!(begun(&[b"ab", b"cd"], false, false).await, None);
-        assert_eq!(begun(&[b"ab"], false, true).await.unwrap(), "ab");
-        assert_eq!(begun(&[large], false, false).await.unwrap(), large);
-        assert_eq!(begun(&[], true, false).await.unwrap(), Bytes::new());
+        assert_eq!(begun(&[b"ab", b"cd"], true).await.unwrap(), "abcd");
+        assert_eq!(begun(&[b"ab", b"cd"], false).await, None);
+        assert_eq!(begun(&[large], false).await.unwrap(), large);
+        assert_eq!(begun(&[], true).await.unwrap(), Bytes::new());
     }
 
     #[tokio::test]
     async fn nothing_of_a_request_is_lost() {
         let large = Bytes::from(vec![b'x'; 3 * BEGINNING_OF_REQUEST]);
-        let body = arrived(Full::new(large.clone()), false).await.unwrap();
+        let body = arrived(Full::new(large.clone())).await.unwrap();
         assert_eq!(body.collect().await.unwrap().to_bytes(), large);
         let stream = StreamBody::new(tokio_stream::iter(frames(&[b"ab", b"cd"])));
-        let body = arrived(stream, true).await.unwrap();
+        let body = arrived(stream).await.unwrap();
         assert_eq!(body.collect().await.unwrap().to_bytes(), "abcd");
     }
 }

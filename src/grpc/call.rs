@@ -24,8 +24,14 @@ use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 use super::{
-    arriving_request::arrived, authorization::denied_call, call_log, call_record::Call,
-    guarded_body::guarded, message_deadline::with_message_deadline, methods::Method, status::status,
+    arriving_request::{MAX_REQUEST_BYTES, arrived, too_large},
+    authorization::denied_call,
+    call_log,
+    call_record::Call,
+    guarded_body::guarded,
+    methods::Method,
+    status::status,
+    stream_messages::StreamError,
 };
 use crate::{
     domain::{
@@ -42,10 +48,6 @@ static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// Names the addresses that a call has come through.
 static FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// The largest request. The largest valid one holds a text of a few kilobytes.
-pub(super) const MAX_REQUEST_BYTES: usize = 64 * 1024;
-/// The largest Check: a gateway lets through up to 96 KiB of headers, and may send them twice.
-pub(super) const MAX_CHECK_BYTES: usize = 256 * 1024;
 /// How large the metadata of a call may be, each name and value with 32 bytes on top (RFC 9113, section 6.5.2).
 const MAX_METADATA_BYTES: usize = 16 * 1024;
 /// The error of a request that lost its place while it had not arrived whole.
@@ -119,16 +121,23 @@ where
                 let mut has_begun = false;
                 let response = tokio::time::timeout(bound, async {
                     let (head, body) = request.into_parts();
-                    let is_stream = method.kind == CallKind::Reflection;
-                    let body = match arrived(body, is_stream).await {
-                        Ok(body) => Body::new(body.map_err(as_status)),
-                        Err(error) => return Ok(rejected(method, &incomplete(error))),
+                    // The caller of a stream may wait for the response before it sends a message.
+                    let error = (method.kind == CallKind::Reflection).then(StreamError::default);
+                    let body = match &error {
+                        Some(error) => error.request(Body::new(body.map_err(as_status)), longest),
+                        None => match arrived(body).await {
+                            Ok(body) => Body::new(body.map_err(as_status)),
+                            Err(error) => return Ok(rejected(method, &incomplete(error))),
+                        },
                     };
-                    let body = if is_stream { with_message_deadline(body, longest) } else { body };
                     has_begun = true;
                     match admit(&flows, method, &head.extensions) {
                         Ok(admitted) => {
                             let response = inner.call(Request::from_parts(head, body)).await?;
+                            let response = match error {
+                                Some(error) => response.map(|body| error.response(body)),
+                                None => response,
+                            };
                             Ok(admitted.hold(method.kind, response))
                         }
                         Err(error) => Ok(rejected(method, &error)),
@@ -254,11 +263,6 @@ fn finished(response: Response<Body>, method: Method, call: &Call, began: Instan
         response.headers_mut().insert(&REQUEST_ID, value);
     }
     response
-}
-
-/// The error of a message beyond a limit in bytes.
-pub(super) fn too_large(limit: usize) -> Error {
-    Violation::request("message", format!("is larger than {} KiB", limit / 1024)).into()
 }
 
 /// What the transport refuses on its own has no reason yet: a message too large, or none at all.

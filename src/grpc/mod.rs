@@ -13,7 +13,6 @@ pub mod client;
 pub mod convert;
 pub mod credentials;
 mod guarded_body;
-mod message_deadline;
 mod methods;
 pub mod policy;
 pub mod policy_file;
@@ -22,6 +21,7 @@ mod revocations;
 pub mod server;
 pub mod session;
 pub mod status;
+mod stream_messages;
 pub mod token;
 
 /// Logs how many lines of rejected and failed calls were suppressed; called every second.

@@ -18,8 +18,9 @@ use tower::{Layer as _, Service};
 
 use super::{
     account::AccountApi,
+    arriving_request::{MAX_CHECK_BYTES, MAX_REQUEST_BYTES, too_large},
     authorization::{AuthorizationApi, denied_call},
-    call::{CallLayer, CallService, INCOMPLETE_REQUESTS, MAX_CHECK_BYTES, MAX_REQUEST_BYTES, too_large},
+    call::{CallLayer, CallService, INCOMPLETE_REQUESTS},
     challenge::ChallengeApi,
     client::ClientApi,
     methods::CHECK,
