@@ -30,13 +30,14 @@ use tonic_types::StatusExt as _;
 
 use crate::{
     attack::{Attack, GIVE_UP, is_another_program, is_full, scaled, start},
-    process::{Process, client_of},
+    process::{Process, client_of, client_with},
     support::TestStore,
 };
 
 on_both_stores![
     refreshes_of_one_session_keep_no_other_client_waiting,
     challenges_of_one_client_keep_no_other_client_waiting,
+    challenges_beyond_a_clients_limit_keep_no_other_client_waiting,
     invented_credentials_keep_no_client_waiting,
     invented_session_tokens_keep_no_client_waiting,
     revocations_of_foreign_sessions_keep_no_client_waiting,
@@ -144,7 +145,8 @@ impl Calls {
             self.shed += usize::from(is_shed);
             // On a slow machine a call may miss its deadline, or time out while a probe of the store is late.
             let is_late = matches!(status.code(), Code::DeadlineExceeded | Code::Unavailable);
-            let is_rejected = matches!(status.code(), Code::Unauthenticated | Code::Aborted | Code::NotFound);
+            let is_rejected = matches!(status.code(), Code::Unauthenticated | Code::Aborted | Code::NotFound)
+                || reason == "RATE_LIMITED";
             assert!(is_shed || is_rejected || is_late, "neither served nor shed: {status:?}");
         }
     }
@@ -255,6 +257,20 @@ async fn challenges_of_one_client_keep_no_other_client_waiting(store: &TestStore
         start_challenge(target.channel(), &attacker, address)
     });
     assert!(calls.await.shed > 0);
+}
+
+async fn challenges_beyond_a_clients_limit_keep_no_other_client_waiting(store: &TestStore) {
+    let target = Target::start(store).await;
+    let attacker = client_with(store, r#"{"rateLimit": {"perClient": 1, "perAddress": 1}}"#);
+    let calls = keeps_no_client_waiting("challenges beyond a client's limit", &target, || {
+        let address = EvmPrivateKey::generate(random::bytes).address().to_string();
+        start_challenge(target.channel(), &attacker, address)
+    });
+    let Calls { made, shed } = calls.await;
+    assert!(
+        shed * 10 < made,
+        "{shed} of {made} waited and were shed; each can be rejected by the client's limit"
+    );
 }
 
 fn start_challenge(channel: Channel, authorization: &str, address: String) -> Outcome {

@@ -153,9 +153,14 @@ const UNLIMITED: &str =
 
 /// The `authorization` of a client made by the command line.
 pub fn client_of(store: &TestStore) -> String {
-    let policy = store.folder.path().join("unlimited.json");
-    std::fs::write(&policy, UNLIMITED).unwrap();
-    client_made_by(countersign(), store, &["--policy-file", policy.to_str().unwrap()])
+    client_with(store, UNLIMITED)
+}
+
+/// The same, with a policy.
+pub fn client_with(store: &TestStore, policy: &str) -> String {
+    let file = store.folder.path().join("policy.json");
+    std::fs::write(&file, policy).unwrap();
+    client_made_by(countersign(), store, &["--policy-file", file.to_str().unwrap()])
 }
 
 /// The same, by any program.
