@@ -262,15 +262,11 @@ async fn challenges_of_one_client_keep_no_other_client_waiting(store: &TestStore
 async fn challenges_beyond_a_clients_limit_keep_no_other_client_waiting(store: &TestStore) {
     let target = Target::start(store).await;
     let attacker = client_with(store, r#"{"rateLimit": {"perClient": 1, "perAddress": 1}}"#);
-    let calls = keeps_no_client_waiting("challenges beyond a client's limit", &target, || {
+    keeps_no_client_waiting("challenges beyond a client's limit", &target, || {
         let address = EvmPrivateKey::generate(random::bytes).address().to_string();
         start_challenge(target.channel(), &attacker, address)
-    });
-    let Calls { made, shed } = calls.await;
-    assert!(
-        shed * 10 < made,
-        "{shed} of {made} waited and were shed; each can be rejected by the client's limit"
-    );
+    })
+    .await;
 }
 
 fn start_challenge(channel: Channel, authorization: &str, address: String) -> Outcome {
