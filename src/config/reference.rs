@@ -43,11 +43,11 @@ what a limit costs when it is reached with the default settings.
 | 20 per second | log lines of calls without valid credentials; further ones are counted | |
 | 20 per second; 1 per second per RPC endpoint | log lines of calls that the store failed or that failed inside; further ones are counted | |
 
-Idle, the process takes some 40 MiB. With all limits of connections and calls reached at the same time it took 300 MiB
+Idle, the process takes some 40 MiB. With all limits of connections and calls reached at the same time it took 343 MiB
 (`tests/abuse/all_limits.rs`, without TLS). That test does not fill the rate limits and verified tokens (110 MiB), the
 requests of which less than 4 KiB have arrived (26 MiB, an estimate), and the responses of up to 1,000 bytes (65 MiB, from
-2.6 KiB for each): 501 MiB together, of the 512 MiB that are promised. The deployment's own data comes on top: clients
-with their policies, and the revocations of the last day.
+2.6 KiB for each). The deployment's own data comes on top: clients with their policies, and the revocations of the last
+day.
 ";
 
 /// `docs/settings.md`. A test holds the file to this.
