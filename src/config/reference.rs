@@ -20,9 +20,9 @@ what a limit costs when it is reached with the default settings.
 | 64 KiB, a Check 256 KiB | a message; INVALID_ARGUMENT, and for a Check a denied response with 503 | included below |
 | `max-calls` on each port | calls that have arrived and not begun; connections are not read while there are more | included below |
 | twice `max-calls` on each port | requests of which less than 4 KiB have arrived; their calls have not begun. The address that has most loses one: the oldest of its connection that has most | 26 MiB |
-| a sixth of `max-calls` on each port | larger requests that have not arrived whole; likewise | 78 MiB of Checks |
+| a 12th of `max-calls` on each port | larger requests that have not arrived whole; likewise | 39 MiB of Checks |
 | a third of `max-calls` on each port | responses that the peer does not read; likewise | 22 MiB of full pages |
-| a quarter of `max-connections` | connections with valid credentials whose responses of up to 1,000 bytes may stay unread until the connection is idle for too long | 65 MiB |
+| an eighth of `max-connections` | connections with valid credentials whose responses of up to 1,000 bytes may stay unread until the connection's idle timeout | 33 MiB |
 | two thirds of `max-calls` | running calls of the API | at most 64 MiB of messages |
 | the same; a client has half of what is free | open WatchRevocations streams | 16 MiB |
 | `max-calls`, less the running calls of the API | health checks and Checks of ext_authz | |

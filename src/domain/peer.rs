@@ -15,7 +15,7 @@ use ipnet::IpNet;
 /// proxy that carries many channels opens many.
 pub const HEALTH_WATCHES_PER_CONNECTION: u32 = 8;
 
-/// A call begins once so much of its request has arrived, or all of it.
+/// Bytes of a request after which its call begins; a smaller request must arrive whole.
 pub const BEGINNING_OF_REQUEST: usize = 4 * 1024;
 
 /// Connection and address of a call's peer; in the extensions of its request.
@@ -32,7 +32,7 @@ pub struct Peer {
 pub struct ConnectionUsage {
     opened: Instant,
     running: AtomicU32,
-    /// True if few connections were open when it was.
+    /// True if few connections were open when this one was opened.
     is_among_few: bool,
     has_called: AtomicBool,
     is_trusted: AtomicBool,
@@ -92,8 +92,8 @@ impl ConnectionUsage {
         self.is_trusted.store(true, Ordering::Release);
     }
 
-    /// True if a small response may stay unread until the connection is idle for too long, which costs a few kilobytes: the
-    /// connection has made a call with valid credentials, and is one of few.
+    /// True if small responses may stay unread until the connection's idle timeout, at a cost of a few kilobytes each: the
+    /// connection has made a call with valid credentials, and was opened while few were.
     pub fn may_leave_unread(&self) -> bool {
         self.is_among_few && self.is_trusted.load(Ordering::Acquire)
     }

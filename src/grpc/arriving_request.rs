@@ -1,8 +1,8 @@
-//! A call begins once its request has arrived, or the beginning of a large one. A peer that sends slowly occupies no place
-//! among the running calls until then.
+//! Start of a call: once its request has arrived, or the beginning of a large one. A peer that sends slowly occupies no
+//! place among the running calls until then.
 //!
-//! A rejected call must not be answered before: h2 counts small frames of a request that nobody reads against their
-//! connection, and closes it after some hundred ("too_many_data_frames"), with all its calls.
+//! A rejected call must not be answered earlier: h2 counts small frames of an abandoned request against the connection,
+//! and closes it after a few hundred ("too_many_data_frames"), with all its calls.
 
 use std::{
     pin::Pin,
@@ -21,7 +21,7 @@ use crate::{
 
 /// The largest request. The largest valid one holds a text of a few kilobytes.
 pub(super) const MAX_REQUEST_BYTES: usize = 64 * 1024;
-/// The largest Check: a gateway lets through up to 96 KiB of headers, and may send them twice.
+/// The largest Check: a gateway forwards up to 96 KiB of headers, possibly twice.
 pub(super) const MAX_CHECK_BYTES: usize = 256 * 1024;
 
 /// A request's body whose beginning has arrived.

@@ -1,5 +1,5 @@
-//! Messages of a request that is a stream: each must arrive whole in time, and be no larger than any other request. A
-//! stream with another one ends with the error, which tonic's reflection would not tell.
+//! Messages of a streaming request: each must arrive whole in time, and be no larger than any other request. Otherwise the
+//! stream ends with an error, which tonic's reflection service would drop.
 
 use std::{
     pin::Pin,

@@ -77,7 +77,7 @@ impl OpenConnections {
             };
             open.make_room(peer_group(address), eviction)?;
         }
-        let is_among_few = open.entries.len() < self.max / 4;
+        let is_among_few = open.entries.len() < self.max / 8;
         let entry = Arc::new(Entry {
             peer: Peer { address, connection: Arc::new(ConnectionUsage::new(is_among_few)) },
             at: AtomicUsize::new(open.entries.len()),
@@ -253,6 +253,20 @@ mod tests {
         assert!(!is_told_to_leave(&lone).await);
         assert!(connections.add(address("192.0.2.3")).is_some(), "a peer without connections is served");
         assert!(is_told_to_leave(&lone).await);
+    }
+
+    #[test]
+    fn small_responses_may_stay_unread_on_an_eighth_of_the_connections() {
+        let connections = OpenConnections::new(16);
+        let mut open: Vec<_> = (0..16).map(|_| connections.add(address("192.0.2.1")).unwrap()).collect();
+        let may = |connection: &OpenConnection| connection.peer().connection.may_leave_unread();
+        assert!(!open.iter().any(may), "none has made a call with valid credentials");
+        open.iter().for_each(|connection| connection.peer().connection.earns_trust());
+        assert_eq!(open.iter().filter(|connection| may(connection)).count(), 2);
+        open.truncate(1);
+        let next = connections.add(address("192.0.2.1")).unwrap();
+        next.peer().connection.earns_trust();
+        assert!(may(&next), "few are open again");
     }
 
     #[tokio::test]

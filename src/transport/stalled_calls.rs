@@ -24,12 +24,12 @@ pub struct StallLimits {
 impl StallLimits {
     /// Limits under which a peer must send, or read, something within `timeout`.
     ///
-    /// At most `max_calls / 6` calls may run with an incomplete request, so that they do not use up what is reserved for
+    /// At most `max_calls / 12` calls may run with an incomplete request, so that they do not use up what is reserved for
     /// probes; at most `max_calls / 3` may have an unread response. Calls that have not begun yet occupy no such place:
     /// as many as twice `max_calls` may wait for the beginning of their requests, which honest peers send late when they
     /// are busy.
     pub fn new(timeout: Duration, max_calls: usize) -> Arc<Self> {
-        let [arriving, requests, responses] = [max_calls * 2, max_calls / 6, max_calls / 3].map(Places::new);
+        let [arriving, requests, responses] = [max_calls * 2, max_calls / 12, max_calls / 3].map(Places::new);
         Arc::new(Self { timeout, arriving, requests, responses })
     }
 

@@ -16,10 +16,11 @@ use crate::{
     peer::{CHECK, EMPTY, HEALTH_WATCH, Peer, WATCH_REVOCATIONS, frame},
     process::{Process, client_of},
     support::TestStore,
+    unread_responses::leave_small_unread,
 };
 
 /// Growth of the memory at most: at any scale, and with the default settings in addition. Together with an idle process
-/// (40 MiB) and the limits that this test does not reach (110 MiB) that is the 512 MiB of docs/settings.md.
+/// (40 MiB) and the rate limits and verified tokens (110 MiB), which this test does not fill, that is 512 MiB.
 const MAX_GROWTH_KIB: (u64, usize) = (16 * 1024, (512 - 40 - 110 - 16) * 1024);
 /// Default of `max-connections`.
 const CONNECTIONS: usize = 1_000;
@@ -51,17 +52,25 @@ async fn memory_at_all_limits_together_stays_within_its_bound() {
         let now = settled_kib(&server).await;
         eprintln!("{:>7} KiB for {what}", now.saturating_sub(std::mem::replace(&mut last, now)));
     };
-    watch_revocations(server.grpc, &client, calls - calls / 3, &mut held).await;
+    let few = connections / 8;
+    for _ in 0..few {
+        held.push(Box::new(leave_small_unread(server.grpc, &client).await));
+    }
+    grown("small responses that are not read").await;
+    watch_revocations(&store, server.grpc, calls - calls / 3, &mut held).await;
     grown("WatchRevocations streams").await;
     leave_unread(server.grpc, &client, calls / 3, &mut held).await;
     grown("responses that are not read").await;
     leave_unsent_heads(server.http, connections, &mut held).await;
     leave_unsent_heads(server.operations, connections, &mut held).await;
     grown("connections of the other ports").await;
-    leave_unsent(server.grpc, calls / 6, &mut held).await;
+    leave_beginnings(server.grpc, 2 * calls, &mut held).await;
+    grown("requests of which a beginning has arrived").await;
+    leave_unsent(server.grpc, calls / 12, &mut held).await;
     grown("requests that have not arrived whole").await;
     // The calls so far use some connections, and the large calls need some.
-    watch_health(server.grpc, connections - calls / 50 - calls / 25, 8 * connections, &mut held).await;
+    let used = few + calls.div_ceil(10);
+    watch_health(server.grpc, connections - used, 8 * connections, &mut held).await;
     grown("Health/Watch streams on all other connections").await;
     large_calls(server.grpc, &client, 2 * calls).await;
     attack.end(held.len() + 2 * calls);
@@ -98,19 +107,23 @@ async fn create_sessions(address: SocketAddr, client: &str, count: usize) {
     }
 }
 
-/// Opens streams that stay open, 100 on a connection.
-async fn watch_revocations(address: SocketAddr, client: &str, count: usize, held: &mut Held) {
+/// Opens streams that stay open. A client may have half of what is free.
+async fn watch_revocations(store: &TestStore, address: SocketAddr, count: usize, held: &mut Held) {
     let message = frame(&WatchRevocationsRequest::default());
-    hold_calls(
-        address,
-        65_535,
-        WATCH_REVOCATIONS,
-        &[("authorization", client)],
-        (&message, true),
-        count,
-        held,
-    )
-    .await;
+    let mut free = count;
+    while free > 0 {
+        let (client, own) = (client_of(store), free.div_ceil(2));
+        let headers = [("authorization", client.as_str())];
+        hold_calls(address, 65_535, WATCH_REVOCATIONS, &headers, (&message, true), own, held).await;
+        free -= own;
+    }
+}
+
+/// Sends requests whose calls have not begun.
+async fn leave_beginnings(address: SocketAddr, count: usize, held: &mut Held) {
+    let mut message = vec![b'x'; 4_000];
+    message[..5].copy_from_slice(b"\0\0\0\xff\xff");
+    hold_calls(address, 65_535, CHECK, &[], (&message.into(), false), count, held).await;
 }
 
 /// Asks for the largest pages, and reads none of them.

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
+    sync::oneshot,
 };
 
 use crate::{
@@ -75,11 +76,16 @@ fn incomplete_call() -> Vec<u8> {
 }
 
 /// Acknowledges no ping, and begins an incomplete call once the server asks it to leave, until the connection ends.
-async fn refuse_to_leave(mut stream: TcpStream) -> std::io::Result<()> {
+/// `accepted` is told with the first frame of the server.
+async fn refuse_to_leave(mut stream: TcpStream, accepted: oneshot::Sender<()>) -> std::io::Result<()> {
+    let mut accepted = Some(accepted);
     stream.write_all(PREFACE).await?;
     loop {
         let mut head = [0; 9];
         stream.read_exact(&mut head).await?;
+        if let Some(accepted) = accepted.take() {
+            let _ = accepted.send(());
+        }
         let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
         stream.read_exact(&mut payload).await?;
         if head[3] == GOAWAY {
@@ -95,10 +101,10 @@ async fn a_peer_that_refuses_to_leave_keeps_no_other_peer_out() {
     let server = start(&store, &["--max-connections", &max.to_string()]);
     let mut held = tokio::task::JoinSet::new();
     for _ in 0..max {
-        held.spawn(refuse_to_leave(TcpStream::connect(server.grpc).await.unwrap()));
+        let (sender, accepted) = oneshot::channel();
+        held.spawn(refuse_to_leave(TcpStream::connect(server.grpc).await.unwrap(), sender));
+        tokio::time::timeout(GIVE_UP, accepted).await.unwrap().unwrap();
     }
-    // The server accepts the last of them a moment later.
-    tokio::time::sleep(Duration::from_millis(500)).await;
     let attack = Attack::begin("connections that do not leave");
     let mut others = Vec::new();
     let mut refused = 0;

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use crate::{
     attack::{Attack, scaled, start},
-    peer::{EMPTY, GET_JWKS, HEALTH_CHECK, HEALTH_WATCH, Peer, REFLECTION, overloaded, refusal},
+    peer::{
+        EMPTY, GET_JWKS, HEALTH_CHECK, HEALTH_WATCH, Peer, REFLECTION, WATCH_REVOCATIONS, answer, overloaded,
+        refusal, too_late,
+    },
     support::TestStore,
 };
 
@@ -44,8 +47,9 @@ async fn health_watches_are_bounded_and_never_ended() {
     let other = Peer::connect(server.grpc).await;
     other.answer(HEALTH_CHECK, &EMPTY).await.unwrap();
     other.answer(GET_JWKS, &EMPTY).await.unwrap();
-    // Longer than a peer may keep silent where it has to speak; here it need not.
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    // A stream whose peer must send ends meanwhile.
+    let (watch, _request) = other.begin(WATCH_REVOCATIONS).await.unwrap();
+    assert_eq!(answer(watch).await.unwrap_err(), too_late());
     for (body, _) in &mut open {
         let more = tokio::time::timeout(Duration::ZERO, body.data()).await;
         assert!(more.is_err(), "the stream has ended: {more:?}");

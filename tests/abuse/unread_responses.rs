@@ -81,6 +81,23 @@ async fn responses_with_a_window_of_one_byte_are_reset() {
     unread_responses_are_reset(1).await;
 }
 
+/// A connection with valid credentials, and calls on it whose small responses it does not read.
+pub async fn leave_small_unread(
+    address: std::net::SocketAddr,
+    client: &str,
+) -> (Peer, Vec<h2::client::ResponseFuture>) {
+    let peer = Peer::with_window(address, 1).await;
+    // It has no session of this id.
+    let (response, mut request) = peer.begin_with(GET_SESSION, &[("authorization", client)]).await.unwrap();
+    request.send_data(frame(&EMPTY), true).unwrap();
+    answer(response).await.unwrap_err();
+    let mut responses = Vec::new();
+    for _ in 1..STREAMS {
+        responses.push(peer.call(HEALTH_CHECK, &EMPTY).await.unwrap());
+    }
+    (peer, responses)
+}
+
 /// Some connections with valid credentials may keep small responses unread until they are idle for too long.
 #[tokio::test(flavor = "multi_thread")]
 async fn small_unread_responses_of_authenticated_connections_cost_little() {
@@ -92,17 +109,7 @@ async fn small_unread_responses_of_authenticated_connections_cost_little() {
     let attack = Attack::begin("small responses that are never read");
     let mut asked = Vec::new();
     for _ in 0..connections {
-        let peer = Peer::with_window(server.grpc, 1).await;
-        // It has no session of this id.
-        let (response, mut request) =
-            peer.begin_with(GET_SESSION, &[("authorization", &client)]).await.unwrap();
-        request.send_data(frame(&EMPTY), true).unwrap();
-        answer(response).await.unwrap_err();
-        let mut responses = Vec::new();
-        for _ in 1..STREAMS {
-            responses.push(peer.call(HEALTH_CHECK, &EMPTY).await.unwrap());
-        }
-        asked.push((peer, responses));
+        asked.push(leave_small_unread(server.grpc, &client).await);
     }
     attack.end(connections * STREAMS);
     let grown = resident_kib(&server).saturating_sub(before);
